@@ -1,0 +1,42 @@
+"""Physics-informed neural networks in Keras whose loss terms weigh themselves.
+
+Loss weights come from the neural tangent kernel, sketched at every step (Hirsch & Pichi,
+arXiv:2511.15530).
+"""
+
+from ntk_keras import (
+    callbacks,
+    derivatives,
+    domains,
+    estimators,
+    kernel,
+    networks,
+    plots,
+    probes,
+    problems,
+    weighting,
+)
+from ntk_keras.guard import TrainingDivergedError
+from ntk_keras.linearization import Block, Linearization
+from ntk_keras.model import PINNModel
+from ntk_keras.terms import Term
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Block",
+    "Linearization",
+    "PINNModel",
+    "Term",
+    "TrainingDivergedError",
+    "callbacks",
+    "derivatives",
+    "domains",
+    "estimators",
+    "kernel",
+    "networks",
+    "plots",
+    "probes",
+    "problems",
+    "weighting",
+]

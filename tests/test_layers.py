@@ -1,0 +1,68 @@
+"""The folder listing is the architecture: modules import from layers below their own only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "ntk_keras"
+
+# What each module may import from the package; a package stands for all that is in it. The
+# description of problems (derivatives, domains, terms) and the mathematics of the kernel
+# (linearization, probes, kernel, estimators) stand side by side and never see each other.
+ALLOWED = {
+    "seeds": set(),
+    "derivatives": set(),
+    "domains": {"seeds"},
+    "linearization": set(),
+    "probes": {"seeds"},
+    "guard": set(),
+    "metrics": set(),
+    "plots": set(),
+    "terms": {"domains"},
+    "networks": {"domains"},
+    "kernel": {"linearization"},
+    "estimators": {"kernel", "linearization", "probes"},
+    "weighting": {"estimators", "linearization", "seeds"},
+    "model": {"guard", "linearization", "metrics", "seeds", "terms", "weighting"},
+    "callbacks": {"kernel", "linearization", "model", "plots", "weighting"},
+    "problems": {"derivatives", "domains", "model", "networks", "terms", "weighting"},
+    "runs": {"callbacks", "model", "plots", "problems"},
+    "cli": {"guard", "problems", "runs"},
+}
+
+
+def module_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path):
+    """Top-level modules of the package that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            if node.module == "ntk_keras":
+                yield from (alias.name for alias in node.names)
+            elif (node.module or "").startswith("ntk_keras."):
+                yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("ntk_keras."))
+
+
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_from_lower_layers_only(path):
+    module = module_of(path)
+    assert set(imported(path)) - {module} <= ALLOWED[module]
+
+
+def test_the_layers_have_no_cycle():
+    def reached(module, path=()):
+        assert module not in path, f"cycle: {[*path, module]}"
+        for lower in ALLOWED[module]:
+            reached(lower, (*path, module))
+
+    for module in ALLOWED:
+        reached(module)
