@@ -1,0 +1,318 @@
+"""Boxes and the points drawn from them.
+
+A :class:`Box` has named axes, time being one of them. A face is a box too, flat along one axis.
+Samplers draw new points inside the compiled step, or a fixed set once and for all.
+"""
+
+import abc
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from scipy.stats import qmc
+
+from ntk_keras.seeds import fold_in
+
+__all__ = ["Box", "BoxSampler", "PeriodicSampler", "Sampler", "UnionSampler"]
+
+METHODS = ("uniform", "latin_hypercube", "sobol")
+
+
+class Sampler(abc.ABC):
+    """A source of points: draws new ones at every step, or a fixed set."""
+
+    @property
+    @abc.abstractmethod
+    def num_points(self) -> int:
+        """Number of points in a draw."""
+
+    @abc.abstractmethod
+    def draw(self, seed: tf.Tensor, dtype: str = "float32") -> Any:
+        """New points, drawn by TensorFlow inside the graph.
+
+        Args:
+            seed: ``[2]`` integers. Equal seeds give equal points, eagerly and in a graph alike;
+                XLA draws others.
+            dtype: dtype of the points.
+
+        Returns:
+            A tensor, or a nest of tensors, of ``num_points`` rows.
+        """
+
+    @abc.abstractmethod
+    def fixed(self, seed: int | np.random.Generator | None = None) -> Any:
+        """A fixed set of points, drawn once by NumPy and SciPy.
+
+        Args:
+            seed: of the drawing; None draws anew at every call.
+
+        Returns:
+            An array, or a nest of arrays, of ``num_points`` rows in float64.
+        """
+
+
+class Box:
+    """The product of intervals with names, ``Box(t=(0, 1), x=(-1, 1))``.
+
+    Columns of points are in the order of the names given.
+
+    Attributes:
+        axes: names of the axes.
+        lower: smallest coordinate along each axis.
+        upper: largest coordinate along each axis; equal to ``lower`` where the box is flat.
+
+    Raises:
+        ValueError: for no axes, or an interval that is empty or not finite.
+    """
+
+    def __init__(self, **intervals: tuple[float, float]):
+        if not intervals:
+            raise ValueError("A Box needs at least one axis, as in Box(t=(0, 1), x=(0, 1)).")
+        for axis, interval in intervals.items():
+            if np.shape(interval) != (2,):
+                raise ValueError(f"Axis {axis!r} needs bounds (lower, upper). Received {interval}.")
+            lower, upper = interval
+            if not (math.isfinite(lower) and math.isfinite(upper) and lower <= upper):
+                raise ValueError(
+                    f"Axis {axis!r} needs finite bounds (lower, upper) with lower <= upper. "
+                    f"Received ({lower}, {upper})."
+                )
+        self.axes = tuple(intervals)
+        self.lower = np.array([float(lower) for lower, _ in intervals.values()])
+        self.upper = np.array([float(upper) for _, upper in intervals.values()])
+
+    def __repr__(self) -> str:
+        bounds = zip(self.axes, self.lower, self.upper, strict=True)
+        return f"Box({', '.join(f'{axis}=({a:g}, {b:g})' for axis, a, b in bounds)})"
+
+    def face(self, **coordinate: float) -> "Box":
+        """The face where one axis has a fixed value, ``box.face(t=0)``, or several do (an edge).
+
+        Raises:
+            ValueError: for an unknown axis or a value outside the box.
+        """
+        intervals = {
+            a: (lo, up) for a, lo, up in zip(self.axes, self.lower, self.upper, strict=True)
+        }
+        for axis, value in coordinate.items():
+            lower, upper = intervals[self._named(axis)]
+            if not lower <= value <= upper:
+                raise ValueError(
+                    f"Axis {axis!r} runs from {lower:g} to {upper:g}. Received {axis}={value}."
+                )
+            intervals[axis] = (value, value)
+        return Box(**intervals)
+
+    def sample(self, num_points: int, method: str = "uniform") -> "BoxSampler":
+        """Points of the box.
+
+        Args:
+            num_points: number of points.
+            method: ``"uniform"``, ``"latin_hypercube"`` or ``"sobol"``.
+
+        Raises:
+            ValueError: for a count that is not positive or an unknown method.
+        """
+        return BoxSampler(self, num_points, method)
+
+    def interior(self, num_points: int, method: str = "uniform") -> "BoxSampler":
+        """:meth:`sample` by the name that reads well beside faces and boundary."""
+        return self.sample(num_points, method)
+
+    def boundary(
+        self, num_points: int, method: str = "uniform", axes: Sequence[str] | None = None
+    ) -> "UnionSampler":
+        """Points of all faces, each with its share by area, and at least one.
+
+        Args:
+            num_points: number of points on all faces together.
+            method: as in :meth:`sample`.
+            axes: the axes whose two faces count, all by default; where time is an axis, name the
+                spatial ones.
+
+        Raises:
+            ValueError: for an unknown or flat axis, or fewer points than faces.
+        """
+        axes = self._extended() if axes is None else [self._named(axis) for axis in axes]
+        flat = [axis for axis in axes if axis not in self._extended()]
+        if flat or not axes:
+            raise ValueError(f"{self} has no two faces along {flat or 'any axis'}.")
+        faces = [
+            self.face(**{axis: bound[self.axes.index(axis)]})
+            for axis in axes
+            for bound in (self.lower, self.upper)
+        ]
+        counts = _shares(num_points, [face.measure() for face in faces])
+        samplers = [face.sample(n, method) for face, n in zip(faces, counts, strict=True)]
+        return UnionSampler(samplers)
+
+    def periodic(self, axis: str, num_points: int, method: str = "uniform") -> "PeriodicSampler":
+        """Pairs of points on the two faces of an axis that differ in nothing else.
+
+        Returns:
+            A sampler of pairs ``(lower, upper)``, each ``[num_points, d]``.
+        """
+        index = self.axes.index(self._named(axis))
+        if self.lower[index] == self.upper[index]:
+            raise ValueError(f"{self} has no two faces along {axis!r}: it is flat there.")
+        face = self.face(**{axis: self.lower[index]})
+        return PeriodicSampler(face.sample(num_points, method), index, self.upper[index])
+
+    def grid(self, *shape: int) -> np.ndarray:
+        """Equispaced points, both ends included, in C order.
+
+        Args:
+            *shape: number of points along each axis.
+
+        Returns:
+            ``[prod(shape), d]`` in float64.
+        """
+        if len(shape) != len(self.axes):
+            raise ValueError(f"{self} needs {len(self.axes)} numbers of points. Received {shape}.")
+        lines = [np.linspace(*ends) for ends in zip(self.lower, self.upper, shape, strict=True)]
+        return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, len(shape))
+
+    def measure(self) -> float:
+        """Length, area or volume, over the axes along which the box is not flat."""
+        widths = self.upper - self.lower
+        return float(np.prod(widths[widths > 0]))
+
+    def _extended(self) -> list[str]:
+        widths = self.upper - self.lower
+        return [axis for axis, width in zip(self.axes, widths, strict=True) if width > 0]
+
+    def _named(self, axis: str) -> str:
+        if axis not in self.axes:
+            raise ValueError(f"{self} has no axis {axis!r}. Its axes are {list(self.axes)}.")
+        return axis
+
+
+class BoxSampler(Sampler):
+    """Points of a box: independent and uniform, a Latin hypercube, or a shifted Sobol sequence."""
+
+    def __init__(self, box: Box, num_points: int, method: str = "uniform"):
+        if not isinstance(num_points, int) or num_points < 1:
+            raise ValueError(f"num_points must be a positive integer. Received {num_points!r}.")
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {METHODS}. Received method={method!r}.")
+        self.box = box
+        self.method = method
+        self._num_points = num_points
+
+    @property
+    def num_points(self) -> int:
+        return self._num_points
+
+    def draw(self, seed: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
+        unit = _DRAW[self.method](seed, self.num_points, len(self.box.axes), tf.as_dtype(dtype))
+        lower, width = (
+            tf.constant(x, dtype) for x in (self.box.lower, self.box.upper - self.box.lower)
+        )
+        return lower + unit * width
+
+    def fixed(self, seed: int | np.random.Generator | None = None) -> np.ndarray:
+        unit = _fixed(self.method, np.random.default_rng(seed), self.num_points, len(self.box.axes))
+        return self.box.lower + unit * (self.box.upper - self.box.lower)
+
+
+class UnionSampler(Sampler):
+    """The points of several samplers, one after the other."""
+
+    def __init__(self, samplers: Sequence[Sampler]):
+        self.samplers = tuple(samplers)
+
+    @property
+    def num_points(self) -> int:
+        return sum(sampler.num_points for sampler in self.samplers)
+
+    def draw(self, seed: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
+        return tf.concat(
+            [s.draw(fold_in(seed, index), dtype) for index, s in enumerate(self.samplers)], axis=0
+        )
+
+    def fixed(self, seed: int | np.random.Generator | None = None) -> np.ndarray:
+        generator = np.random.default_rng(seed)
+        return np.concatenate([sampler.fixed(generator) for sampler in self.samplers])
+
+
+class PeriodicSampler(Sampler):
+    """Pairs of points that differ in one coordinate: the sampler's own, and those moved over.
+
+    Args:
+        sampler: of the first points.
+        axis: the column that differs.
+        value: of that column in the second points.
+    """
+
+    def __init__(self, sampler: BoxSampler, axis: int, value: float):
+        self.sampler = sampler
+        self.axis = axis
+        self.value = value
+
+    @property
+    def num_points(self) -> int:
+        return self.sampler.num_points
+
+    def draw(self, seed: tf.Tensor, dtype: str = "float32") -> tuple[tf.Tensor, tf.Tensor]:
+        points = self.sampler.draw(seed, dtype)
+        columns = tf.unstack(points, axis=1)
+        columns[self.axis] = tf.fill([self.num_points], tf.constant(self.value, dtype))
+        return points, tf.stack(columns, axis=1)
+
+    def fixed(self, seed: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+        points = self.sampler.fixed(seed)
+        moved = points.copy()
+        moved[:, self.axis] = self.value
+        return points, moved
+
+
+def _draw_uniform(seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Tensor:
+    return tf.random.stateless_uniform([n, d], seed, dtype=dtype, alg="philox")
+
+
+def _draw_latin_hypercube(seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Tensor:
+    """One point in each of n slices along every axis; slices are matched at random."""
+    within, order = (_draw_uniform(fold_in(seed, k), n, d, dtype) for k in (0, 1))
+    return (tf.cast(tf.argsort(order, axis=0), dtype) + within) / n
+
+
+def _draw_sobol(seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Tensor:
+    """The Sobol sequence under a random shift modulo one (Cranley-Patterson rotation)."""
+    base = _sobol(qmc.Sobol(d, scramble=False), n)
+    return tf.math.floormod(tf.constant(base, dtype) + _draw_uniform(seed, 1, d, dtype), 1)
+
+
+_DRAW = {
+    "uniform": _draw_uniform,
+    "latin_hypercube": _draw_latin_hypercube,
+    "sobol": _draw_sobol,
+}
+
+
+def _fixed(method: str, generator: np.random.Generator, n: int, d: int) -> np.ndarray:
+    if method == "uniform":
+        return generator.random((n, d))
+    if method == "latin_hypercube":
+        return qmc.LatinHypercube(d, rng=generator).random(n)
+    return _sobol(qmc.Sobol(d, rng=generator), n)
+
+
+def _sobol(engine: qmc.Sobol, n: int) -> np.ndarray:
+    """The first n points; SciPy warns of any n that is no power of two, so it is asked for one."""
+    return engine.random_base2(math.ceil(math.log2(n)))[:n]
+
+
+def _shares(total: int, measures: Sequence[float]) -> list[int]:
+    """Splits ``total`` in proportion to ``measures``, at least one each, by largest remainders."""
+    if total < len(measures):
+        raise ValueError(
+            f"The boundary has {len(measures)} faces and needs a point on each. Received "
+            f"num_points={total}."
+        )
+    ideal = (total - len(measures)) * np.array(measures) / sum(measures)
+    counts = np.floor(ideal).astype(int)
+    largest = np.argsort(counts - ideal, kind="stable")[: total - len(measures) - counts.sum()]
+    counts[largest] += 1
+    return [int(count) + 1 for count in counts]
