@@ -1,0 +1,155 @@
+"""The stacked residual R(theta), recorded so that it can be differentiated with respect to theta.
+
+The neural tangent kernel is made of one Jacobian, ``J = dR/dtheta`` of shape ``[n, p]``: everything
+that is estimated about ``K = J J^T`` comes from products with ``J`` and its transpose. This module
+is the only one that touches the parameters: it takes residual blocks as plain functions and
+parameters as a list of ``tf.Variable`` or ``keras.Variable``, and knows no model.
+"""
+
+import contextlib
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+__all__ = ["Block", "Linearization", "parameters_at"]
+
+Variables = Sequence[tf.Variable | keras.Variable]
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One block R_b of the stacked residual.
+
+    Attributes:
+        residual: maps ``points`` to residuals ``[n]`` or ``[n, k]``. Each row must depend on its
+            own point only. Without points it takes no argument, and rows may depend on anything.
+        points: a tensor or any nest of tensors that share their first axis, of length ``n``.
+        scale: constant factor of the residual, ``1 / sqrt(n k)`` under the mean convention.
+    """
+
+    residual: Callable[..., tf.Tensor]
+    points: Any = None
+    scale: tf.Tensor | float = 1.0
+
+    def __call__(self) -> tf.Tensor:
+        """The block's residuals at the present parameters, ``[n * k]``, point by point."""
+        return self.at(self.points)
+
+    def at(self, points: Any) -> tf.Tensor:
+        """The residuals of other points, with the scale of this block, ``[m * k]``."""
+        values = self.residual() if points is None else self.residual(points)
+        values = tf.reshape(values, [-1])
+        return values * tf.cast(self.scale, values.dtype)
+
+
+class Linearization:
+    """R(theta) at the present parameters, with products by J and J^T.
+
+    Vectors in residual space are dicts of ``[n_b]`` by block, vectors in parameter space lists of
+    tensors in the order and shapes of ``variables``.
+
+    Attributes:
+        residuals: R(theta) by block, each ``[n_b]``.
+        variables: the parameters theta, in the order given.
+
+    Args:
+        blocks: residual blocks by name; any function without arguments will do for a block.
+        variables: the parameters theta.
+    """
+
+    def __init__(self, blocks: Mapping[str, Block | Callable[[], tf.Tensor]], variables: Variables):
+        self.blocks = {
+            name: block if isinstance(block, Block) else Block(block)
+            for name, block in blocks.items()
+        }
+        self.variables = list(variables)
+        self._theta = tensors(self.variables)
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(self._theta)
+            self.residuals = self._evaluate()
+        self._tape = tape
+
+    def vjp(self, cotangents: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """J^T v, one reverse pass over the recorded residuals.
+
+        Args:
+            cotangents: v by block, each ``[n_b]``; a block left out counts as zero.
+
+        Returns:
+            One tensor for each variable, in its shape.
+        """
+        names = list(cotangents)
+        return self._tape.gradient(
+            [self.residuals[name] for name in names],
+            self._theta,
+            output_gradients=[cotangents[name] for name in names],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+
+    def residuals_at(self, parameters: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        """R at other parameters; the variables keep their values bit for bit.
+
+        Args:
+            parameters: one tensor for each variable.
+
+        Returns:
+            Residuals by block, each ``[n_b]``.
+        """
+        with parameters_at(self.variables, parameters):
+            return self._evaluate()
+
+    def restricted(self, name: str) -> "Linearization":
+        """One block alone, on the same recording: its products do no work for the others."""
+        part = copy.copy(self)
+        part.blocks = {name: self.blocks[name]}
+        part.residuals = {name: self.residuals[name]}
+        return part
+
+    def shifted(self, direction: Sequence[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:
+        """Theta + step * direction, as tensors."""
+        return [
+            theta + tf.cast(step, theta.dtype) * change
+            for theta, change in zip(self._theta, direction, strict=True)
+        ]
+
+    def norm(self) -> tf.Tensor:
+        """Euclidean norm of theta."""
+        return tf.linalg.global_norm([tf.convert_to_tensor(theta) for theta in self._theta])
+
+    def _evaluate(self) -> dict[str, tf.Tensor]:
+        return {name: block() for name, block in self.blocks.items()}
+
+
+@contextlib.contextmanager
+def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator[None]:
+    """Lets functions of ``variables`` see ``values`` instead, inside a ``with`` statement.
+
+    A ``keras.Variable`` is never written: Keras' stateless scope shows the values to whoever reads
+    it. A bare ``tf.Variable`` knows no such scope, so its value is saved, replaced and put back;
+    it is not moved back by subtraction, which would let rounding make it drift.
+
+    Args:
+        variables: the parameters to replace.
+        values: one tensor for each variable.
+    """
+    pairs = list(zip(variables, values, strict=True))
+    keras_pairs = [pair for pair in pairs if isinstance(pair[0], keras.Variable)]
+    bare_pairs = [pair for pair in pairs if not isinstance(pair[0], keras.Variable)]
+    saved = [tf.identity(variable) for variable, _ in bare_pairs]
+    try:
+        for variable, value in bare_pairs:
+            variable.assign(value)
+        with keras.StatelessScope(state_mapping=keras_pairs):
+            yield
+    finally:
+        for (variable, _), value in zip(bare_pairs, saved, strict=True):
+            variable.assign(value)
+
+
+def tensors(variables: Variables) -> list[Any]:
+    """What a gradient tape can watch: the ``tf.Variable`` behind a ``keras.Variable``."""
+    return [v.value if isinstance(v, keras.Variable) else v for v in variables]

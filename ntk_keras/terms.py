@@ -1,0 +1,210 @@
+"""Loss terms: a name, a pointwise residual, and the points where it is to vanish."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.domains import Sampler
+
+__all__ = ["Reduction", "Term", "check_points", "check_terms", "mean_scale"]
+
+Reduction = Literal["sum", "mean"]
+
+
+class Term:
+    """One term of a physics-informed loss.
+
+    Args:
+        name: names the term in logs, plots and messages.
+        residual: ``residual(u, points)`` returns ``[n]`` or ``[n, k]``, row i from point i alone;
+            ``u`` is the network, callable on points.
+        points: where the residual is to vanish. A tensor or any nest of tensors that share their
+            first axis stays the same; a :class:`~ntk_keras.domains.Sampler` draws new points at
+            every step; None takes them from the data given to ``fit``. Reaches ``residual`` as it
+            is, except that NumPy arrays of floats become tensors of the network's dtype.
+        group: terms of one group share one weight; the group is the term's own name by default.
+
+    Raises:
+        ValueError: for an empty name, one with a slash, or points that are empty, of unequal length
+            or not finite.
+        TypeError: if the residual is not callable.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        residual: Callable[[Any, Any], tf.Tensor],
+        points: Any = None,
+        *,
+        group: str | None = None,
+    ):
+        for label in (name,) if group is None else (name, group):
+            if not isinstance(label, str) or not label or "/" in label:
+                raise ValueError(
+                    "A term and its group need names that are not empty and hold no slash, which "
+                    f"TensorBoard would take for a folder. Received {label!r}."
+                )
+        if not callable(residual):
+            raise TypeError(
+                f"Term {name!r}: residual must be callable as residual(u, points). "
+                f"Received {residual!r}."
+            )
+        self.name = name
+        self.residual = residual
+        self.group = group or name
+        self.points = points
+        if points is not None and not isinstance(points, Sampler):
+            check_points(name, points)
+
+    def __repr__(self) -> str:
+        return f"Term({self.name!r}, group={self.group!r})"
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether the points change from step to step."""
+        return self.points is None or isinstance(self.points, Sampler)
+
+    def points_at(self, seed: tf.Tensor, dtype: str) -> Any:
+        """The points of one step.
+
+        Args:
+            seed: ``[2]`` integers; used by a sampler only.
+            dtype: of the network; used by a sampler and for NumPy arrays of floats.
+
+        Returns:
+            A tensor or nest of tensors.
+        """
+        if isinstance(self.points, Sampler):
+            return self.points.draw(seed, dtype)
+        return as_tensors(self.points, dtype)
+
+
+def mean_scale(residual: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor:
+    """1 / sqrt(n_b), n_b = points x components: the factor of a residual under ``"mean"``.
+
+    With R_b / sqrt(n_b) in place of R_b, loss, kernel and traces all become means over points. The
+    sum convention, the paper's, needs no factor.
+
+    Args:
+        residual: maps points to residuals ``[n]`` or ``[n, k]``.
+        points: a nest of tensors.
+
+    Returns:
+        A scalar.
+    """
+    values = residual(points)
+    return tf.math.rsqrt(tf.cast(tf.size(values), values.dtype))
+
+
+def check_terms(terms: Iterable[Term]) -> tuple[Term, ...]:
+    """The terms as a tuple.
+
+    Raises:
+        ValueError: if there are none, or two share a name.
+        TypeError: for anything that is not a term.
+    """
+    terms = tuple(terms)
+    for term in terms:
+        if not isinstance(term, Term):
+            raise TypeError(f"Every term must be an ntk_keras.Term. Received {term!r}.")
+    names = [term.name for term in terms]
+    if not terms:
+        raise ValueError("A model needs at least one term. Received an empty list.")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(
+            f"Every term needs a name of its own. Names used more than once: {repeated}. "
+            "Terms that are to share a weight have different names and one `group`."
+        )
+    return terms
+
+
+def check_points(name: str, points: Any) -> None:
+    """Checks a nest of fixed points.
+
+    Args:
+        name: of the term, for the message.
+        points: a nest of arrays or tensors.
+
+    Raises:
+        ValueError: if it is empty, its tensors differ in length, or a value is not finite.
+    """
+    tensors = [np.asarray(x) for x in tf.nest.flatten(points)]
+    lengths = [x.shape[0] if x.ndim else None for x in tensors]
+    if not tensors or None in lengths or 0 in lengths or len(set(lengths)) > 1:
+        raise ValueError(
+            f"Term {name!r}: points must be one tensor, or a nest of tensors, that share a first "
+            f"axis of positive length. Received shapes {[x.shape for x in tensors]}."
+        )
+    for x in tensors:
+        if np.issubdtype(x.dtype, np.floating) and not np.all(np.isfinite(x)):
+            row = int(np.argwhere(~np.isfinite(x))[0][0])
+            raise ValueError(
+                f"Term {name!r}: points must be finite. Row {row} holds {x[row]}. "
+                "Remove such rows, or mend what made them."
+            )
+
+
+def check_residual(term: Term, residual: Any, points: Any) -> None:
+    """Checks what a residual returned.
+
+    Raises:
+        ValueError: if it is not a real tensor ``[n]`` or ``[n, k]`` with a row for each point.
+    """
+    if not tf.is_tensor(residual) or not residual.dtype.is_floating:
+        received = residual.dtype.name if tf.is_tensor(residual) else type(residual).__name__
+        raise ValueError(
+            f"Term {term.name!r}: the residual must return one tensor of real floats. Received "
+            f"{received}. Stack components, or real and imaginary parts, along a last axis."
+        )
+    count = tf.nest.flatten(points)[0].shape[0]
+    shape = tuple(residual.shape)
+    if len(shape) not in (1, 2) or shape[0] != count or math.prod(shape) == 0:
+        raise ValueError(
+            f"Term {term.name!r}: the residual must have shape [{count}] or [{count}, k], one row "
+            f"for each of its {count} points. Received shape {list(shape)}. Do not reduce over "
+            "points: the kernel needs the residual of each."
+        )
+
+
+def shapes(points: Any) -> str:
+    """The shapes of a nest of points, for messages."""
+    return str(tf.nest.map_structure(lambda x: tuple(x.shape), points))
+
+
+def as_tensors(points: Any, dtype: str, cast: bool = False) -> Any:
+    """A nest of points as tensors, NumPy floats in ``dtype``; with ``cast`` all floats."""
+    return tf.nest.map_structure(lambda x: _tensor(x, dtype, cast), points)
+
+
+def _tensor(value: Any, dtype: str, cast: bool) -> Any:
+    """NumPy floats as tensors of ``dtype``; everything else as TensorFlow takes it."""
+    if tf.is_tensor(value) or isinstance(value, tf.Variable):
+        return tf.cast(value, dtype) if cast and value.dtype.is_floating else value
+    array = np.asarray(value)
+    is_float = np.issubdtype(array.dtype, np.floating)
+    return tf.constant(array, dtype if is_float else None)
+
+
+def by_term(terms: Iterable[Term], data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Checks that data given by term names only terms and leaves none without points.
+
+    Raises:
+        ValueError: for a key that is no term, or a term left without points.
+    """
+    names = {term.name for term in terms}
+    unknown = sorted(set(data) - names)
+    if unknown:
+        raise ValueError(
+            f"The data's keys must be names of terms. Unknown: {unknown}. Terms: {sorted(names)}."
+        )
+    missing = sorted(t.name for t in terms if t.points is None and t.name not in data)
+    if missing:
+        raise ValueError(
+            f"Terms without points: {missing}. Give them points when constructing the Term, or "
+            "pass `fit` a dict, or a dataset of dicts, with their names as keys."
+        )
+    return data
