@@ -1,0 +1,251 @@
+"""Estimators of the traces of the kernel's blocks (Section 4 of the paper).
+
+Each takes a :class:`~ntk_keras.linearization.Linearization`, the residual recorded at the present
+parameters, and returns one sample of Tr K_bb for every block. A sample of the sketching estimators
+is unbiased up to the difference step, and noisy: average it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras import kernel, probes
+from ntk_keras.linearization import Linearization
+
+__all__ = [
+    "BlockPredictor",
+    "Estimator",
+    "Exact",
+    "Predictor",
+    "SketchingEstimator",
+    "block_traces",
+    "lambda_pred",
+    "predictor_product",
+    "sketch",
+]
+
+# The finite difference loses digits to rounding when theta moves too little and to curvature when
+# it moves too far; ||theta_hat - theta|| / ||theta|| of about 1e-5 is the middle in float32.
+RELATIVE_STEP = {tf.float32: 1e-5, tf.float64: 1e-8}
+
+
+class Estimator(Protocol):
+    """Anything that samples block traces."""
+
+    def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One sample of Tr K_bb by block; ``seed`` is ``[2]`` integers."""
+        ...
+
+    def kernel(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+        """One sample of K, ``[n, n]``."""
+        ...
+
+
+class SketchingEstimator:
+    """Traces and kernels from one product K g with a random probe g.
+
+    Subclasses say how the product is made.
+    """
+
+    probe: str
+
+    def product(
+        self, linearization: Linearization, probe: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """K g by block."""
+        raise NotImplementedError
+
+    def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """g_b^T (K g)_b by block, one sample."""
+        probe = probes.draw(self.probe, seed, linearization.residuals)
+        return block_traces(self.product(linearization, probe), probe)
+
+    def kernel(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+        """The symmetrised sketch of K, one sample ``[n, n]``."""
+        probe = probes.draw(self.probe, seed, linearization.residuals)
+        return sketch(self.product(linearization, probe), probe)
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor(SketchingEstimator):
+    """Algorithm 2 as printed: a predictor step with random weights and a finite difference.
+
+    One reverse pass over the recorded residuals and one evaluation at the predicted parameters.
+
+    Attributes:
+        difference_step: dt of the predictor step. By default chosen at every sample so that the
+            parameters move by 1e-5 of their norm (float32; 1e-8 in float64).
+        probe: ``"gaussian"``, or ``"rademacher"`` (Remark 5).
+    """
+
+    difference_step: float | None = None
+    probe: str = "gaussian"
+
+    def __post_init__(self) -> None:
+        if self.difference_step is not None and not self.difference_step > 0:
+            raise ValueError(
+                "difference_step must be positive, or None to choose it from the parameters. "
+                f"Received difference_step={self.difference_step}."
+            )
+        if self.probe not in probes.PROBES:
+            raise ValueError(
+                f"probe must be one of {sorted(probes.PROBES)}. Received probe={self.probe!r}."
+            )
+
+    def product(
+        self, linearization: Linearization, probe: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """K g up to the difference step, by block."""
+        return predictor_product(linearization, probe, self.difference_step)
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockPredictor(Predictor):
+    """Algorithm 2 on each block by itself: the predictor's price, without noise between blocks.
+
+    With one probe over all blocks, g_b^T (K g)_b is g_b^T K_bb g_b plus the sum of g_b^T K_bc g_c
+    over the other blocks c, of mean zero and variance sum_c ||K_bc||_F^2, which drowns a block
+    whose trace is a small part of the total. Here every block has a predictor step of its own, and
+    the variance is 2 ||K_bb||_F^2 alone. Each step takes one reverse pass and one evaluation of
+    its own block only, so together they cost what one joint step costs; the difference step fits
+    each block. The kernel's blocks off the diagonal, which no trace needs, are not sketched.
+    """
+
+    def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """g_b^T K_bb g_b by block, one sample."""
+        probe = probes.draw(self.probe, seed, linearization.residuals)
+        sample: dict[str, tf.Tensor] = {}
+        for name in linearization.residuals:
+            own = {name: probe[name]}
+            sample |= block_traces(self.product(linearization.restricted(name), own), own)
+        return sample
+
+
+@dataclasses.dataclass(frozen=True)
+class Exact:
+    """Exact traces and kernel, from the gradient of every residual entry. Costly; no noise.
+
+    Attributes:
+        chunk_size: points whose gradients are held at a time; chosen by memory by default.
+    """
+
+    chunk_size: int | None = None
+
+    def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Tr K_bb by block; the seed is not used."""
+        return kernel.traces(
+            linearization.blocks, linearization.variables, chunk_size=self.chunk_size
+        )
+
+    def kernel(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+        """K, ``[n, n]``; the seed is not used."""
+        return kernel.matrix(
+            linearization.blocks, linearization.variables, chunk_size=self.chunk_size
+        )
+
+
+ESTIMATORS: dict[str, Callable[[], Estimator]] = {
+    "predictor": Predictor,
+    "block-predictor": BlockPredictor,
+    "exact": Exact,
+}
+
+
+def lambda_pred(residual: tf.Tensor, probe: tf.Tensor) -> tf.Tensor:
+    """Diagonal of Lambda_pred = diag(-g) diag(R)^+, the predictor's random weights.
+
+    The pseudo-inverse takes entries of R that are zero, or so small that their inverse overflows,
+    to zero. So Lambda_pred R = -g elsewhere and 0 there.
+
+    Args:
+        residual: R, ``[n]``.
+        probe: g, ``[n]``.
+
+    Returns:
+        ``[n]``.
+
+    Reference:
+        Section 4 and Algorithm 2.
+    """
+    smallest = 16 * float(np.finfo(residual.dtype.as_numpy_dtype).tiny)
+    invertible = tf.abs(residual) > smallest
+    return tf.where(invertible, -probe / tf.where(invertible, residual, 1), 0)
+
+
+def predictor_product(
+    linearization: Linearization,
+    probe: Mapping[str, tf.Tensor],
+    difference_step: float | tf.Tensor | None = None,
+) -> dict[str, tf.Tensor]:
+    """K g ~ (R(theta_hat) - R(theta)) / dt, theta_hat = theta - dt J^T Lambda_pred R.
+
+    Args:
+        linearization: R recorded at theta.
+        probe: g by block, each ``[n_b]``.
+        difference_step: dt; by default the one that moves theta by a fixed small part of its norm.
+
+    Returns:
+        The difference quotient by block, each ``[n_b]``. Its error is of order dt (Theorem 3).
+
+    Reference:
+        Section 4 and Algorithm 2.
+    """
+    weighted = {
+        name: lambda_pred(residual, probe[name]) * residual
+        for name, residual in linearization.residuals.items()
+    }
+    direction = [-part for part in linearization.vjp(weighted)]
+    if difference_step is None:
+        difference_step = _relative_step(linearization, direction)
+    predicted = linearization.residuals_at(linearization.shifted(direction, difference_step))
+    return {
+        name: (predicted[name] - residual) / tf.cast(difference_step, residual.dtype)
+        for name, residual in linearization.residuals.items()
+    }
+
+
+def block_traces(
+    product: Mapping[str, tf.Tensor], probe: Mapping[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """g_b^T (K g)_b by block, whose sum is g^T K g.
+
+    E[g_b^T (K g)_b] = Tr K_bb, because E[g_b g_c^T] is the identity for b = c and zero otherwise.
+
+    Args:
+        product: K g by block.
+        probe: g by block.
+
+    Returns:
+        A scalar by block.
+    """
+    return {name: tf.reduce_sum(probe[name] * value) for name, value in product.items()}
+
+
+def sketch(product: Mapping[str, tf.Tensor], probe: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """K^ = (K~ + K~^T) / 2 with K~ = [K g g_1 ... K g g_n] = (K g) g^T.
+
+    Args:
+        product: K g by block.
+        probe: g by block, in the same order.
+
+    Returns:
+        ``[n, n]``, symmetric; its trace is g^T K g.
+
+    Reference:
+        Algorithm 2.
+    """
+    columns = tf.concat(list(product.values()), axis=0)[:, tf.newaxis]
+    outer = columns * tf.concat([probe[name] for name in product], axis=0)
+    return (outer + tf.transpose(outer)) / 2
+
+
+def _relative_step(linearization: Linearization, direction: list[tf.Tensor]) -> tf.Tensor:
+    dtype = direction[0].dtype
+    norm = linearization.norm()
+    # Parameters that are all zero have no scale of their own; nor can a zero direction be scaled.
+    scale = RELATIVE_STEP.get(dtype, 1e-5) * tf.where(norm > 0, norm, 1)
+    length = tf.linalg.global_norm(direction)
+    return scale / tf.where(length > 0, length, 1)
