@@ -1,0 +1,113 @@
+"""The protocol of all weightings, and the one place that turns block traces into loss weights."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from ntk_keras.linearization import Linearization
+
+__all__ = ["Weighting", "weights_from_traces"]
+
+
+def weights_from_traces(traces: tf.Tensor, floor: float = 0.0) -> tf.Tensor:
+    """Loss weights lambda_b = Tr K / Tr K_bb, equations (5) and (12).
+
+    A trace is never negative, but an estimate of one can be; such a trace, and one that is zero, is
+    raised to ``floor`` times the total, so that every weight is finite and at most ``1 / floor``
+    (up to what the raising adds to the total).
+
+    Args:
+        traces: Tr K_bb, ``[groups]``.
+        floor: smallest share of the total that a trace may have.
+
+    Returns:
+        ``[groups]``. The inverses of the weights sum to one. If no trace is positive, all weights
+        are equal.
+    """
+    positive = tf.maximum(traces, 0)
+    positive = tf.math.divide_no_nan(positive, tf.reduce_max(positive))  # nothing overflows below
+    total = tf.reduce_sum(positive)
+    floored = tf.maximum(positive, tf.cast(floor, traces.dtype) * total)
+    floored = tf.where(total > 0, floored, tf.ones_like(traces))
+    return tf.reduce_sum(floored) / floored
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class Weighting(keras.layers.Layer):
+    """A strategy that gives every group of loss terms its weight.
+
+    Its state lives in Keras variables, so that it is saved, restored and distributed with the model
+    it belongs to, and a changed weight never retraces the step. Subclasses override
+    :meth:`build_state` and :meth:`update`.
+
+    Attributes:
+        groups: names of the groups, in the order of all ``[groups]`` tensors.
+        loss_weights: the weights lambda, a variable ``[groups]``.
+    """
+
+    groups: tuple[str, ...] = ()
+    loss_weights: keras.Variable
+
+    def prepare(
+        self, group_of: Mapping[str, str], dtype: str, sizes: Mapping[str, int | None]
+    ) -> None:
+        """Creates the state. The model calls this once, when it is constructed.
+
+        Args:
+            group_of: the group of every term, in the order of the residual blocks.
+            dtype: dtype of the state, that of the network's parameters.
+            sizes: number of residual entries of every term, None where it may change.
+        """
+        if self.groups:
+            raise ValueError(
+                f"This {type(self).__name__} already belongs to a model with groups {self.groups}: "
+                "its state cannot serve two. Construct one weighting for each model."
+            )
+        self._group_of = dict(group_of)
+        self.groups = tuple(dict.fromkeys(group_of.values()))
+        self.state_dtype = dtype
+        self.loss_weights = self.add_state("loss_weights", [len(self.groups)], "ones")
+        self.build_state(sizes)
+        self.built = True
+
+    def add_state(
+        self, name: str, shape: Sequence[int], initializer: str = "zeros", dtype: str | None = None
+    ) -> keras.Variable:
+        """A variable that is saved with the model and moved by no optimizer."""
+        return self.add_weight(
+            shape=tuple(shape),
+            initializer=initializer,
+            dtype=dtype or self.state_dtype,
+            trainable=False,
+            autocast=False,
+            name=name,
+        )
+
+    def build_state(self, sizes: Mapping[str, int | None]) -> None:
+        """Creates the variables of a subclass."""
+
+    def update(self, linearization: Linearization, seed: tf.Tensor) -> None:
+        """Brings :attr:`loss_weights` up to date, inside the compiled step.
+
+        Args:
+            linearization: the residual by term, recorded at the present parameters.
+            seed: ``[2]`` integers, new at every step.
+        """
+
+    def pool(self, by_term: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Sums scalars by term into ``[groups]``: the trace of a group is the sum of its terms'."""
+        pooled = [
+            tf.add_n([value for term, value in by_term.items() if self._group_of[term] == group])
+            for group in self.groups
+        ]
+        return tf.cast(tf.stack(pooled), self.state_dtype)
+
+    def weight_of(self, term: str) -> tf.Tensor:
+        """The present weight of a term's group, a scalar."""
+        return self.loss_weights.value[self.groups.index(self._group_of[term])]
+
+    @property
+    def traces(self) -> tf.Tensor | None:
+        """The trace estimates behind the weights, ``[groups]``; None if there are none."""
+        return None
