@@ -1,0 +1,43 @@
+"""Metrics of solutions."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+__all__ = ["RelativeL2"]
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class RelativeL2(keras.metrics.Metric):
+    """Relative L2 error ``||u - v|| / ||v||`` over all points and outputs, no unit.
+
+    Args:
+        name: of the metric.
+        **kwargs: as for any Keras metric.
+    """
+
+    def __init__(self, name: str = "relative_l2", **kwargs: Any):
+        super().__init__(name=name, **kwargs)
+        self.squared_error = self.add_variable((), "zeros", name="squared_error")
+        self.squared_norm = self.add_variable((), "zeros", name="squared_norm")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds a batch.
+
+        Args:
+            y_true: v, of the shape of ``y_pred`` or ``[n]`` for a single output.
+            y_pred: u, ``[n, outputs]``.
+            sample_weight: weight of each point, ``[n]``.
+        """
+        y_pred = tf.cast(y_pred, self.dtype)
+        y_true = tf.reshape(tf.cast(y_true, self.dtype), tf.shape(y_pred))
+        if sample_weight is not None:
+            root = tf.sqrt(tf.reshape(tf.cast(sample_weight, self.dtype), [-1, 1]))
+            y_true, y_pred = root * y_true, root * y_pred
+        self.squared_error.assign_add(tf.reduce_sum((y_pred - y_true) ** 2))
+        self.squared_norm.assign_add(tf.reduce_sum(y_true**2))
+
+    def result(self) -> tf.Tensor:
+        """The error over everything added since the last reset; infinite for v = 0."""
+        return tf.sqrt(self.squared_error / self.squared_norm)

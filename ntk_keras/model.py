@@ -1,0 +1,443 @@
+"""PINNModel: a Keras model that trains a network on loss terms that weigh themselves."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ntk_keras import terms as terms_module
+from ntk_keras import weighting as weighting_module
+from ntk_keras.guard import TrainingGuard
+from ntk_keras.linearization import Block, Linearization
+from ntk_keras.metrics import RelativeL2
+from ntk_keras.seeds import fold_in
+from ntk_keras.terms import Reduction, Term
+from ntk_keras.weighting import Weighting
+
+__all__ = ["PINNModel"]
+
+
+class PINNModel(keras.Model):
+    """A network trained on L = 1/2 sum_b lambda_b ||R_b||^2 (1), which chooses lambda as it goes.
+
+    Each training step draws points, records the residuals R, lets the weighting bring lambda up to
+    date (its predictor step never touches the network), and applies the corrector: the gradient
+    J^T Lambda R through any Keras optimizer.
+
+    Logs of a step, and the history: ``loss`` and, for every term, ``loss/<term>`` = 1/2 ||R_b||^2
+    without its weight, both averaged over the epoch; ``weights/<group>``, the present weights.
+
+    Args:
+        network: a Keras model or layer that maps points ``[n, d]`` to ``[n, outputs]``.
+        terms: the loss terms.
+        weighting: ``"ntk"``, ``"exact-ntk"``, ``"constant"`` or a weighting object.
+        reduction: ``"sum"``, the paper's convention, or ``"mean"``, which divides ||R_b||^2 by its
+            number of entries everywhere.
+        seed: of points and probes; None takes one from ``keras.utils.set_random_seed``'s state.
+
+    Attributes:
+        network: the wrapped network.
+        terms: the loss terms, a tuple.
+        weighting: the weighting object.
+
+    Raises:
+        ValueError: for terms that do not fit the network or each other; the message names the term.
+    """
+
+    def __init__(
+        self,
+        network: keras.layers.Layer,
+        terms: Iterable[Term],
+        weighting: str | Weighting = "ntk",
+        *,
+        reduction: Reduction = "sum",
+        seed: int | None = None,
+        name: str = "pinn",
+        **kwargs: Any,
+    ):
+        super().__init__(name=name, **kwargs)
+        if reduction not in ("sum", "mean"):
+            raise ValueError(f'reduction must be "sum" or "mean". Received {reduction!r}.')
+        self.network = network
+        self.terms = terms_module.check_terms(terms)
+        self.reduction = reduction
+        # A seed and a counter. A variable of the model, because Keras saves no SeedGenerator of its
+        # own accord and a resumed run would draw its first points again.
+        first = keras.random.SeedGenerator(seed).state.value.numpy()[0]
+        self.random_state = self.add_weight(
+            shape=(2,),
+            initializer=lambda shape, dtype: tf.constant([int(first) % 2**31, 0], dtype),
+            dtype="int32",
+            trainable=False,
+            name="random_state",
+        )
+        sizes = self._check_terms({})
+        self.weighting = weighting_module.get(weighting)
+        self.weighting.prepare(
+            {term.name: term.group for term in self.terms},
+            dtype=self.parameter_dtype,
+            sizes={
+                term.name: None if term.redrawn else sizes.get(term.name) for term in self.terms
+            },
+        )
+        self.failure_steps = self.add_weight(
+            shape=(len(self.terms) + 1,),
+            initializer=keras.initializers.Constant(-1),
+            dtype="int64",
+            trainable=False,
+            name="failure_steps",
+        )
+        self._term_losses = [keras.metrics.Mean(f"loss/{term.name}") for term in self.terms]
+        self._relative_l2 = RelativeL2()
+        self.built = True
+
+    # What users read.
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The present loss weight of every group."""
+        values = self.weighting.loss_weights.value.numpy()
+        return dict(zip(self.weighting.groups, values.tolist(), strict=True))
+
+    @property
+    def kernel_traces(self) -> dict[str, float]:
+        """The present estimate of Tr K_bb of every group; empty if the weighting makes none."""
+        traces = self.weighting.traces
+        if traces is None:
+            return {}
+        values = traces.numpy()
+        return dict(zip(self.weighting.groups, values.tolist(), strict=True))
+
+    @property
+    def parameter_dtype(self) -> str:
+        """Dtype of the network's parameters, and so of points, weights and traces."""
+        # A Sequential made of float64 layers calls itself float32: the parameters know better.
+        variables = self.network.trainable_variables
+        return variables[0].dtype if variables else self.network.variable_dtype
+
+    def blocks(self, data: Any = None) -> dict[str, Block]:
+        """The residual blocks at the next step's points, for :mod:`ntk_keras.kernel`.
+
+        Args:
+            data: points by term name, for terms that have none of their own.
+
+        Returns:
+            One block for each term, by name. The model's random state does not advance.
+        """
+        return self._blocks(self._points(data, self.random_state.value), training=False)
+
+    # What Keras calls.
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The network's outputs."""
+        return self.network(inputs, training=training)
+
+    def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
+        """As ``keras.Model.compile`` without ``loss`` and ``loss_weights``: the terms are those."""
+        for argument in ("loss", "loss_weights"):
+            if kwargs.get(argument) is not None:
+                raise ValueError(
+                    f"PINNModel.compile takes no `{argument}`: the loss is made of the terms, and "
+                    "their weights come from the weighting. Add a Term for measured data; pass "
+                    "`weighting=` to PINNModel for weights."
+                )
+        super().compile(optimizer=optimizer, **kwargs)
+        if not self.optimizer.built:  # so that `load_weights` finds its variables
+            self.optimizer.build(self.trainable_variables)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        *,
+        epochs: int = 1,
+        steps_per_epoch: int | None = None,
+        callbacks: Any = None,
+        validation_data: Any = None,
+        validation_batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Trains the network. A second call goes on where the first stopped.
+
+        Args:
+            x: nothing, where the terms have their points; or a dict from term names to points, all
+                of which make up every step; or a ``tf.data.Dataset`` of such dicts, one a step.
+            y: nothing; measured values belong to a term.
+            epochs: number of epochs.
+            steps_per_epoch: steps in an epoch; one by default, or the length of a dataset.
+            callbacks: as for any Keras model.
+            validation_data: ``(points, values)``; the relative L2 error there is logged as
+                ``val_relative_l2`` after each epoch and never moves a weight.
+            validation_batch_size: points at a time in validation; all by default.
+            **kwargs: whatever else ``keras.Model.fit`` takes.
+
+        Returns:
+            The history.
+
+        Raises:
+            ValueError: for data that does not fit the terms.
+            TrainingDivergedError: once a residual or gradient is NaN or infinite; the model keeps
+                the last good state.
+        """
+        if y is not None:
+            raise ValueError(
+                "PINNModel.fit takes no `y`. Add a Term whose points hold inputs and values."
+            )
+        if steps_per_epoch is not None and steps_per_epoch < 1:
+            raise ValueError(f"steps_per_epoch must be positive. Received {steps_per_epoch}.")
+        x, default_steps = self._dataset(x)
+        if validation_data is not None and validation_batch_size is None:
+            validation_batch_size = _length(validation_data)
+        kwargs.setdefault("shuffle", False)  # A dataset comes in its order; Keras warns otherwise.
+        return super().fit(
+            x,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch or default_steps,
+            callbacks=self._with_guard(callbacks),
+            validation_data=validation_data,
+            validation_batch_size=validation_batch_size,
+            **kwargs,
+        )
+
+    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+        """The loss and its terms at newly drawn points; or, given values, the relative L2 error.
+
+        Args:
+            x: points by term as in :meth:`fit`; or inputs of the network, with ``y``.
+            y: reference values at ``x``.
+            **kwargs: whatever else ``keras.Model.evaluate`` takes.
+        """
+        if y is None and not kwargs.get("_use_cached_eval_dataset"):
+            x, default_steps = self._dataset(x)
+            kwargs.setdefault("steps", default_steps)
+        return super().evaluate(x, y, **kwargs)
+
+    @tf.autograph.experimental.do_not_convert
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One step of Algorithm 3: predictor, moving average, corrector."""
+        seed = self._next_seed()
+        linearization = Linearization(
+            self._blocks(self._points(data, seed), training=True), self.trainable_variables
+        )
+        previous = [tf.identity(v.value) for v in self.weighting.variables]
+        self.weighting.update(linearization, fold_in(seed, 0))
+        losses, loss = self._loss_values(linearization.residuals)
+        gradients = self._gradients(linearization)
+        self._apply_if_finite(gradients, losses, previous)
+        return {**self._loss_logs(losses, loss), **self._weight_logs()}
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Relative L2 error of ``(points, values)``; loss of points by term."""
+        if isinstance(data, tuple):
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            return self._test_values(x, y, sample_weight)
+        blocks = self._blocks(self._points(data, self._next_seed()), training=False)
+        losses, loss = self._loss_values({name: block() for name, block in blocks.items()})
+        return self._loss_logs(losses, loss)
+
+    # The parts of a step.
+
+    def _points(self, data: Any, seed: tf.Tensor) -> dict[str, Any]:
+        """The points of every term: the data's where it has them, else the term's own."""
+        given = data if isinstance(data, Mapping) else {}
+        return {
+            term.name: terms_module.as_tensors(given[term.name], self.parameter_dtype, cast=True)
+            if term.name in given
+            else term.points_at(
+                fold_in(seed, 1 + index),
+                self.parameter_dtype,
+            )
+            for index, term in enumerate(self.terms)
+            if term.name in given or term.points is not None
+        }
+
+    def _blocks(self, points: Mapping[str, Any], training: bool) -> dict[str, Block]:
+        """The residual blocks of those terms that ``points`` names, scaled by the convention."""
+        u = functools.partial(self.network, training=training)
+        blocks = {}
+        for term in self.terms:
+            if term.name in points:
+                residual = functools.partial(term.residual, u)
+                scale = self._scale(residual, points[term.name])
+                blocks[term.name] = Block(residual, points[term.name], scale)
+        return blocks
+
+    def _scale(self, residual: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor | float:
+        return 1.0 if self.reduction == "sum" else terms_module.mean_scale(residual, points)
+
+    def _loss_values(self, residuals: Mapping[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """1/2 ||R_b||^2 of every term, and the loss (1) they make with their weights."""
+        losses = [tf.reduce_sum(residuals[term.name] ** 2) / 2 for term in self.terms]
+        weighted = [
+            tf.cast(self.weighting.weight_of(term.name), loss.dtype) * loss
+            for term, loss in zip(self.terms, losses, strict=True)
+        ]
+        return losses, tf.add_n(weighted + self._penalties())
+
+    def _gradients(self, linearization: Linearization) -> list[tf.Tensor]:
+        """J^T Lambda R, and the gradient of the network's own regularisers."""
+        gradients = linearization.vjp(
+            {
+                name: tf.cast(self.weighting.weight_of(name), residual.dtype) * residual
+                for name, residual in linearization.residuals.items()
+            }
+        )
+        if not any(v.regularizer for v in self.trainable_variables):
+            return gradients
+        with tf.GradientTape() as tape:
+            penalty = tf.add_n(self._penalties())
+        variables = [v.value for v in self.trainable_variables]
+        extra = tape.gradient(penalty, variables, unconnected_gradients="zero")
+        return [a + b for a, b in zip(gradients, extra, strict=True)]
+
+    def _penalties(self) -> list[tf.Tensor]:
+        return [v.regularizer(v) for v in self.trainable_variables if v.regularizer is not None]
+
+    def _apply_if_finite(
+        self, gradients: list[tf.Tensor], losses: list[tf.Tensor], previous: list[tf.Tensor]
+    ) -> None:
+        """The optimizer's step; from the first that is not finite on, none.
+
+        Notes the culprit, and puts the weighting back to its ``previous`` state.
+        """
+        norm = tf.linalg.global_norm(gradients)
+        finite = tf.math.is_finite(tf.stack([*losses, tf.cast(norm, losses[0].dtype)]))
+        step = tf.cast(self.optimizer.iterations.value, tf.int64)
+        known = self.failure_steps.value
+        good = tf.reduce_all(finite & (known < 0))
+        failures = tf.where(finite | tf.reduce_any(known >= 0), known, step)
+
+        def apply() -> None:
+            self.optimizer.apply(gradients, self.trainable_variables)
+
+        def refuse() -> None:
+            self.failure_steps.assign(failures)
+            for variable, value in zip(self.weighting.variables, previous, strict=True):
+                variable.assign(value)
+
+        tf.cond(good, apply, refuse)
+
+    def _loss_logs(self, losses: list[tf.Tensor], loss: tf.Tensor) -> dict[str, tf.Tensor]:
+        for tracker, value in zip(
+            [self._loss_tracker, *self._term_losses], [loss, *losses], strict=True
+        ):
+            tracker.update_state(value)
+        return {
+            tracker.name: tracker.result() for tracker in [self._loss_tracker, *self._term_losses]
+        }
+
+    def _weight_logs(self) -> dict[str, tf.Tensor]:
+        values = tf.unstack(self.weighting.loss_weights.value)
+        return {
+            f"weights/{group}": value
+            for group, value in zip(self.weighting.groups, values, strict=True)
+        }
+
+    def _test_values(self, x: Any, y: Any, sample_weight: Any) -> dict[str, tf.Tensor]:
+        if y is None:
+            raise ValueError("Validation needs (points, values). Received points without values.")
+        prediction = self(x, training=False)
+        self._relative_l2.update_state(y, prediction, sample_weight)
+        logs = {"relative_l2": self._relative_l2.result()}
+        if self._compile_metrics is not None:
+            self._compile_metrics.update_state(y, prediction, sample_weight)
+            logs |= self._compile_metrics.result()
+        return logs
+
+    def _next_seed(self) -> tf.Tensor:
+        seed = tf.identity(self.random_state.value)
+        self.random_state.assign(seed + [0, 1])
+        return seed
+
+    # Checks and data.
+
+    def _check_terms(self, data: Mapping[str, Any]) -> dict[str, int]:
+        """Evaluates every residual that has points once; returns their numbers of entries."""
+        seed = tf.constant([0, 0])
+        points = self._points(data, seed)
+        sizes = {}
+        for term in self.terms:
+            if term.name in points:
+                sizes[term.name] = self._check_term(term, points[term.name])
+        if not self.network.built:
+            raise ValueError(
+                "The network is not built: no term has points to call it on. Give its input shape, "
+                "as in keras.Sequential([keras.Input((2,)), ...])."
+            )
+        return sizes
+
+    def _check_term(self, term: Term, points: Any) -> int:
+        """Evaluates one residual and its dependence on the network, as training will."""
+        try:
+            with tf.GradientTape() as tape:
+                residual = term.residual(self._checked_network, points)
+        except Exception as error:
+            raise ValueError(
+                f"Term {term.name!r}: its residual failed at points of shape "
+                f"{terms_module.shapes(points)}, where the network takes inputs of shape "
+                f"{getattr(self.network, 'input_shape', 'unknown')}: {error}"
+            ) from error
+        terms_module.check_residual(term, residual, points)
+        gradients = tape.gradient(residual, [v.value for v in self.network.trainable_variables])
+        if all(g is None for g in gradients):
+            raise ValueError(
+                f"Term {term.name!r}: its residual does not depend on the network's trainable "
+                "variables, so no training can change it. Compute it from the `u` it is given, "
+                "with TensorFlow operations, and check that the network is not frozen."
+            )
+        return int(tf.size(residual))
+
+    def _checked_network(self, points: Any) -> Any:
+        """The network; refuses points of wrong width, which some layers would broadcast."""
+        expected = getattr(self.network, "input_shape", None)
+        received = getattr(points, "shape", None)
+        if isinstance(expected, tuple) and expected and received is not None:
+            width, wanted = received[-1] if len(received) else None, expected[-1]
+            if isinstance(wanted, int) and width != wanted:
+                raise ValueError(f"points of width {width}, but the network takes {wanted}.")
+        return self.network(points, training=False)
+
+    def _dataset(self, x: Any) -> tuple[Any, int | None]:
+        """What Keras iterates over, and the number of steps in an epoch if it is endless."""
+        if isinstance(x, tf.data.Dataset | keras.utils.PyDataset):
+            self._check_dataset(x)
+            return x, None
+        if not (x is None or isinstance(x, Mapping)):
+            raise ValueError(
+                "Points come as a dict by term name or a dataset of such dicts, or the terms have "
+                f"their own. Received {type(x).__name__}."
+            )
+        data = terms_module.by_term(self.terms, x or {})
+        for name, points in data.items():
+            terms_module.check_points(name, points)
+        dtype = self.parameter_dtype
+        data = {name: terms_module.as_tensors(points, dtype) for name, points in data.items()}
+        self._check_terms(data)
+        return tf.data.Dataset.from_tensors(data or 0).repeat(), 1
+
+    def _check_dataset(self, x: Any) -> None:
+        if not isinstance(x, tf.data.Dataset):
+            return
+        for element in x.take(1):
+            if not isinstance(element, Mapping):
+                raise ValueError(
+                    "A dataset for PINNModel.fit must yield dicts from term names to points. "
+                    f"Received elements of type {type(element).__name__}."
+                )
+            self._check_terms(terms_module.by_term(self.terms, element))
+
+    def _with_guard(self, callbacks: Any) -> Any:
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(TrainingGuard())
+            return callbacks
+        listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+        return [TrainingGuard(), *(callback for callback in listed if callback is not None)]
+
+
+def _length(validation_data: Any) -> int | None:
+    """The number of validation points, where they are arrays."""
+    if not isinstance(validation_data, tuple):
+        return None
+    return len(tf.nest.flatten(validation_data[0])[0])
