@@ -1,0 +1,123 @@
+"""History on disk, and checkpoints that an interrupted run resumes from exactly."""
+
+import csv
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+
+__all__ = ["Checkpoint", "HistoryFile", "Stopwatch"]
+
+
+class Stopwatch(keras.callbacks.Callback):
+    """Adds ``step`` and ``seconds``, the time spent in training steps, to the logs of an epoch.
+
+    Validation and the work of other callbacks do not count. Goes before callbacks that write.
+    """
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._began = time.perf_counter()
+        self._ended: float | None = None
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._ended = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is not None:
+            logs["step"] = int(self.model.optimizer.iterations)
+            logs["seconds"] = (self._ended or time.perf_counter()) - self._began
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """Writes the logs of every epoch as a row of a CSV file.
+
+    A file that is there already is continued: rows from the epoch at which training starts on are
+    replaced, so that a resumed run leaves the file of an uninterrupted one.
+
+    Args:
+        path: of the file; its folder is made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        super().__init__()
+        self.path = Path(path)
+        self._rows: list[dict[str, Any]] | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._rows = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._rows is None:
+            earlier = [row for row in read_history(self.path) if row["epoch"] < epoch]
+            self._rows = [{**row, "epoch": int(row["epoch"])} for row in earlier]
+        self._rows.append({"epoch": epoch, **{key: float(v) for key, v in (logs or {}).items()}})
+        names = list(dict.fromkeys(name for row in self._rows for name in row))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _replaced(self.path) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self._rows)
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the whole training state after every epoch, in one file that is never half written.
+
+    The file holds network, optimizer, loss weights, trace averages and random state. The epoch is
+    not written beside it but follows from the optimizer's step, so the two cannot disagree.
+
+    Args:
+        path: of the file, ending in ``.weights.h5``; its folder is made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        super().__init__()
+        self.path = Path(path)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _replaced(self.path) as temporary:
+            self.model.save_weights(temporary, overwrite=True)
+
+    def restore(self, model: keras.Model, steps_per_epoch: int) -> int:
+        """Loads the state, if there is one.
+
+        Args:
+            model: built and compiled as the one that was saved.
+            steps_per_epoch: of the run.
+
+        Returns:
+            The number of epochs done: ``initial_epoch`` for ``fit``.
+        """
+        if not self.path.exists():
+            return 0
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(self.path)
+        return int(model.optimizer.iterations) // steps_per_epoch
+
+
+def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:
+    """The rows of a history file, numbers by name; none if there is no file."""
+    if not Path(path).exists():
+        return []
+    with open(path, newline="") as file:
+        return [
+            {name: float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]
+
+
+class _replaced:  # noqa: N801, a context manager used as a function
+    """A temporary path that replaces ``path`` in one step when the block ends well."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.temporary = path.with_name("new-" + path.name)
+
+    def __enter__(self) -> Path:
+        return self.temporary
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is None:
+            os.replace(self.temporary, self.path)

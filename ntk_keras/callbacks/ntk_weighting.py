@@ -1,0 +1,141 @@
+"""NTK weights for a Keras model that is not ours: Algorithm 1 as a callback."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras import kernel
+from ntk_keras.linearization import Block
+from ntk_keras.weighting import weights_from_traces
+
+__all__ = ["NTKWeighting"]
+
+
+class NTKWeighting(keras.callbacks.Callback):
+    """Sets a model's loss weights to Tr K / Tr K_bb from the exact kernel, every n steps.
+
+    The model must show its residuals and have weights that can be assigned and that its training
+    step reads, for example ``self.add_weight(initializer="ones", trainable=False)`` for each loss
+    term; a plain Python number would be frozen into the compiled step.
+
+    Args:
+        residuals: by name, either a :class:`~ntk_keras.linearization.Block`, a function of points
+            with points, whose cost is one gradient for each point; or a function without arguments
+            that returns ``[n]`` or ``[n, k]``, which costs one pass over all points for each
+            residual. By default ``model.residuals``.
+        loss_weights: by name, anything with ``assign``; or a function that takes the dict of
+            weights. By default ``model.loss_weights``.
+        update_every: n, steps from one update to the next; the first comes before the first step.
+        averaging_rate: alpha of a moving average over updates, in (0, 1]; 1, the default, is
+            Algorithm 1.
+        variables: the parameters theta; by default the model's trainable variables.
+        trace_floor: smallest share of the total trace that a block may have.
+
+    Attributes:
+        traces: the present traces by name, floats.
+        weights: the present weights by name, floats; also in the logs, as ``weights/<name>``.
+
+    Raises:
+        ValueError: for arguments out of range, or names that do not match, before training starts.
+
+    Reference:
+        Algorithm 1 and equation (5).
+    """
+
+    def __init__(
+        self,
+        residuals: Mapping[str, Block | Callable[[], tf.Tensor]] | None = None,
+        loss_weights: Mapping[str, Any] | Callable[[dict[str, float]], None] | None = None,
+        *,
+        update_every: int = 1000,
+        averaging_rate: float = 1.0,
+        variables: Sequence[Any] | None = None,
+        trace_floor: float = 1e-5,
+    ):
+        super().__init__()
+        if not isinstance(update_every, int) or update_every < 1:
+            raise ValueError(f"update_every must be a positive integer. Received {update_every!r}.")
+        if not 0 < averaging_rate <= 1:
+            raise ValueError(f"averaging_rate must lie in (0, 1]. Received {averaging_rate}.")
+        self.residuals = residuals
+        self.loss_weights = loss_weights
+        self.update_every = update_every
+        self.averaging_rate = averaging_rate
+        self.variables = variables
+        self.trace_floor = trace_floor
+        self.traces: dict[str, float] = {}
+        self.weights: dict[str, float] = {}
+        self._steps = 0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Looks up residuals and weights, and compiles the traces."""
+        residuals = self._given("residuals")
+        self._targets = self._given("loss_weights")
+        if isinstance(self._targets, Mapping):
+            self._check_targets(residuals, self._targets)
+        variables = self.variables or self.model.trainable_variables
+        if not variables:
+            raise ValueError(
+                "NTKWeighting found no trainable variables. Build the model before `fit`, by "
+                "calling it on a point, or pass `variables=`."
+            )
+        self._names = list(residuals)
+        self._compute = tf.function(
+            lambda: tf.stack(list(kernel.traces(residuals, variables).values())), autograph=False
+        )
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Updates the weights when n steps have gone by."""
+        # Keras calls this once for `steps_per_execution` steps.
+        if self._steps % self.update_every < getattr(self.model, "steps_per_execution", 1):
+            self.update()
+        self._steps += getattr(self.model, "steps_per_execution", 1)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Adds the weights to the logs."""
+        if logs is not None:
+            logs.update({f"weights/{name}": weight for name, weight in self.weights.items()})
+
+    def update(self) -> None:
+        """Computes the traces at the present parameters and sets the weights."""
+        traces = np.array(self._compute(), dtype=np.float64)
+        if not np.all(np.isfinite(traces)):
+            bad = [n for n, t in zip(self._names, traces, strict=True) if not np.isfinite(t)]
+            raise ValueError(
+                f"The kernel trace of {bad} is NaN or infinite at step {self._steps}: a residual "
+                "or its gradient is not finite at the present parameters."
+            )
+        if self.traces:
+            previous = np.array(list(self.traces.values()))
+            traces = (1 - self.averaging_rate) * previous + self.averaging_rate * traces
+        weights = weights_from_traces(tf.constant(traces), self.trace_floor).numpy()
+        self.traces = dict(zip(self._names, traces.tolist(), strict=True))
+        self.weights = dict(zip(self._names, weights.tolist(), strict=True))
+        if callable(self._targets):
+            self._targets(self.weights)
+        else:
+            for name, weight in self.weights.items():
+                self._targets[name].assign(weight)
+
+    def _given(self, attribute: str) -> Any:
+        """The argument of this name, or the model's attribute."""
+        given = getattr(self, attribute)
+        found = getattr(self.model, attribute, None) if given is None else given
+        if found is None or not (isinstance(found, Mapping) or callable(found)):
+            raise ValueError(
+                f"NTKWeighting found no `{attribute}`: pass `{attribute}=` or give the model an "
+                f"attribute `{attribute}`, a dict by name of loss term. Received {found!r}."
+            )
+        return found
+
+    def _check_targets(self, residuals: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
+        fixed = sorted(name for name, t in targets.items() if not hasattr(t, "assign"))
+        if set(residuals) != set(targets) or fixed:
+            raise ValueError(
+                "NTKWeighting needs one assignable weight, a keras.Variable or tf.Variable, for "
+                f"each residual. Residuals: {sorted(residuals)}; weights: {sorted(targets)}; "
+                f"not assignable: {fixed}."
+            )

@@ -1,0 +1,164 @@
+"""Live curves of losses, loss weights and kernel traces in TensorBoard."""
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import summary as custom_scalar
+from tensorboard.plugins.hparams import api as hparams
+
+from ntk_keras import kernel, plots
+from ntk_keras.linearization import Block
+
+__all__ = ["NTKTensorBoard"]
+
+# One chart each: title, and the tags laid over each other.
+_CHARTS = {
+    "loss weights": r"weights/.*",
+    "kernel traces": r"traces/.*",
+    "losses": r"loss/.*",
+    "validation": r"validation/.*",
+}
+
+
+class NTKTensorBoard(keras.callbacks.Callback):
+    """Writes what a :class:`~ntk_keras.PINNModel` learns to TensorBoard, at the end of each epoch.
+
+    Scalars by optimizer step: ``loss/total``, ``loss/<term>``, ``weights/<group>``,
+    ``traces/<group>``, ``traces/total``, ``validation/<metric>``, ``learning_rate``. The custom
+    scalars page lays all weights over each other, and so for traces and losses. At an interval, the
+    kernel as an image (``kernel``) and its eigenvalues as a histogram of their logarithms to base
+    ten (``eigenvalues/log10``).
+
+    A writer that fails warns once and lets training go on.
+
+    Args:
+        log_dir: folder of the run.
+        kernel_every: epochs from one kernel to the next; 0, the default, computes none.
+        kernel_points: number of points of each term in that kernel; all of them would cost a
+            gradient each.
+        settings: written once as text and as hyperparameters.
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str] = "logs",
+        *,
+        kernel_every: int = 0,
+        kernel_points: int = 20,
+        settings: Mapping[str, Any] | None = None,
+    ):
+        super().__init__()
+        for name, value, smallest in (
+            ("kernel_every", kernel_every, 0),
+            ("kernel_points", kernel_points, 1),
+        ):
+            if not isinstance(value, int) or value < smallest:
+                raise ValueError(f"{name} must be an integer of at least {smallest}: {value!r}.")
+        self.log_dir = os.fspath(log_dir)
+        self.kernel_every = kernel_every
+        self.kernel_points = kernel_points
+        self.settings = settings
+        self._failed = False
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._guarded(self._begin)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._guarded(lambda: self._write(epoch, logs or {}))
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._guarded(lambda: self._writer.close())
+
+    def _begin(self) -> None:
+        self._writer = tf.summary.create_file_writer(self.log_dir)
+        with self._writer.as_default(step=self._step()):
+            tf.summary.experimental.write_raw_pb(_layout().SerializeToString(), step=0)
+            if self.settings:
+                text = json.dumps(self.settings, indent=2, default=str)
+                tf.summary.text("settings", f"```json\n{text}\n```")
+                hparams.hparams({key: _plain(value) for key, value in self.settings.items()})
+        self._writer.flush()
+
+    def _write(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        with self._writer.as_default(step=self._step()):
+            for tag, value in self._scalars(logs).items():
+                tf.summary.scalar(tag, value)
+            if self._blocks_known() and self.kernel_every and epoch % self.kernel_every == 0:
+                self._write_kernel()
+        self._writer.flush()
+
+    def _scalars(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        scalars = {"loss/total": logs["loss"]} if "loss" in logs else {}
+        for key, value in logs.items():
+            if key.startswith(("loss/", "weights/")):
+                scalars[key] = value
+            elif key.startswith("val_"):
+                scalars["validation/" + key.removeprefix("val_")] = value
+        traces = getattr(self.model, "kernel_traces", {})
+        scalars |= {f"traces/{group}": trace for group, trace in traces.items()}
+        if traces:
+            scalars["traces/total"] = sum(traces.values())
+        scalars["learning_rate"] = float(self.model.optimizer.learning_rate)
+        return scalars
+
+    def _write_kernel(self) -> None:
+        values, sizes = self._kernel()
+        matrix = values.numpy()
+        figure = plots.kernel(matrix, {name: int(size) for name, size in sizes.items()})
+        tf.summary.image("kernel", plots.to_array(figure)[np.newaxis])
+        eigenvalues = np.linalg.eigvalsh(matrix.astype(np.float64))
+        # Those lost to rounding are put at the smallest that the dtype resolves.
+        smallest = np.finfo(matrix.dtype).eps * (eigenvalues[-1] if eigenvalues[-1] > 0 else 1)
+        tf.summary.histogram("eigenvalues/log10", np.log10(np.maximum(eigenvalues, smallest)))
+
+    def _blocks_known(self) -> bool:
+        return any(term.points is not None for term in self.model.terms)
+
+    @tf.function(autograph=False)
+    def _kernel(self) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """K at a few points of every term, and the number of rows of each."""
+        blocks = {
+            name: Block(block.residual, _first(block.points, self.kernel_points), block.scale)
+            for name, block in self.model.blocks().items()
+        }
+        sizes = {name: tf.shape(block())[0] for name, block in blocks.items()}
+        return kernel.matrix(blocks, self.model.trainable_variables), sizes
+
+    def _step(self) -> int:
+        return int(self.model.optimizer.iterations)
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        if self._failed:
+            return
+        try:
+            action()
+        except (OSError, tf.errors.OpError) as error:
+            self._failed = True
+            warnings.warn(
+                f"NTKTensorBoard stops writing to {self.log_dir!r}: {error}. Training goes on.",
+                stacklevel=2,
+            )
+
+
+def _layout() -> Any:
+    charts = [
+        layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=[tags]))
+        for title, tags in _CHARTS.items()
+    ]
+    category = layout_pb2.Category(title="Neural tangent kernel weights", chart=charts)
+    return custom_scalar.pb(layout_pb2.Layout(category=[category]))
+
+
+def _plain(value: Any) -> bool | int | float | str:
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _first(points: Any, count: int) -> Any:
+    return tf.nest.map_structure(lambda x: x[:count], points)

@@ -1,0 +1,163 @@
+"""Figures of solutions, training histories and kernels.
+
+Every function returns a matplotlib ``Figure`` that belongs to no window and no global state.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib.image
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import SymLogNorm
+from matplotlib.figure import Figure
+
+__all__ = ["comparison", "curves", "history", "kernel", "solution", "to_array"]
+
+History = Sequence[Mapping[str, float]]
+
+
+def solution(
+    lines: Sequence[np.ndarray],
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    labels: Sequence[str],
+) -> Figure:
+    """Prediction, truth and error on a grid of one or two dimensions (Figure 9 of the paper).
+
+    Args:
+        lines: coordinates along each axis.
+        prediction: values on the grid, one axis for each line.
+        truth: the same for the exact solution.
+        labels: names of the axes.
+    """
+    if len(lines) == 1:
+        return _solution_on_a_line(lines[0], prediction, truth, labels[0])
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
+    largest = float(np.max(np.abs(truth)))
+    error = prediction - truth
+    panels = {
+        "prediction": (prediction, largest),
+        "truth": (truth, largest),
+        "error": (error, float(np.max(np.abs(error)))),
+    }
+    for ax, (title, (values, limit)) in zip(axes, panels.items(), strict=True):
+        image = ax.pcolormesh(
+            *lines, values.T, vmin=-limit, vmax=limit, cmap="RdBu_r", shading="nearest"
+        )
+        figure.colorbar(image, ax=ax)
+        ax.set(title=title, xlabel=labels[0])
+    axes[0].set_ylabel(labels[1])
+    return figure
+
+
+def history(rows: History) -> Figure:
+    """Weights, losses and the relative L2 error over steps.
+
+    Args:
+        rows: of a history, one an epoch, with ``step`` and the names that ``PINNModel`` logs.
+    """
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    weights, losses, error = figure.subplots(1, 3)
+    steps = [row["step"] for row in rows]
+    for ax, prefix, title in ((weights, "weights/", "loss weights"), (losses, "loss/", "losses")):
+        for name in rows[-1]:
+            if name.startswith(prefix):
+                ax.semilogy(steps, [row[name] for row in rows], label=name.removeprefix(prefix))
+        ax.set(title=title, xlabel="step")
+        ax.locator_params(axis="x", nbins=5)
+        ax.legend()
+    _plot_error(error, rows, None)
+    return figure
+
+
+def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
+    """Relative L2 error over steps, a colour for each label and a line for each of its runs.
+
+    Args:
+        histories: the histories of several runs, by label.
+    """
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    ax = figure.subplots()
+    for number, (label, runs) in enumerate(histories.items()):
+        for index, rows in enumerate(runs):
+            _plot_error(ax, rows, label if index == 0 else None, color=f"C{number}")
+    ax.legend()
+    return figure
+
+
+def curves(
+    steps: np.ndarray, exact: Mapping[str, np.ndarray], estimated: Mapping[str, np.ndarray]
+) -> Figure:
+    """Exact (dashed) and estimated (solid) loss weights over steps (Figure 8 of the paper).
+
+    Args:
+        steps: ``[m]``.
+        exact: weights by group, each ``[m]``.
+        estimated: the same, estimated.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    ax = figure.subplots()
+    for number, group in enumerate(exact):
+        ax.semilogy(steps, estimated[group], color=f"C{number}", label=f"{group}, estimated")
+        ax.semilogy(steps, exact[group], "--", color=f"C{number}", label=f"{group}, exact")
+    ax.set(xlabel="step", ylabel="loss weight")
+    ax.legend()
+    return figure
+
+
+def kernel(matrix: np.ndarray, sizes: Mapping[str, int]) -> Figure:
+    """The kernel as a heat map, blocks marked, on a scale that is logarithmic in both signs.
+
+    Args:
+        matrix: K, ``[n, n]``.
+        sizes: rows of each block, in order.
+    """
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    ax = figure.subplots()
+    largest = float(np.max(np.abs(matrix))) or 1.0
+    norm = SymLogNorm(linthresh=1e-4 * largest, vmin=-largest, vmax=largest)
+    figure.colorbar(ax.imshow(matrix, norm=norm, cmap="RdBu_r"), ax=ax)
+    ends = np.cumsum(list(sizes.values()))
+    for end in ends[:-1]:
+        ax.axhline(end - 0.5, color="black", linewidth=0.5)
+        ax.axvline(end - 0.5, color="black", linewidth=0.5)
+    centres = ends - np.array(list(sizes.values())) / 2 - 0.5
+    ax.set_xticks(centres, list(sizes), rotation=45, ha="right")
+    ax.set_yticks(centres, list(sizes))
+    return figure
+
+
+def to_array(figure: Figure) -> np.ndarray:
+    """The picture of a figure, ``[height, width, 4]`` in 0 to 255."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    buffer.seek(0)
+    return (matplotlib.image.imread(buffer, format="png") * 255).astype(np.uint8)
+
+
+def _solution_on_a_line(
+    line: np.ndarray, prediction: np.ndarray, truth: np.ndarray, label: str
+) -> Figure:
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    values, error = figure.subplots(1, 2)
+    values.plot(line, truth, "--", color="black", label="truth")
+    values.plot(line, prediction, label="prediction")
+    values.legend()
+    error.plot(line, prediction - truth)
+    error.set(title="error", xlabel=label)
+    values.set(xlabel=label)
+    return figure
+
+
+def _plot_error(ax: Axes, rows: History, label: str | None, color: str | None = None) -> None:
+    shown = [row for row in rows if "val_relative_l2" in row]
+    ax.semilogy(
+        [row["step"] for row in shown],
+        [row["val_relative_l2"] for row in shown],
+        label=label,
+        color=color,
+    )
+    ax.set(title="relative L2 error", xlabel="step")
+    ax.locator_params(axis="x", nbins=5)

@@ -1,0 +1,199 @@
+"""Figures hold the data they were given, under the right labels."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import SymLogNorm
+from matplotlib.figure import Figure
+
+from ntk_keras import plots
+
+T = np.linspace(0, 2, 4)
+X = np.linspace(-1, 1, 3)
+TRUTH = np.sin(T[:, None] + X)
+PREDICTION = TRUTH + 0.1 * T[:, None] - 0.05
+
+ROWS = [
+    {
+        "epoch": epoch,
+        "step": 10.0 * (epoch + 1),
+        "loss": 5.0 / (epoch + 1),
+        "loss/equation": 3.0 / (epoch + 1),
+        "loss/start": 2.0 / (epoch + 1),
+        "weights/equation": 1.5,
+        "weights/start": 3.0 + epoch,
+        "val_relative_l2": 0.5**epoch,
+    }
+    for epoch in range(3)
+]
+# A validation every other epoch.
+SPARSE = [
+    {k: v for k, v in row.items() if k != "val_relative_l2" or row["epoch"] != 1} for row in ROWS
+]
+
+
+def lines(ax):
+    """The data of an axes' lines by label."""
+    return {line.get_label(): np.transpose(line.get_data()).tolist() for line in ax.lines}
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def points(rows, name):
+    return [[row["step"], row[name]] for row in rows if name in row]
+
+
+FIGURES = {
+    "solution": lambda: plots.solution([T, X], PREDICTION, TRUTH, ["t", "x"]),
+    "solution on a line": lambda: plots.solution([T], PREDICTION[:, 0], TRUTH[:, 0], ["t"]),
+    "history": lambda: plots.history(ROWS),
+    "comparison": lambda: plots.comparison({"constant": [ROWS], "ntk": [ROWS]}),
+    "curves": lambda: plots.curves(T, {"a": T + 1}, {"a": T + 2}),
+    "kernel": lambda: plots.kernel(np.eye(3), {"a": 2, "b": 1}),
+}
+
+
+@pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
+def test_figures_belong_to_no_window_and_can_be_drawn(draw):
+    windows = plt.get_fignums()
+    figure = draw()
+    assert isinstance(figure, Figure)
+    assert plt.get_fignums() == windows
+    width, height = (figure.get_size_inches() * figure.dpi).astype(int)
+    assert plots.to_array(figure).shape == (height, width, 4)
+
+
+def test_a_solution_in_the_plane_shows_prediction_truth_and_error():
+    figure = FIGURES["solution"]()
+    panels = {"prediction": PREDICTION, "truth": TRUTH, "error": PREDICTION - TRUTH}
+    axes = {ax.get_title(): ax for ax in figure.axes if ax.get_title()}
+    assert list(axes) == list(panels)
+    for title, values in panels.items():
+        (mesh,) = axes[title].collections
+        # Rows of a mesh run along the second axis.
+        np.testing.assert_array_equal(mesh.get_array(), values.T)
+        assert axes[title].get_xlabel() == "t"
+    assert axes["prediction"].get_ylabel() == "x"
+
+
+def test_prediction_and_truth_share_their_colours_and_the_error_has_its_own():
+    figure = FIGURES["solution"]()
+    limits = {ax.get_title(): ax.collections[0].get_clim() for ax in figure.axes if ax.get_title()}
+    largest, error = np.max(np.abs(TRUTH)), np.max(np.abs(PREDICTION - TRUTH))
+    assert limits == {
+        "prediction": (-largest, largest),
+        "truth": (-largest, largest),
+        "error": (-error, error),
+    }
+
+
+def test_cells_of_a_solution_lie_around_their_points():
+    mesh = FIGURES["solution"]().axes[0].collections[0]
+    corners = mesh.get_coordinates()
+    middles = (corners[:-1, :-1] + corners[1:, 1:]) / 2
+    np.testing.assert_allclose(middles, np.dstack(np.meshgrid(T, X)), atol=1e-15)  # rounding of 0
+
+
+def test_a_solution_on_a_line_shows_curves():
+    prediction, truth = PREDICTION[:, 0], TRUTH[:, 0]
+    values, error = FIGURES["solution on a line"]().axes
+    assert lines(values) == {
+        "truth": np.stack([T, truth], axis=1).tolist(),
+        "prediction": np.stack([T, prediction], axis=1).tolist(),
+    }
+    assert legend(values) == ["truth", "prediction"]
+    (curve,) = error.lines
+    np.testing.assert_array_equal(curve.get_ydata(), prediction - truth)
+    assert error.get_title() == "error"
+    assert values.get_xlabel() == error.get_xlabel() == "t"
+
+
+@pytest.mark.parametrize("rows", [ROWS, SPARSE], ids=["every epoch", "sparse validation"])
+def test_a_history_shows_weights_losses_and_the_error_over_steps(rows):
+    weights, losses, error = plots.history(rows).axes
+    assert lines(weights) == {
+        name: points(rows, f"weights/{name}") for name in ("equation", "start")
+    }
+    assert lines(losses) == {name: points(rows, f"loss/{name}") for name in ("equation", "start")}
+    assert list(lines(error).values()) == [points(rows, "val_relative_l2")]
+    assert [ax.get_title() for ax in (weights, losses, error)] == [
+        "loss weights",
+        "losses",
+        "relative L2 error",
+    ]
+    assert {ax.get_xlabel() for ax in (weights, losses, error)} == {"step"}
+    assert {ax.get_yscale() for ax in (weights, losses, error)} == {"log"}
+    assert legend(weights) == legend(losses) == ["equation", "start"]
+
+
+def test_a_history_without_validation_has_no_error_curve():
+    rows = [{k: v for k, v in row.items() if k != "val_relative_l2"} for row in ROWS]
+    *_, error = plots.history(rows).axes
+    assert list(lines(error).values()) == [[]]
+
+
+def test_a_comparison_gives_each_label_a_colour_and_each_run_a_line():
+    other = [{**row, "val_relative_l2": row["val_relative_l2"] / 2} for row in ROWS]
+    (ax,) = plots.comparison({"constant": [ROWS, SPARSE], "ntk": [other, other]}).axes
+    assert [line.get_color() for line in ax.lines] == ["C0", "C0", "C1", "C1"]
+    assert [np.transpose(line.get_data()).tolist() for line in ax.lines] == [
+        points(rows, "val_relative_l2") for rows in (ROWS, SPARSE, other, other)
+    ]
+    assert legend(ax) == ["constant", "ntk"]
+    assert ax.get_yscale() == "log"
+
+
+def test_curves_are_dashed_where_exact_and_solid_where_estimated():
+    exact = {"equation": T + 1, "start": T + 2}
+    estimated = {"start": T + 2.5, "equation": T + 1.5}  # in any order
+    (ax,) = plots.curves(T, exact, estimated).axes
+    drawn = {
+        line.get_label(): (line.get_linestyle(), line.get_color(), line.get_ydata().tolist())
+        for line in ax.lines
+    }
+    assert drawn == {
+        "equation, estimated": ("-", "C0", (T + 1.5).tolist()),
+        "equation, exact": ("--", "C0", (T + 1).tolist()),
+        "start, estimated": ("-", "C1", (T + 2.5).tolist()),
+        "start, exact": ("--", "C1", (T + 2).tolist()),
+    }
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "loss weight")
+    assert sorted(legend(ax)) == sorted(drawn)
+
+
+MATRIX = np.arange(36.0).reshape(6, 6) - 7
+
+
+def test_a_kernel_is_shown_entry_by_entry():
+    ax = plots.kernel(MATRIX, {"first": 3, "second": 2, "third": 1}).axes[0]
+    (image,) = ax.images
+    np.testing.assert_array_equal(image.get_array(), MATRIX)
+
+
+def test_blocks_of_a_kernel_are_parted_by_lines_and_named_at_their_middle():
+    ax = plots.kernel(MATRIX, {"first": 3, "second": 2, "third": 1}).axes[0]
+    # Entry i covers i - 1/2 to i + 1/2.
+    horizontal = [line.get_ydata() for line in ax.lines if line.get_xdata() == [0, 1]]
+    vertical = [line.get_xdata() for line in ax.lines if line.get_ydata() == [0, 1]]
+    assert horizontal == vertical == [[2.5, 2.5], [4.5, 4.5]]
+    for axis in (ax.xaxis, ax.yaxis):
+        assert [text.get_text() for text in axis.get_ticklabels()] == ["first", "second", "third"]
+        np.testing.assert_allclose(axis.get_ticklocs(), [1, 3.5, 5])
+
+
+@pytest.mark.parametrize(("matrix", "largest"), [(MATRIX, 28), (-MATRIX, 28), (0 * MATRIX, 1)])
+def test_colours_of_a_kernel_are_logarithmic_and_even_in_sign(matrix, largest):
+    norm = plots.kernel(matrix, {"all": 6}).axes[0].images[0].norm
+    assert isinstance(norm, SymLogNorm)
+    assert (norm.vmin, norm.vmax) == (-largest, largest)
+    assert norm.linthresh == pytest.approx(1e-4 * largest)
+
+
+def test_pictures_are_bytes_with_the_figure_in_them():
+    figure = Figure(figsize=(2, 1), dpi=50, facecolor="red")
+    picture = plots.to_array(figure)
+    assert picture.shape == (50, 100, 4)
+    assert picture.dtype == np.uint8
+    np.testing.assert_array_equal(picture[0, 0], [255, 0, 0, 255])
