@@ -1,0 +1,128 @@
+"""The command line: ``ntk-keras list | run | compare``."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ntk_keras import problems, runs
+from ntk_keras.guard import TrainingDivergedError
+from ntk_keras.problems import PROBLEMS, Settings
+
+__all__ = ["main"]
+
+# Settings that a flag may change: the flag's type and its help.
+_OVERRIDES = {
+    "steps": (int, "training steps"),
+    "width": (int, "neurons in each hidden layer"),
+    "estimator": (str, "estimator of the kernel traces"),
+    "averaging_rate": (float, "alpha of the moving average of kernel traces"),
+    "num_initial_probes": (int, "samples in the first average"),
+    "update_every": (int, "steps from one update of the weights to the next"),
+    "steps_per_epoch": (int, "steps between rows of the history and checkpoints"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: those of the process by default.
+
+    Returns:
+        The exit code: 0, or 1 after an error, whose message goes to standard error.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except (FileExistsError, TrainingDivergedError, ValueError) as error:
+        print(f"ntk-keras: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _list(options: argparse.Namespace) -> None:
+    for problem in PROBLEMS.values():
+        presets = ", ".join(
+            f"{name} ({s.depth} x {s.width}, {s.steps} steps)"
+            for name, s in problem.presets.items()
+        )
+        print(f"{problem.name:10} {problem.title} ({problem.reference}); presets: {presets}")
+
+
+def _run(options: argparse.Namespace) -> None:
+    settings = _settings(options, seed=options.seed)
+    folder = Path(options.logdir) / runs.run_name(settings)
+    result = runs.run(
+        settings,
+        folder,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        verbose=options.verbose,
+    )
+    print(f"\n{runs.result_table(result)}\n\nResults in {folder}")
+    print(f"Curves: tensorboard --logdir {options.logdir}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    settings = _settings(options, seed=options.seeds[0])
+    if settings.weighting == "constant":
+        raise ValueError("compare sets constant weights beside others: choose another --weighting.")
+    results = runs.compare(
+        settings,
+        options.seeds,
+        options.logdir,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        verbose=options.verbose,
+    )
+    print(f"\n{runs.comparison_table(results)}\n\nResults in {options.logdir}")
+
+
+def _settings(options: argparse.Namespace, seed: int) -> Settings:
+    presets = problems.get(options.problem).presets
+    if options.preset not in presets:
+        raise ValueError(f"Unknown preset {options.preset!r}. Known: {sorted(presets)}.")
+    given = {name: getattr(options, name) for name in (*_OVERRIDES, "weighting")}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(presets[options.preset], seed=seed, **changes)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ntk-keras",
+        description="Train physics-informed networks whose loss terms weigh themselves.",
+    )
+    commands = parser.add_subparsers(required=True)
+    commands.add_parser("list", help="list the problems").set_defaults(command=_list)
+    run = commands.add_parser("run", help="train one problem and write its results")
+    run.set_defaults(command=_run)
+    run.add_argument("--seed", type=int, default=0)
+    compare = commands.add_parser("compare", help="set constant weights beside adaptive ones")
+    compare.set_defaults(command=_compare)
+    compare.add_argument("--seeds", type=int, nargs="+", default=[0])
+    for command in (run, compare):
+        _add_common(command)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("problem", choices=sorted(PROBLEMS))
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--weighting", choices=["constant", "ntk", "exact-ntk"])
+    parser.add_argument("--logdir", default="logs", help="where the runs' folders go")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument("--overwrite", action="store_true", help="replace a run that is there")
+    parser.add_argument(
+        "--verbose",
+        type=int,
+        default=1 if sys.stdout.isatty() else 2,
+        help="0 silent, 1 a progress bar, 2 a line for each epoch",
+    )
+    for name, (kind, text) in _OVERRIDES.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"{text} (preset's)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

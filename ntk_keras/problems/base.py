@@ -1,0 +1,176 @@
+"""What a problem is: terms, a network, a solution to compare with, and settings as data."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from ntk_keras import networks
+from ntk_keras.domains import Box
+from ntk_keras.model import PINNModel
+from ntk_keras.terms import Reduction, Term
+from ntk_keras.weighting import NTK, Constant, ExactNTK, Weighting
+
+__all__ = ["Problem", "Settings", "build_model"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides a run, as plain data.
+
+    Attributes:
+        problem: name of the problem.
+        preset: name of the preset the settings began as.
+        weighting: ``"constant"``, ``"ntk"`` or ``"exact-ntk"``.
+        seed: of network, points and probes.
+        width: neurons in each hidden layer.
+        depth: number of hidden layers.
+        points: number of points by term.
+        steps: number of training steps.
+        steps_per_epoch: steps from one row of the history, and one checkpoint, to the next.
+        optimizer: ``"adam"`` or ``"sgd"``.
+        learning_rate: at the start.
+        decay_rate: factor of the learning rate every ``decay_steps`` steps; 1 keeps it.
+        decay_steps: see ``decay_rate``.
+        estimator: of the traces under ``"ntk"``.
+        averaging_rate: alpha of Algorithm 3.
+        num_initial_probes: N of Algorithm 3.
+        update_every: n of Algorithm 1, steps between updates of the weights.
+        redrawn: whether points are drawn anew at every step.
+        reduction: ``"sum"`` or ``"mean"``.
+        dtype: of the network.
+    """
+
+    problem: str
+    preset: str
+    points: Mapping[str, int]
+    steps: int
+    weighting: str = "ntk"
+    seed: int = 0
+    width: int = 100
+    depth: int = 3
+    steps_per_epoch: int = 500
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    decay_rate: float = 0.9
+    decay_steps: int = 1000
+    estimator: str = "block-predictor"
+    averaging_rate: float = 1e-3
+    num_initial_probes: int = 100
+    update_every: int = 1
+    redrawn: bool = True
+    reduction: Reduction = "sum"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.steps % self.steps_per_epoch:
+            raise ValueError(
+                f"steps must be a multiple of steps_per_epoch={self.steps_per_epoch}. "
+                f"Received steps={self.steps}."
+            )
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs."""
+        return self.steps // self.steps_per_epoch
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A boundary value problem with a known solution.
+
+    Attributes:
+        name: as on the command line.
+        title: one line for people.
+        box: the domain.
+        terms: the loss terms, by settings.
+        solution: the exact solution, from points ``[m, d]`` to values ``[m, outputs]``.
+        presets: settings by name.
+        grid: number of points along each axis where errors are measured.
+        reference: where the problem comes from.
+        outputs: number of outputs of the network.
+    """
+
+    name: str
+    title: str
+    box: Box
+    terms: Callable[[Settings], list[Term]]
+    solution: Callable[[np.ndarray], np.ndarray]
+    presets: Mapping[str, Settings]
+    grid: tuple[int, ...]
+    reference: str
+    outputs: int = 1
+
+    def validation_data(self, dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
+        """Grid points ``[m, d]`` and the solution there ``[m, outputs]``."""
+        points = self.box.grid(*self.grid)
+        return points.astype(dtype), self.solution(points).astype(dtype)
+
+
+def build_model(problem: Problem, settings: Settings) -> PINNModel:
+    """The compiled model of a problem; equal settings give equal models.
+
+    Args:
+        problem: what to solve.
+        settings: how.
+    """
+    network = networks.feedforward(
+        problem.box,
+        problem.outputs,
+        width=settings.width,
+        depth=settings.depth,
+        dtype=settings.dtype,
+        seed=settings.seed,
+    )
+    model = PINNModel(
+        network,
+        [_fixed(term, settings) for term in problem.terms(settings)],
+        _weighting(settings),
+        reduction=settings.reduction,
+        seed=settings.seed,
+    )
+    # Many steps an execution keep the interpreter out of the loop; it divides the epoch.
+    model.compile(_optimizer(settings), steps_per_execution=_divisor(settings.steps_per_epoch, 100))
+    return model
+
+
+def _fixed(term: Term, settings: Settings) -> Term:
+    """The term itself, or with points drawn once for all."""
+    if settings.redrawn or term.points is None or not term.redrawn:
+        return term
+    return Term(term.name, term.residual, term.points.fixed(settings.seed), group=term.group)
+
+
+def _weighting(settings: Settings) -> Weighting:
+    if settings.weighting == "constant":
+        return Constant()
+    if settings.weighting == "exact-ntk":
+        return ExactNTK(update_every=settings.update_every)
+    if settings.weighting == "ntk":
+        return NTK(
+            settings.estimator,
+            averaging_rate=settings.averaging_rate,
+            num_initial_probes=settings.num_initial_probes,
+            update_every=settings.update_every,
+        )
+    raise ValueError(
+        f"Unknown weighting {settings.weighting!r}. Known: 'constant', 'exact-ntk', 'ntk'."
+    )
+
+
+def _optimizer(settings: Settings) -> keras.optimizers.Optimizer:
+    rate: Any = settings.learning_rate
+    if settings.decay_rate != 1:
+        rate = keras.optimizers.schedules.ExponentialDecay(
+            rate, settings.decay_steps, settings.decay_rate
+        )
+    kinds = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
+    if settings.optimizer not in kinds:
+        raise ValueError(f"Unknown optimizer {settings.optimizer!r}. Known: {sorted(kinds)}.")
+    return kinds[settings.optimizer](rate)
+
+
+def _divisor(number: int, at_most: int) -> int:
+    return max(d for d in range(1, min(number, at_most) + 1) if number % d == 0)

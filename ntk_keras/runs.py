@@ -1,0 +1,270 @@
+"""A run: settings in, a folder of results out; interrupted, it resumes to the same result."""
+
+import dataclasses
+import json
+import os
+import shutil
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ntk_keras import plots, problems
+from ntk_keras.callbacks import Checkpoint, HistoryFile, NTKTensorBoard, Stopwatch, read_history
+from ntk_keras.model import PINNModel
+from ntk_keras.problems import Problem, Settings
+
+__all__ = ["Result", "compare", "comparison_table", "load_settings", "result_table", "run"]
+
+CHECKPOINT = "checkpoint.weights.h5"
+KERNELS_IN_A_RUN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a finished run came to.
+
+    Attributes:
+        settings: of the run.
+        folder: with history, figures, events and network.
+        relative_l2: error of the final network on the problem's grid.
+        losses: 1/2 ||R_b||^2 by term, mean over the last epoch.
+        weights: the final loss weights by group.
+        seconds: spent in training steps, compilation included, over all parts of the run.
+        milliseconds_per_step: median over epochs but the first, which compiles.
+    """
+
+    settings: Settings
+    folder: Path
+    relative_l2: float
+    losses: dict[str, float]
+    weights: dict[str, float]
+    seconds: float
+    milliseconds_per_step: float
+
+
+def run(
+    settings: Settings,
+    folder: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    verbose: int | str = "auto",
+) -> Result:
+    """Trains a problem and leaves everything about it in a folder.
+
+    Writes ``settings.json`` and TensorBoard events at the start, ``history.csv`` and a checkpoint
+    after every epoch, ``network.keras``, ``result.json`` and figures at the end.
+
+    Args:
+        settings: what to run.
+        folder: of the run.
+        resume: go on from the last checkpoint in the folder; from the start if there is none.
+        overwrite: delete a folder that is already there.
+        verbose: as for ``keras.Model.fit``.
+
+    Raises:
+        FileExistsError: if the folder holds a run and neither ``resume`` nor ``overwrite`` is set.
+        ValueError: if the run to resume has other settings.
+    """
+    folder = Path(folder)
+    _prepare(folder, settings, resume, overwrite)
+    problem = problems.get(settings.problem)
+    model = problems.build_model(problem, settings)
+    checkpoint = Checkpoint(folder / CHECKPOINT)
+    done = checkpoint.restore(model, settings.steps_per_epoch)
+    history = HistoryFile(folder / "history.csv")
+    if done < settings.epochs:
+        model.fit(
+            epochs=settings.epochs,
+            initial_epoch=done,
+            steps_per_epoch=settings.steps_per_epoch,
+            validation_data=problem.validation_data(settings.dtype),
+            verbose=verbose,
+            # The checkpoint comes last: what it says is done has been written everywhere.
+            callbacks=[Stopwatch(), _tensorboard(folder, settings), history, checkpoint],
+        )
+    rows = read_history(history.path)
+    result = _result(settings, folder, rows)
+    _write_results(folder, problem, model, rows, result)
+    return result
+
+
+def compare(
+    settings: Settings,
+    seeds: Sequence[int],
+    logdir: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    verbose: int | str = "auto",
+) -> list[Result]:
+    """Runs a problem with constant weights and with those of ``settings``, for each seed.
+
+    Args:
+        settings: of the runs but for weighting and seed.
+        seeds: of the runs.
+        logdir: where the runs' folders go.
+        resume: as for :func:`run`; finished runs are not run again.
+        overwrite: as for :func:`run`.
+        verbose: as for :func:`run`.
+
+    Returns:
+        The results, constant weights first for each seed. A figure of all error curves goes into
+        ``logdir``.
+    """
+    results = []
+    for seed in seeds:
+        for weighting in ("constant", settings.weighting):
+            one = dataclasses.replace(settings, weighting=weighting, seed=seed)
+            results.append(
+                run(
+                    one,
+                    Path(logdir) / run_name(one),
+                    resume=resume,
+                    overwrite=overwrite,
+                    verbose=verbose,
+                )
+            )
+    by_weighting: dict[str, list[list[dict[str, float]]]] = {}
+    for result in results:
+        rows = read_history(result.folder / "history.csv")
+        by_weighting.setdefault(result.settings.weighting, []).append(rows)
+    figure = plots.comparison(by_weighting)
+    figure.savefig(Path(logdir) / f"compare-{settings.problem}-{settings.preset}.png", dpi=120)
+    return results
+
+
+def run_name(settings: Settings) -> str:
+    """The folder name of a run."""
+    return "-".join([settings.problem, settings.preset, settings.weighting, f"seed{settings.seed}"])
+
+
+def load_settings(path: str | os.PathLike[str]) -> Settings:
+    """Settings as a run wrote them."""
+    return Settings(**json.loads(Path(path).read_text()))
+
+
+def result_table(result: Result) -> str:
+    """A result as a table for people."""
+    rows = [
+        ("relative L2 error", f"{result.relative_l2:.3e}"),
+        *((f"loss, {term}", f"{loss:.3e}") for term, loss in result.losses.items()),
+        *((f"weight, {group}", f"{weight:.4g}") for group, weight in result.weights.items()),
+        ("seconds in training", f"{result.seconds:.1f}"),
+        ("ms per step", f"{result.milliseconds_per_step:.2f}"),
+    ]
+    width = max(len(label) for label, _ in rows)
+    lines = [f"  {label:<{width}}  {value:>10}" for label, value in rows]
+    return "\n".join([run_name(result.settings), *lines])
+
+
+def comparison_table(results: Sequence[Result]) -> str:
+    """Results of :func:`compare` as a Markdown table, with ratios by seed and their median."""
+    adaptive = results[1].settings.weighting
+    lines = [
+        f"| seed | relative L2, constant | relative L2, {adaptive} | ratio | "
+        f"ms per step, constant | ms per step, {adaptive} |",
+        "|---|---|---|---|---|---|",
+    ]
+    ratios = []
+    for constant, other in zip(results[::2], results[1::2], strict=True):
+        ratios.append(constant.relative_l2 / other.relative_l2)
+        lines.append(
+            f"| {constant.settings.seed} | {constant.relative_l2:.3f} | {other.relative_l2:.3f} | "
+            f"{ratios[-1]:.1f} | {constant.milliseconds_per_step:.1f} | "
+            f"{other.milliseconds_per_step:.1f} |"
+        )
+    errors = [
+        statistics.median(r.relative_l2 for r in group) for group in (results[::2], results[1::2])
+    ]
+    lines.append(
+        f"| median | {errors[0]:.3f} | {errors[1]:.3f} | {statistics.median(ratios):.1f} | | |"
+    )
+    return "\n".join(lines)
+
+
+def _prepare(folder: Path, settings: Settings, resume: bool, overwrite: bool) -> None:
+    """Makes the folder ready and writes the settings, or checks that they are those to resume."""
+    path = folder / "settings.json"
+    if path.exists() and overwrite:
+        shutil.rmtree(folder)
+    if path.exists():
+        if not resume:
+            raise FileExistsError(
+                f"{folder} holds a run. Continue it with --resume, replace it with --overwrite, "
+                "or choose another --logdir."
+            )
+        stored = dataclasses.asdict(load_settings(path))
+        wanted = dataclasses.asdict(settings)
+        other = {k: (stored[k], wanted[k]) for k in wanted if stored[k] != wanted[k]}
+        if other:
+            raise ValueError(
+                f"{folder} holds a run with other settings, (there, here): {other}. Resume it with "
+                "its own, or choose another --logdir."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
+
+
+def _tensorboard(folder: Path, settings: Settings) -> NTKTensorBoard:
+    return NTKTensorBoard(
+        folder,
+        kernel_every=max(1, settings.epochs // KERNELS_IN_A_RUN),
+        settings=dataclasses.asdict(settings),
+    )
+
+
+def _result(settings: Settings, folder: Path, rows: Sequence[Mapping[str, float]]) -> Result:
+    def last(prefix: str) -> dict[str, float]:
+        return {
+            name.removeprefix(prefix): value
+            for name, value in rows[-1].items()
+            if name.startswith(prefix)
+        }
+
+    seconds = [row["seconds"] for row in rows]
+    typical = statistics.median(seconds[1:] or seconds)
+    return Result(
+        settings=settings,
+        folder=folder,
+        relative_l2=rows[-1]["val_relative_l2"],
+        losses=last("loss/"),
+        weights=last("weights/"),
+        seconds=sum(seconds),
+        milliseconds_per_step=1000 * typical / settings.steps_per_epoch,
+    )
+
+
+def _write_results(
+    folder: Path,
+    problem: Problem,
+    model: PINNModel,
+    rows: Sequence[Mapping[str, float]],
+    result: Result,
+) -> None:
+    model.network.save(folder / "network.keras")
+    summary: dict[str, Any] = dataclasses.asdict(result)
+    summary["folder"] = folder.name
+    (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
+    plots.history(rows).savefig(folder / "history.png", dpi=120)
+    _solution_figure(problem, model.network).savefig(folder / "solution.png", dpi=120)
+
+
+def _solution_figure(problem: Problem, network: keras.Model) -> Any:
+    points = problem.box.grid(*problem.grid)
+    prediction = network.predict(points, batch_size=4096, verbose=0)
+    lines = [
+        np.linspace(*ends)
+        for ends in zip(problem.box.lower, problem.box.upper, problem.grid, strict=True)
+    ]
+    shape = problem.grid
+    return plots.solution(
+        lines,
+        prediction[:, 0].reshape(shape),
+        problem.solution(points)[:, 0].reshape(shape),
+        problem.box.axes,
+    )

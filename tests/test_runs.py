@@ -1,0 +1,220 @@
+"""Runs and the command line: files, tables, resuming, TensorBoard."""
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import keras
+import numpy as np
+import pytest
+
+from ntk_keras import cli, problems, runs
+
+SIZE = ["--width", "8", "--steps", "60", "--steps-per-epoch", "20", "--verbose", "0"]
+TAGS = {
+    *(f"loss/{name}" for name in ("total", "equation", "velocity", "initial", "left", "right")),
+    *(f"weights/{group}" for group in ("equation", "velocity", "boundary")),
+    *(f"traces/{group}" for group in ("total", "equation", "velocity", "boundary")),
+    "validation/relative_l2",
+    "learning_rate",
+}
+
+
+def state_of(folder):
+    """All variables in a run's last checkpoint, with traces, random state and optimizer."""
+    settings = runs.load_settings(folder / "settings.json")
+    model = problems.build_model(problems.get(settings.problem), settings)
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(folder / runs.CHECKPOINT)
+    variables = [*model.variables, *model.optimizer.variables]
+    return [(v.name, v.value.numpy()) for v in variables]
+
+
+def assert_same_state(one, other):
+    pairs = zip(state_of(one), state_of(other), strict=True)
+    for (name, value), (_, expected) in pairs:
+        np.testing.assert_array_equal(value, expected, err_msg=name)
+
+
+def history_of(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of the wave problem, small."""
+    logdir = tmp_path_factory.mktemp("logs")
+    assert cli.main(["run", "wave", *SIZE, "--logdir", str(logdir)]) == 0
+    return logdir / "wave-quick-ntk-seed0"
+
+
+def test_list_names_every_problem(capsys):
+    assert cli.main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert "wave" in printed
+    assert "poisson" in printed
+
+
+def test_a_run_leaves_everything_in_its_folder(finished):
+    names = {path.name for path in finished.iterdir() if "tfevents" not in path.name}
+    assert names == {
+        "checkpoint.weights.h5",
+        "history.csv",
+        "history.png",
+        "network.keras",
+        "result.json",
+        "settings.json",
+        "solution.png",
+    }
+
+
+def test_the_history_has_a_row_for_each_epoch(finished):
+    rows = history_of(finished)
+    assert [float(row["step"]) for row in rows] == [20, 40, 60]
+    assert [float(row["epoch"]) for row in rows] == [0, 1, 2]
+
+
+def test_the_result_is_that_of_the_saved_network(finished):
+    result = json.loads((finished / "result.json").read_text())
+    points, values = problems.get("wave").validation_data()
+    network = keras.models.load_model(finished / "network.keras")
+    prediction = network.predict(points, batch_size=len(points), verbose=0)
+    error = np.linalg.norm(prediction - values) / np.linalg.norm(values)
+    assert error == pytest.approx(result["relative_l2"], rel=1e-5)  # float32 sums of 1e4 numbers
+    assert sum(1 / w for w in result["weights"].values()) == pytest.approx(1, rel=1e-5)
+
+
+def test_the_table_shows_error_losses_weights_and_times(tmp_path, capsys):
+    arguments = ["run", "poisson", "--steps", "20", "--steps-per-epoch", "10", "--verbose", "0"]
+    assert cli.main([*arguments, "--width", "8", "--logdir", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    for words in ("relative L2 error", "loss, equation", "weight, boundary", "ms per step"):
+        assert words in printed
+
+
+def test_a_run_that_is_there_is_not_overwritten_unasked(finished, capsys):
+    arguments = ["run", "wave", *SIZE, "--logdir", str(finished.parent)]
+    before = (finished / "history.csv").read_bytes()
+    assert cli.main(arguments) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert (finished / "history.csv").read_bytes() == before
+
+
+def test_a_run_is_not_resumed_with_other_settings(finished, capsys):
+    arguments = ["run", "wave", *SIZE, "--logdir", str(finished.parent), "--resume"]
+    assert cli.main([*arguments, "--averaging-rate", "0.5"]) == 1
+    assert "averaging_rate" in capsys.readouterr().err
+
+
+def test_equal_settings_give_equal_runs(finished, tmp_path):
+    settings = runs.load_settings(finished / "settings.json")
+    runs.run(settings, tmp_path / "again", verbose=0)
+    assert_same_state(finished, tmp_path / "again")
+    assert history_of(finished) == history_of(tmp_path / "again")
+
+
+def test_a_killed_run_resumes_to_the_same_result(tmp_path):
+    """``kill -9`` in the middle of an epoch loses nothing but that epoch, which is run again."""
+    arguments = ["--width", "8", "--steps", "1000", "--steps-per-epoch", "50", "--verbose", "0"]
+    killed = tmp_path / "killed" / "wave-quick-ntk-seed0"
+    command = [sys.executable, "-m", "ntk_keras.cli", "run", "wave", *arguments, "--logdir"]
+    process = subprocess.Popen(
+        [*command, str(killed.parent)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not ((killed / "history.csv").exists() and len(history_of(killed)) >= 3):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "the run did not get on"
+        time.sleep(0.02)
+    time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 3 <= len(history_of(killed)) < 20
+
+    resumed = cli.main(["run", "wave", *arguments, "--logdir", str(killed.parent), "--resume"])
+    whole = cli.main(["run", "wave", *arguments, "--logdir", str(tmp_path / "whole")])
+
+    assert resumed == whole == 0
+    assert_same_state(killed, tmp_path / "whole" / killed.name)
+    assert history_of(killed) == history_of(tmp_path / "whole" / killed.name)
+
+
+def test_compare_sets_both_weightings_side_by_side(tmp_path, capsys):
+    arguments = ["compare", "wave", *SIZE, "--seeds", "0", "1", "--logdir", str(tmp_path)]
+    assert cli.main(arguments) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(table) == 5  # two lines of heading, two seeds, the medians
+    results = {
+        (weighting, seed): json.loads(
+            (tmp_path / f"wave-quick-{weighting}-seed{seed}" / "result.json").read_text()
+        )
+        for weighting in ("constant", "ntk")
+        for seed in (0, 1)
+    }
+    ratio = results["constant", 1]["relative_l2"] / results["ntk", 1]["relative_l2"]
+    assert table[3].split("|")[4].strip() == f"{ratio:.1f}"
+    assert (tmp_path / "compare-wave-quick.png").stat().st_size > 10_000
+
+
+def test_the_error_of_diverging_training_reaches_the_shell(tmp_path, monkeypatch, capsys):
+    problem = problems.get("poisson")
+    wild = dataclasses.replace(problem.presets["paper"], learning_rate=1e30, steps=20)
+    monkeypatch.setitem(problem.presets, "wild", wild)
+    arguments = ["run", "poisson", "--preset", "wild", "--verbose", "0"]
+    assert cli.main([*arguments, "--logdir", str(tmp_path)]) == 1
+    assert "became NaN or infinite" in capsys.readouterr().err
+
+
+@contextlib.contextmanager
+def tensorboard(logdir):
+    """The address of a TensorBoard on ``logdir``, started as a user starts it."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir)]
+    board = subprocess.Popen(
+        [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield f"http://localhost:{port}/"
+    finally:
+        board.terminate()
+        board.wait()
+
+
+def test_tensorboard_serves_the_promised_tags(finished):
+    """A real TensorBoard on the run's folder, asked over HTTP."""
+    with tensorboard(finished.parent) as url:
+
+        def get(path):
+            with urllib.request.urlopen(url + path, timeout=10) as response:
+                return json.loads(response.read())
+
+        def loaded_tags():
+            try:
+                return get("data/plugin/scalars/tags").get(finished.name, {})
+            except urllib.error.URLError:  # not listening yet
+                return {}
+
+        deadline = time.monotonic() + 120
+        while not (tags := loaded_tags()):
+            assert time.monotonic() < deadline, "TensorBoard loaded nothing"
+            time.sleep(0.2)
+
+        assert set(tags) == TAGS
+        for tag in TAGS:
+            series = get(f"data/plugin/scalars/scalars?tag={tag}&run={finished.name}")
+            assert [step for _, step, _ in series] == [20, 40, 60], tag
+        (category,) = get("data/plugin/custom_scalars/layout")["category"]
+    charts = {chart["title"]: chart["multiline"]["tag"] for chart in category["chart"]}
+    assert charts["loss weights"] == ["weights/.*"]
