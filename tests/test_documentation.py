@@ -1,0 +1,89 @@
+"""Every public name is documented, and what the README shows runs."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import ntk_keras
+from ntk_keras import cli
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+MODULES = [
+    importlib.import_module(info.name)
+    for info in pkgutil.walk_packages(ntk_keras.__path__, "ntk_keras.")
+]
+
+
+def public_callables():
+    for module in MODULES:
+        for name in getattr(module, "__all__", []):
+            value = getattr(module, name)
+            if callable(value) and getattr(value, "__module__", "").startswith("ntk_keras"):
+                yield f"{module.__name__}.{name}", value
+
+
+PUBLIC = dict(public_callables())
+
+
+def test_every_module_says_what_it_exports():
+    unlisted = [m.__name__ for m in MODULES if not hasattr(m, "__all__")]
+    problem_files = ["ntk_keras.problems.poisson", "ntk_keras.problems.wave"]
+    assert unlisted == problem_files  # these export the one name PROBLEM
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_a_public_name_is_documented(name):
+    value = PUBLIC[name]
+    assert (inspect.getdoc(value) or "").strip(), name
+    if inspect.isclass(value):
+        own = [m for n, m in vars(value).items() if not n.startswith("_") and callable(m)]
+        undocumented = [m.__name__ for m in own if not inspect.getdoc(getattr(value, m.__name__))]
+        assert not undocumented
+
+
+@pytest.mark.parametrize("name", sorted(n for n, v in PUBLIC.items() if inspect.isfunction(v)))
+def test_the_arguments_and_result_of_a_public_function_are_documented(name):
+    function = PUBLIC[name]
+    doc, parameters = inspect.getdoc(function), inspect.signature(function).parameters
+    missing = [p for p in parameters if not re.search(rf"^\s+\*?{p}: ", doc, re.MULTILINE)]
+    if len(parameters) > 1:
+        assert not missing, f"{name} says nothing of {missing}"
+
+
+def snippets(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    """Each snippet as printed, but for the length of the training."""
+    monkeypatch.chdir(tmp_path)
+    assert snippets("python")
+    namespace = {}
+    for code in snippets("python"):
+        short = re.sub(r"epochs=\d+, steps_per_epoch=\d+", "epochs=1, steps_per_epoch=2", code)
+        exec(compile(short, "README.md", "exec"), namespace)
+
+
+def commands():
+    lines = "\n".join(snippets("bash")).splitlines()
+    return [part.strip() for line in lines for part in line.split("&&")]
+
+
+def test_the_commands_of_the_readme_exist(capsys):
+    """Each ``ntk-keras`` line parses; the other commands are pip, pytest and tensorboard."""
+    ours = [c.split("ntk-keras ", 1)[1] for c in commands() if "ntk-keras " in c]
+    assert any(c.startswith("run wave") for c in ours)
+    for arguments in ours:
+        cli._parser().parse_args(shlex.split(arguments, comments=True))
+
+
+def test_links_of_the_readme_lead_to_files():
+    root = Path(__file__).parents[1]
+    links = [link for link in re.findall(r"\]\(([^)#]+)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (root / link).exists()] == []
