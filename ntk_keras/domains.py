@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.stats import qmc
 
+from ntk_keras.checks import check_count
 from ntk_keras.seeds import fold_in
 
 __all__ = ["Box", "BoxSampler", "PeriodicSampler", "Sampler", "UnionSampler"]
@@ -193,13 +194,11 @@ class BoxSampler(Sampler):
     """Points of a box: independent and uniform, a Latin hypercube, or a shifted Sobol sequence."""
 
     def __init__(self, box: Box, num_points: int, method: str = "uniform"):
-        if not isinstance(num_points, int) or num_points < 1:
-            raise ValueError(f"num_points must be a positive integer. Received {num_points!r}.")
         if method not in METHODS:
             raise ValueError(f"method must be one of {METHODS}. Received method={method!r}.")
         self.box = box
         self.method = method
-        self._num_points = num_points
+        self._num_points = check_count("num_points", num_points)
 
     @property
     def num_points(self) -> int:

@@ -1,6 +1,7 @@
 """PINNModel: a Keras model that trains a network on loss terms that weigh themselves."""
 
 import functools
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from ntk_keras import terms as terms_module
 from ntk_keras import weighting as weighting_module
+from ntk_keras.checks import check_count
 from ntk_keras.guard import TrainingGuard
 from ntk_keras.linearization import Block, Linearization
 from ntk_keras.metrics import RelativeL2
@@ -185,8 +187,8 @@ class PINNModel(keras.Model):
             raise ValueError(
                 "PINNModel.fit takes no `y`. Add a Term whose points hold inputs and values."
             )
-        if steps_per_epoch is not None and steps_per_epoch < 1:
-            raise ValueError(f"steps_per_epoch must be positive. Received {steps_per_epoch}.")
+        if steps_per_epoch is not None:
+            check_count("steps_per_epoch", steps_per_epoch)
         x, default_steps = self._dataset(x)
         if validation_data is not None and validation_batch_size is None:
             validation_batch_size = _length(validation_data)
@@ -380,6 +382,7 @@ class PINNModel(keras.Model):
                 f"{getattr(self.network, 'input_shape', 'unknown')}: {error}"
             ) from error
         terms_module.check_residual(term, residual, points)
+        _warn_of_foreign(term, tape.watched_variables(), self.network.variables)
         gradients = tape.gradient(residual, [v.value for v in self.network.trainable_variables])
         if all(g is None for g in gradients):
             raise ValueError(
@@ -441,3 +444,17 @@ def _length(validation_data: Any) -> int | None:
     if not isinstance(validation_data, tuple):
         return None
     return len(tf.nest.flatten(validation_data[0])[0])
+
+
+def _warn_of_foreign(term: Term, read: Iterable[Any], own: Iterable[keras.Variable]) -> None:
+    """Warns of variables that a residual reads, could be trained, and are not the network's own."""
+    known = {id(variable.value) for variable in own}
+    names = sorted(variable.name for variable in read if id(variable) not in known)
+    if names:
+        warnings.warn(
+            f"Term {term.name!r}: its residual reads trainable variables that are not the "
+            f"network's, so they stay as they are: {names}. Keras does not see a raw tf.Variable: "
+            "make an unknown coefficient with `add_weight` on a layer of the network, and what is "
+            "to stay fixed with `trainable=False`.",
+            stacklevel=5,
+        )

@@ -502,6 +502,10 @@ REFUSED = {
         lambda model: {"loss_weights": NUMBERS},
         r"assignable weight.*not assignable: \['equation', 'start'\]",
     ),
+    "weights that the optimizer moves": (
+        lambda model: {"loss_weights": dict.fromkeys(NUMBERS, model.trainable_variables[0])},
+        r"weights of \['equation', 'start'\] are trainable",
+    ),
     "no residuals": (lambda model: {"residuals": None}, "found no `residuals`.*attribute"),
     "no weights": (lambda model: {}, "found no `loss_weights`.*attribute"),
 }
@@ -520,8 +524,8 @@ def test_models_are_refused_before_training(case):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ({"update_every": 0}, "update_every must be a positive integer. Received 0"),
-        ({"update_every": 2.5}, "update_every must be a positive integer. Received 2.5"),
+        ({"update_every": 0}, "update_every must be an integer of at least 1. Received 0"),
+        ({"update_every": 2.5}, "update_every must be an integer of at least 1. Received 2.5"),
         ({"averaging_rate": 0.0}, r"averaging_rate must lie in \(0, 1\]. Received 0.0"),
         ({"averaging_rate": 1.5}, r"averaging_rate must lie in \(0, 1\]. Received 1.5"),
     ],

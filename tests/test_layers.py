@@ -11,9 +11,10 @@ PACKAGE = Path(__file__).parents[1] / "ntk_keras"
 # description of problems (derivatives, domains, terms) and the mathematics of the kernel
 # (linearization, probes, kernel, estimators) stand side by side and never see each other.
 ALLOWED = {
+    "checks": set(),
     "seeds": set(),
     "derivatives": set(),
-    "domains": {"seeds"},
+    "domains": {"checks", "seeds"},
     "linearization": set(),
     "probes": {"seeds"},
     "guard": set(),
@@ -23,9 +24,9 @@ ALLOWED = {
     "networks": {"domains"},
     "kernel": {"linearization"},
     "estimators": {"kernel", "linearization", "probes"},
-    "weighting": {"estimators", "linearization", "seeds"},
-    "model": {"guard", "linearization", "metrics", "seeds", "terms", "weighting"},
-    "callbacks": {"kernel", "linearization", "model", "plots", "weighting"},
+    "weighting": {"checks", "estimators", "linearization", "seeds"},
+    "model": {"checks", "guard", "linearization", "metrics", "seeds", "terms", "weighting"},
+    "callbacks": {"checks", "kernel", "linearization", "model", "plots", "weighting"},
     "problems": {"derivatives", "domains", "model", "networks", "terms", "weighting"},
     "runs": {"callbacks", "model", "plots", "problems"},
     "cli": {"guard", "problems", "runs"},

@@ -1,5 +1,6 @@
 """PINNModel under fit, evaluate, predict and save_weights; what it refuses; how it stops."""
 
+import contextlib
 import functools
 import types
 
@@ -829,6 +830,19 @@ def refused_terms():
     }
 
 
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_variable_that_keras_does_not_see_is_told_of(trainable):
+    coefficient = tf.Variable(2.0, trainable=trainable, name="diffusivity")
+
+    def residual(u, x):
+        return coefficient * u(x)[:, 0]
+
+    with contextlib.ExitStack() as stack:
+        if trainable:
+            stack.enter_context(pytest.warns(UserWarning, match="Term 'fit': .*diffusivity"))
+        nk.PINNModel(network(), [nk.Term("fit", residual, X)])  # no warning of any other kind
+
+
 @pytest.mark.parametrize("case", refused_terms().values(), ids=refused_terms())
 def test_terms_are_refused(case):
     terms, message = case
@@ -868,11 +882,14 @@ REFUSED_WEIGHTINGS = {
     "rate zero": (lambda: nk.weighting.NTK(averaging_rate=0.0), r"averaging_rate.*\(0, 1\].*=0.0"),
     "rate above one": (lambda: nk.weighting.ExactNTK(averaging_rate=1.5), r"\(0, 1\].*=1.5"),
     "rate NaN": (lambda: nk.weighting.NTK(averaging_rate=np.nan), r"\(0, 1\].*=nan"),
-    "no probes": (lambda: nk.weighting.NTK(num_initial_probes=0), "num_initial_probes.*positive"),
-    "negative interval": (lambda: nk.weighting.ExactNTK(-1), "update_every.*positive.*=-1"),
-    "half an interval": (lambda: nk.weighting.NTK(update_every=0.5), "update_every.*integer.*=0.5"),
+    "no probes": (
+        lambda: nk.weighting.NTK(num_initial_probes=0),
+        "num_initial_probes.*at least 1.*0",
+    ),
+    "negative interval": (lambda: nk.weighting.ExactNTK(-1), "update_every.*at least 1.*-1"),
+    "half an interval": (lambda: nk.weighting.NTK(update_every=0.5), "update_every.*integer.*0.5"),
     "difference step": (lambda: nk.estimators.Predictor(0.0), "difference_step.*positive.*=0.0"),
-    "number of points": (lambda: BOX.interior(0), "num_points.*positive.*0"),
+    "number of points": (lambda: BOX.interior(0), "num_points.*at least 1.*0"),
     "unknown group": (
         lambda: build(weighting=nk.weighting.Constant({"nobody": 2.0})),
         "no term belongs to.*'nobody'",
@@ -987,7 +1004,7 @@ class Disturbance(keras.callbacks.Callback):
     def __init__(self, step, residual=0.0, gradient=1.0, lasting=False):
         super().__init__()
         self.step, self.spoilt, self.lasting = step, (residual, gradient), lasting
-        self.values = tf.Variable([0.0, 1.0])
+        self.values = tf.Variable([0.0, 1.0], trainable=False)
         self.steps = 0
 
     def residual(self, u, points):

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras import kernel
-from ntk_keras.linearization import Block
+from ntk_keras.checks import check_count
+from ntk_keras.linearization import Block, tensors
 from ntk_keras.weighting import weights_from_traces
 
 __all__ = ["NTKWeighting"]
@@ -56,13 +57,11 @@ class NTKWeighting(keras.callbacks.Callback):
         trace_floor: float = 1e-5,
     ):
         super().__init__()
-        if not isinstance(update_every, int) or update_every < 1:
-            raise ValueError(f"update_every must be a positive integer. Received {update_every!r}.")
         if not 0 < averaging_rate <= 1:
             raise ValueError(f"averaging_rate must lie in (0, 1]. Received {averaging_rate}.")
         self.residuals = residuals
         self.loss_weights = loss_weights
-        self.update_every = update_every
+        self.update_every = check_count("update_every", update_every)
         self.averaging_rate = averaging_rate
         self.variables = variables
         self.trace_floor = trace_floor
@@ -138,4 +137,11 @@ class NTKWeighting(keras.callbacks.Callback):
                 "NTKWeighting needs one assignable weight, a keras.Variable or tf.Variable, for "
                 f"each residual. Residuals: {sorted(residuals)}; weights: {sorted(targets)}; "
                 f"not assignable: {fixed}."
+            )
+        trained = {id(variable) for variable in tensors(self.model.trainable_variables)}
+        moved = sorted(name for name, t in targets.items() if id(tensors([t])[0]) in trained)
+        if moved:
+            raise ValueError(
+                f"The weights of {moved} are trainable, so the optimizer would move them too. Make "
+                "them with `trainable=False`."
             )

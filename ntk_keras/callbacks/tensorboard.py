@@ -14,6 +14,7 @@ from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.hparams import api as hparams
 
 from ntk_keras import kernel, plots
+from ntk_keras.checks import check_count
 from ntk_keras.linearization import Block
 
 __all__ = ["NTKTensorBoard"]
@@ -55,15 +56,9 @@ class NTKTensorBoard(keras.callbacks.Callback):
         settings: Mapping[str, Any] | None = None,
     ):
         super().__init__()
-        for name, value, smallest in (
-            ("kernel_every", kernel_every, 0),
-            ("kernel_points", kernel_points, 1),
-        ):
-            if not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name} must be an integer of at least {smallest}: {value!r}.")
         self.log_dir = os.fspath(log_dir)
-        self.kernel_every = kernel_every
-        self.kernel_points = kernel_points
+        self.kernel_every = check_count("kernel_every", kernel_every, smallest=0)
+        self.kernel_points = check_count("kernel_points", kernel_points)
         self.settings = settings
         self._failed = False
 

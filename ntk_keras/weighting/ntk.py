@@ -6,6 +6,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from ntk_keras.checks import check_count
 from ntk_keras.estimators import ESTIMATORS, Estimator
 from ntk_keras.linearization import Linearization
 from ntk_keras.seeds import fold_in
@@ -54,8 +55,8 @@ class NTK(Weighting):
         super().__init__(**kwargs)
         self.estimator = _resolve(estimator)
         self.averaging_rate = averaging_rate
-        self.num_initial_probes = num_initial_probes
-        self.update_every = update_every
+        self.num_initial_probes = check_count("num_initial_probes", num_initial_probes)
+        self.update_every = check_count("update_every", update_every)
         self.trace_floor = trace_floor
         self.average = average
         self._check()
@@ -176,10 +177,6 @@ class NTK(Weighting):
                 "averaging_rate must lie in (0, 1]; 1 keeps no memory of earlier estimates. "
                 f"Received averaging_rate={self.averaging_rate}."
             )
-        for name in ("num_initial_probes", "update_every"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer. Received {name}={value!r}.")
         if not 0 <= self.trace_floor < 1:
             raise ValueError(
                 f"trace_floor must lie in [0, 1). Received trace_floor={self.trace_floor}."
