@@ -21,13 +21,19 @@ import tensorflow as tf
 
 from ntk_keras import problems
 
-WEIGHTINGS = ("constant", "ntk", "exact-ntk")
+# Settings by the name in the table.
+WEIGHTINGS: dict[str, dict[str, Any]] = {
+    "constant": {"weighting": "constant"},
+    "predictor": {"weighting": "ntk", "estimator": "predictor"},
+    "block-predictor": {"weighting": "ntk", "estimator": "block-predictor"},
+    "exact": {"weighting": "exact-ntk"},
+}
 
 
-def compiled_step(weighting: str, width: int, jit_compile: bool) -> Callable[[], object]:
+def compiled_step(name: str, width: int, jit_compile: bool) -> Callable[[], object]:
     """One training step of the wave problem as a compiled function, already traced and warm."""
     problem = problems.get("wave")
-    settings = dataclasses.replace(problem.presets["paper"], weighting=weighting, width=width)
+    settings = dataclasses.replace(problem.presets["paper"], width=width, **WEIGHTINGS[name])
     model = problems.build_model(problem, settings)
     model.optimizer.build(model.trainable_variables)
     step = tf.function(lambda: model.train_step(None), jit_compile=jit_compile, autograph=False)
@@ -48,7 +54,7 @@ def measure(width: int, jit_compile: bool, rounds: int) -> dict[str, list[float]
     steps = {name: compiled_step(name, width, jit_compile) for name in WEIGHTINGS}
     times: dict[str, list[float]] = {name: [] for name in WEIGHTINGS}
     for index, name in itertools.product(range(rounds), WEIGHTINGS):
-        if name != "exact-ntk" or index < 3:
+        if name != "exact" or index < 3:
             times[name].append(milliseconds(steps[name]))
     return times
 

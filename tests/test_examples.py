@@ -40,11 +40,11 @@ def test_sketched_weights_follow_the_exact_ones():
 
 
 def test_the_step_time_benchmark_sets_weightings_side_by_side(tmp_path, monkeypatch):
-    monkeypatch.setattr(step_time, "WEIGHTINGS", ("constant", "ntk"))  # spares a long compilation
+    monkeypatch.delitem(step_time.WEIGHTINGS, "exact")  # spares a long compilation
     rows = step_time.main(["--width", "8", "--rounds", "3", "--csv", str(tmp_path / "rows.csv")])
     assert [(row["xla"], row["weighting"]) for row in rows] == [
         (xla, weighting) for xla in ("yes", "no") for weighting in step_time.WEIGHTINGS
     ]
     assert all(row["ms"] > 0 for row in rows)
     assert all(row["ratio"] == 1 for row in rows if row["weighting"] == "constant")
-    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 5
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 7
