@@ -256,7 +256,7 @@ def _write_results(
 
 def _solution_figure(problem: Problem, network: keras.Model) -> Any:
     points = problem.box.grid(*problem.grid)
-    prediction = network.predict(points, batch_size=4096, verbose=0)
+    prediction = keras.ops.convert_to_numpy(network(points))
     lines = [
         np.linspace(*ends)
         for ends in zip(problem.box.lower, problem.box.upper, problem.grid, strict=True)

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import shlex
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import ntk_keras
-from ntk_keras import cli
+from ntk_keras import cli, problems, runs
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 MODULES = [
     importlib.import_module(info.name)
     for info in pkgutil.walk_packages(ntk_keras.__path__, "ntk_keras.")
@@ -83,7 +85,13 @@ def test_the_commands_of_the_readme_exist(capsys):
 
 
 def test_links_of_the_readme_lead_to_files():
-    root = Path(__file__).parents[1]
     links = [link for link in re.findall(r"\]\(([^)#]+)", README) if "://" not in link]
     assert links
-    assert [link for link in links if not (root / link).exists()] == []
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_run_kept_in_logs_is_the_one_the_readme_reports():
+    folder = ROOT / "logs" / "wave-example"
+    assert runs.load_settings(folder / "settings.json") == problems.get("wave").presets["quick"]
+    error = json.loads((folder / "result.json").read_text())["relative_l2"]
+    assert re.search(rf"^\| 0 \| [\d.]+ \| {error:.3f} \|", README, re.MULTILINE)
