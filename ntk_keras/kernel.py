@@ -11,9 +11,10 @@ takes 2 MB in float32, and all 900 of them 1.8 GB.
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import tensorflow as tf
 
 from ntk_keras.linearization import Block, Linearization, Variables
@@ -33,6 +34,7 @@ Blocks = Block | Callable[[], tf.Tensor] | Mapping[str, Block | Callable[[], tf.
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _CHUNK_BYTES = 128 * 2**20  # Of Jacobian rows at a time; a few copies of them are alive at once.
+_KEPT_BYTES = 2 * 2**30  # Of Jacobian rows that a kernel keeps; beyond, it computes them anew.
 
 
 def _as_graph(function: Function) -> Function:
@@ -67,7 +69,10 @@ def jacobian(blocks: Blocks, variables: Variables, *, chunk_size: int | None = N
     def row(gradients: list[tf.Tensor]) -> tf.Tensor:
         return tf.concat([tf.reshape(g, [tf.shape(g)[0], -1]) for g in gradients], axis=1)
 
-    rows = [_map_rows(row, b, variables, chunk_size) for b in _named(blocks).values()]
+    named = _named(blocks)
+    rows = _in_turn(
+        functools.partial(_map_rows, row, block, variables, chunk_size) for block in named.values()
+    )
     return tf.concat(rows, axis=0)
 
 
@@ -89,10 +94,12 @@ def diagonal(
     def squared_norms(gradients: list[tf.Tensor]) -> tf.Tensor:
         return tf.add_n([tf.reduce_sum(g**2, axis=range(1, g.shape.rank)) for g in gradients])
 
-    return {
-        name: _map_rows(squared_norms, block, variables, chunk_size)
-        for name, block in _named(blocks).items()
-    }
+    named = _named(blocks)
+    entries = _in_turn(
+        functools.partial(_map_rows, squared_norms, block, variables, chunk_size)
+        for block in named.values()
+    )
+    return dict(zip(named, entries, strict=True))
 
 
 def traces(
@@ -116,8 +123,8 @@ def traces(
 def matrix(blocks: Blocks, variables: Variables, *, chunk_size: int | None = None) -> tf.Tensor:
     """K = J J^T of the stacked residual, every entry.
 
-    Holds J of all points at once unless it would outgrow ``chunk_size`` points; then two chunks of
-    rows at a time, each computed anew where it is needed.
+    Keeps all of J if that takes less than 2 GB. Otherwise, or with a ``chunk_size``, holds two
+    chunks of rows at a time and computes each anew wherever it is needed.
 
     Args:
         blocks: one residual block, or a dict of them, stacked in its order.
@@ -127,14 +134,24 @@ def matrix(blocks: Blocks, variables: Variables, *, chunk_size: int | None = Non
     Returns:
         ``[n, n]``, symmetric and positive semidefinite.
     """
-    pieces = [piece for b in _named(blocks).values() for piece in _pieces(b, variables, chunk_size)]
+    named = _named(blocks)
+    if chunk_size is None and _num_points(named) <= _points_in(_KEPT_BYTES, variables):
+        rows = jacobian(named, variables)
+        return tf.matmul(rows, rows, transpose_b=True)
+    pieces = [piece for b in named.values() for piece in _pieces(b, variables, chunk_size)]
     entries: list[list[tf.Tensor]] = [[None] * len(pieces) for _ in pieces]
+    previous: list[tf.Tensor] = []  # so that one pair follows another and two chunks are held
     for i, left in enumerate(pieces):
-        left_rows = jacobian(left, variables, chunk_size=chunk_size)
         for j, right in enumerate(pieces[: i + 1]):
-            right_rows = left_rows if i == j else jacobian(right, variables, chunk_size=chunk_size)
+            with tf.control_dependencies(previous):
+                if j == 0:
+                    left_rows = jacobian(left, variables, chunk_size=chunk_size)
+                right_rows = (
+                    left_rows if i == j else jacobian(right, variables, chunk_size=chunk_size)
+                )
             entries[i][j] = tf.matmul(left_rows, right_rows, transpose_b=True)
             entries[j][i] = tf.transpose(entries[i][j])
+            previous = [entries[i][j]]
     return tf.concat([tf.concat(row, axis=1) for row in entries], axis=0)
 
 
@@ -228,7 +245,7 @@ def _map_rows(
         by_entry = [gradient(unit) for unit in units]
         return reduce([tf.stack(parts) for parts in zip(*by_entry, strict=True)])
 
-    rows = _map_chunks(one, block.points, chunk_size or _points_in_memory(variables))
+    rows = _map_chunks(one, block.points, chunk_size or _points_in(_CHUNK_BYTES, variables))
     return tf.reshape(rows, tf.concat([[-1], tf.shape(rows)[2:]], axis=0))
 
 
@@ -246,7 +263,7 @@ def _map_entries(
         unit = tf.one_hot(index, count, dtype=residuals.dtype)
         return reduce([g[tf.newaxis] for g in gradient(unit)])[0]
 
-    return _map_chunks(one, tf.range(count), chunk_size or _points_in_memory(variables))
+    return _map_chunks(one, tf.range(count), chunk_size or _points_in(_CHUNK_BYTES, variables))
 
 
 def _recorded(
@@ -290,16 +307,32 @@ def _output_dtype(function: Callable[[Any], tf.Tensor], points: Any) -> tf.DType
     )
 
 
-def _points_in_memory(variables: Variables) -> int:
+def _in_turn(results: Iterable[Callable[[], tf.Tensor]]) -> list[tf.Tensor]:
+    """Each result computed after the one before, where a graph would hold them all at once."""
+    computed: list[tf.Tensor] = []
+    for result in results:
+        with tf.control_dependencies(computed[-1:]):
+            computed.append(result())
+    return computed
+
+
+def _points_in(memory: int, variables: Variables) -> int:
+    """The number of points, at least one, whose gradients fit into ``memory`` bytes."""
     row = sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
-    return max(1, _CHUNK_BYTES // max(row, 1))
+    return max(1, memory // max(row, 1))
+
+
+def _num_points(blocks: Mapping[str, Block]) -> int:
+    """Points of all blocks; those whose number a graph does not know count as none."""
+    firsts = [tf.nest.flatten(b.points)[0] for b in blocks.values() if b.points is not None]
+    return sum(np.shape(first)[0] or 0 for first in firsts)
 
 
 def _pieces(block: Block, variables: Variables, chunk_size: int | None) -> list[Block]:
     """A block cut into blocks whose Jacobians fit into memory."""
     if block.points is None:
         return [block]
-    size = chunk_size or _points_in_memory(variables)
+    size = chunk_size or _points_in(_CHUNK_BYTES, variables)
     points = tf.nest.map_structure(tf.convert_to_tensor, block.points)
     count = tf.nest.flatten(points)[0].shape[0]
     if count is None or count <= size:

@@ -214,7 +214,9 @@ class PINNModel(keras.Model):
         if y is None and not kwargs.get("_use_cached_eval_dataset"):
             x, default_steps = self._dataset(x)
             kwargs.setdefault("steps", default_steps)
-        return super().evaluate(x, y, **kwargs)
+        values = super().evaluate(x, y, **kwargs)
+        # Older Keras leaves values as tensors unless they are its own metrics'.
+        return tf.nest.map_structure(lambda v: float(v) if tf.is_tensor(v) else v, values)
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
