@@ -3,7 +3,7 @@
 Trains the wave problem with Algorithm 3 and computes the exact weights beside it, at the same
 parameters and points, after every epoch.
 
-    python examples/weights_follow.py
+    python -m examples.weights_follow
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ class ExactWeights(keras.callbacks.Callback):
         self.steps.append(int(self.model.optimizer.iterations))
 
 
-def main(epochs=40, steps_per_epoch=125, width=50, figure="weights.png", verbose=2):
+def main(epochs=50, steps_per_epoch=100, width=50, figure="logs/weights.png", verbose=2):
     """Trains; returns steps, exact and estimated weights ``[epochs, groups]`` and group names."""
     model = build(width, weighting=nk.weighting.NTK(averaging_rate=1e-2))
     recorder = ExactWeights()
@@ -48,7 +48,8 @@ def main(epochs=40, steps_per_epoch=125, width=50, figure="weights.png", verbose
         print(f"{group}: median {np.median(deviation):.1%}, worst {np.max(deviation):.1%} off")
     if figure:
         by_group = [dict(zip(groups, values.T, strict=True)) for values in (exact, estimated)]
-        nk.plots.curves(steps, *by_group).savefig(Path(figure), dpi=120)
+        Path(figure).parent.mkdir(parents=True, exist_ok=True)
+        nk.plots.curves(steps, *by_group).savefig(figure, dpi=120)
     return steps, exact, estimated, groups
 
 

@@ -97,13 +97,13 @@ def curves(
         exact: weights by group, each ``[m]``.
         estimated: the same, estimated.
     """
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4), layout="constrained")
     ax = figure.subplots()
     for number, group in enumerate(exact):
         ax.semilogy(steps, estimated[group], color=f"C{number}", label=f"{group}, estimated")
         ax.semilogy(steps, exact[group], "--", color=f"C{number}", label=f"{group}, exact")
     ax.set(xlabel="step", ylabel="loss weight")
-    ax.legend()
+    figure.legend(loc="outside right upper")
     return figure
 
 

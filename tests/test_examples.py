@@ -29,7 +29,7 @@ def test_the_callback_example_solves_its_equation():
 def test_sketched_weights_follow_the_exact_ones():
     """Algorithm 3 beside Algorithm 1 at every epoch, on a small wave problem."""
     _, exact, estimated, groups = weights_follow.main(
-        epochs=20, steps_per_epoch=20, width=20, figure=None, verbose=0
+        epochs=20, steps_per_epoch=50, width=20, figure=None, verbose=0
     )
     assert groups == ("equation", "velocity", "boundary")
     deviation = np.median(np.abs(estimated / exact - 1), axis=0)

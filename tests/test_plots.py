@@ -148,7 +148,8 @@ def test_a_comparison_gives_each_label_a_colour_and_each_run_a_line():
 def test_curves_are_dashed_where_exact_and_solid_where_estimated():
     exact = {"equation": T + 1, "start": T + 2}
     estimated = {"start": T + 2.5, "equation": T + 1.5}  # in any order
-    (ax,) = plots.curves(T, exact, estimated).axes
+    figure = plots.curves(T, exact, estimated)
+    (ax,) = figure.axes
     drawn = {
         line.get_label(): (line.get_linestyle(), line.get_color(), line.get_ydata().tolist())
         for line in ax.lines
@@ -160,7 +161,8 @@ def test_curves_are_dashed_where_exact_and_solid_where_estimated():
         "start, exact": ("--", "C1", (T + 2).tolist()),
     }
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "loss weight")
-    assert sorted(legend(ax)) == sorted(drawn)
+    (beside,) = figure.legends  # where it covers no curve
+    assert sorted(text.get_text() for text in beside.texts) == sorted(drawn)
 
 
 MATRIX = np.arange(36.0).reshape(6, 6) - 7
