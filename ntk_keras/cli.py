@@ -23,6 +23,10 @@ _OVERRIDES = {
     "steps_per_epoch": (int, "steps between rows of the history and checkpoints"),
 }
 
+_OF_SKETCHES = {"estimator", "averaging_rate", "num_initial_probes"}
+# By weighting, the settings that would have no effect.
+_IDLE = {"constant": {*_OF_SKETCHES, "update_every"}, "exact-ntk": _OF_SKETCHES, "ntk": set()}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
@@ -67,6 +71,8 @@ def _run(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     settings = _settings(options, seed=options.seeds[0])
+    if len(set(options.seeds)) < len(options.seeds):
+        raise ValueError(f"Every seed makes one pair of runs. Received --seeds {options.seeds}.")
     if settings.weighting == "constant":
         raise ValueError("compare sets constant weights beside others: choose another --weighting.")
     results = runs.compare(
@@ -86,6 +92,13 @@ def _settings(options: argparse.Namespace, seed: int) -> Settings:
         raise ValueError(f"Unknown preset {options.preset!r}. Known: {sorted(presets)}.")
     given = {name: getattr(options, name) for name in (*_OVERRIDES, "weighting")}
     changes = {name: value for name, value in given.items() if value is not None}
+    weighting = changes.get("weighting", presets[options.preset].weighting)
+    idle = sorted(set(changes) & _IDLE[weighting])
+    if idle:
+        raise ValueError(
+            f"{weighting!r} weights take no {' or '.join(idle)}. Leave it out, or choose another "
+            "--weighting."
+        )
     return dataclasses.replace(presets[options.preset], seed=seed, **changes)
 
 
@@ -112,8 +125,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--weighting", choices=["constant", "ntk", "exact-ntk"])
     parser.add_argument("--logdir", default="logs", help="where the runs' folders go")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    parser.add_argument("--overwrite", action="store_true", help="replace a run that is there")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    there.add_argument("--overwrite", action="store_true", help="replace a run that is there")
     parser.add_argument(
         "--verbose",
         type=int,

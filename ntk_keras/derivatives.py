@@ -12,6 +12,7 @@ through.
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 __all__ = ["divergence", "gradient", "hessian_diagonal", "jacobian", "laplacian", "partial"]
@@ -73,8 +74,8 @@ def laplacian(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None) 
         ``[n, outputs]``.
 
     Raises:
-        ValueError: if the points are not ``[n, d]``, the outputs not ``[n, outputs]``, or an axis
-            is not an input.
+        ValueError: if the points are not ``[n, d]``, the outputs not ``[n, outputs]``, an axis is
+            not an input, or there is none.
     """
     return tf.reduce_sum(_second_derivatives(u, points, axes), axis=-1)
 
@@ -146,6 +147,8 @@ def _second_derivatives(u: Network, points: tf.Tensor, axes: Sequence[int] | Non
     points = _as_points(points)
     columns = tf.unstack(points, axis=1)
     axes = _as_axes(axes, points)
+    if not axes:
+        raise ValueError("A Laplacian needs at least one axis to sum over. Received axes=[].")
     # Only the columns asked for are watched, each by itself: one reverse pass gives all first
     # derivatives, and one more for each axis its second, never a full Hessian.
     watched = [columns[k] for k in axes]
@@ -196,7 +199,7 @@ def _as_points(points: tf.Tensor) -> tf.Tensor:
 
 def _as_axes(axes: Sequence[int] | None, points: tf.Tensor) -> list[int]:
     width = points.shape[1]
-    axes = list(range(width)) if axes is None else list(axes)
+    axes = list(range(width)) if axes is None else list(np.atleast_1d(axes).tolist())
     if not all(isinstance(axis, int) and 0 <= axis < width for axis in axes):
         raise ValueError(
             f"Every axis must be an input, 0 to {width - 1} for points of width {width}. "

@@ -136,6 +136,7 @@ class Box:
         Raises:
             ValueError: for an unknown or flat axis, or fewer points than faces.
         """
+        num_points = check_count("num_points", num_points)
         axes = self._extended() if axes is None else [self._named(axis) for axis in axes]
         flat = [axis for axis in axes if axis not in self._extended()]
         if flat or not axes:

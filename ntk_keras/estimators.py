@@ -22,6 +22,7 @@ __all__ = [
     "Predictor",
     "SketchingEstimator",
     "block_traces",
+    "difference_product",
     "lambda_pred",
     "predictor_product",
     "sketch",
@@ -112,7 +113,16 @@ class BlockPredictor(Predictor):
     the variance is 2 ||K_bb||_F^2 alone. Each step takes one reverse pass and one evaluation of
     its own block only, so together they cost what one joint step costs; the difference step fits
     each block. The kernel's blocks off the diagonal, which no trace needs, are not sketched.
+
+    The steps are along J_b^T g_b itself: residuals that are zero, which Lambda_pred leaves out,
+    count like any other.
     """
+
+    def product(
+        self, linearization: Linearization, probe: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """K g up to the difference step, by block."""
+        return difference_product(linearization, probe, self.difference_step)
 
     def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """g_b^T K_bb g_b by block, one sample."""
@@ -193,11 +203,29 @@ def predictor_product(
     Reference:
         Section 4 and Algorithm 2.
     """
-    weighted = {
-        name: lambda_pred(residual, probe[name]) * residual
+    towards = {
+        name: -lambda_pred(residual, probe[name]) * residual
         for name, residual in linearization.residuals.items()
     }
-    direction = [-part for part in linearization.vjp(weighted)]
+    return difference_product(linearization, towards, difference_step)
+
+
+def difference_product(
+    linearization: Linearization,
+    vector: Mapping[str, tf.Tensor],
+    difference_step: float | tf.Tensor | None = None,
+) -> dict[str, tf.Tensor]:
+    """K v ~ (R(theta + dt J^T v) - R(theta)) / dt.
+
+    Args:
+        linearization: R recorded at theta.
+        vector: v by block, each ``[n_b]``.
+        difference_step: dt; by default the one that moves theta by a fixed small part of its norm.
+
+    Returns:
+        The difference quotient by block, each ``[n_b]``. Its error is of order dt.
+    """
+    direction = linearization.vjp(vector)
     if difference_step is None:
         difference_step = _relative_step(linearization, direction)
     predicted = linearization.residuals_at(linearization.shifted(direction, difference_step))
@@ -243,9 +271,11 @@ def sketch(product: Mapping[str, tf.Tensor], probe: Mapping[str, tf.Tensor]) -> 
 
 
 def _relative_step(linearization: Linearization, direction: list[tf.Tensor]) -> tf.Tensor:
-    dtype = direction[0].dtype
+    dtypes = [value.dtype for value in (*direction, *linearization.residuals.values())]
     norm = linearization.norm()
     # Parameters that are all zero have no scale of their own; nor can a zero direction be scaled.
-    scale = RELATIVE_STEP.get(dtype, 1e-5) * tf.where(norm > 0, norm, 1)
+    # The coarsest dtype decides: residuals may be of another than the parameters.
+    relative = max(RELATIVE_STEP.get(dtype, 1e-5) for dtype in dtypes)
+    scale = relative * tf.where(norm > 0, norm, 1)
     length = tf.linalg.global_norm(direction)
     return scale / tf.where(length > 0, length, 1)

@@ -17,6 +17,8 @@ class RelativeL2(keras.metrics.Metric):
         **kwargs: as for any Keras metric.
     """
 
+    _direction = "down"  # what Keras' ModelCheckpoint and EarlyStopping call better
+
     def __init__(self, name: str = "relative_l2", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.squared_error = self.add_variable((), "zeros", name="squared_error")
@@ -31,7 +33,14 @@ class RelativeL2(keras.metrics.Metric):
             sample_weight: weight of each point, ``[n]``.
         """
         y_pred = tf.cast(y_pred, self.dtype)
-        y_true = tf.reshape(tf.cast(y_true, self.dtype), tf.shape(y_pred))
+        y_true = tf.cast(y_true, self.dtype)
+        sizes = y_true.shape.num_elements(), y_pred.shape.num_elements()
+        if None not in sizes and sizes[0] != sizes[1]:
+            raise ValueError(
+                f"Reference values have shape {tuple(y_true.shape)}, the network's outputs "
+                f"{tuple(y_pred.shape)}. Give one value for each point and output."
+            )
+        y_true = tf.reshape(y_true, tf.shape(y_pred))
         if sample_weight is not None:
             root = tf.sqrt(tf.reshape(tf.cast(sample_weight, self.dtype), [-1, 1]))
             y_true, y_pred = root * y_true, root * y_pred

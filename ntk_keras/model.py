@@ -1,8 +1,9 @@
 """PINNModel: a Keras model that trains a network on loss terms that weigh themselves."""
 
+import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -60,6 +61,11 @@ class PINNModel(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
+        if not isinstance(network, keras.layers.Layer):
+            raise TypeError(
+                "network must be a Keras model or layer, whose variables are trained. "
+                f"Received {network!r}."
+            )
         if reduction not in ("sum", "mean"):
             raise ValueError(f'reduction must be "sum" or "mean". Received {reduction!r}.')
         self.network = network
@@ -75,8 +81,9 @@ class PINNModel(keras.Model):
             trainable=False,
             name="random_state",
         )
-        sizes = self._check_terms({})
         self.weighting = weighting_module.get(weighting)
+        self._traced_terms: set[str] = set()
+        sizes = self._check_terms({})
         self.weighting.prepare(
             {term.name: term.group for term in self.terms},
             dtype=self.parameter_dtype,
@@ -204,14 +211,15 @@ class PINNModel(keras.Model):
         )
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
-        """The loss and its terms at newly drawn points; or, given values, the relative L2 error.
+        """The loss and its terms at the points of the next step; or the relative L2 error.
 
         Args:
-            x: points by term as in :meth:`fit`; or inputs of the network, with ``y``.
+            x: points by term as in :meth:`fit`; or inputs of the network, with ``y`` or as a
+                dataset of ``(inputs, values)``, for the error.
             y: reference values at ``x``.
             **kwargs: whatever else ``keras.Model.evaluate`` takes.
         """
-        if y is None and not kwargs.get("_use_cached_eval_dataset"):
+        if y is None and not kwargs.get("_use_cached_eval_dataset") and not _yields_pairs(x):
             x, default_steps = self._dataset(x)
             kwargs.setdefault("steps", default_steps)
         values = super().evaluate(x, y, **kwargs)
@@ -237,17 +245,33 @@ class PINNModel(keras.Model):
         if isinstance(data, tuple):
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
             return self._test_values(x, y, sample_weight)
-        blocks = self._blocks(self._points(data, self._next_seed()), training=False)
+        # The next step's seed is read, not taken: evaluation changes nothing that is trained.
+        points = self._points(data, tf.identity(self.random_state.value))
+        blocks = self._blocks(points, training=False)
         losses, loss = self._loss_values({name: block() for name, block in blocks.items()})
         return self._loss_logs(losses, loss)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Nothing beside the logs of the steps: compiled metrics have no part in training."""
+        return {}
+
+    def get_config(self) -> dict[str, Any]:
+        """Raises: residuals are functions, which no configuration holds."""
+        raise NotImplementedError(
+            "A PINNModel is not saved whole, because its residuals are functions. Save its state "
+            'with `save_weights`, or ModelCheckpoint("....weights.h5", save_weights_only=True), '
+            "and load it into a model built by the same code; save the trained network with "
+            "`model.network.save`."
+        )
 
     # The parts of a step.
 
     def _points(self, data: Any, seed: tf.Tensor) -> dict[str, Any]:
         """The points of every term: the data's where it has them, else the term's own."""
-        given = data if isinstance(data, Mapping) else {}
+        x, *_ = keras.utils.unpack_x_y_sample_weight(data)  # `train_on_batch` makes a tuple
+        given = x if isinstance(x, Mapping) else {}
         return {
-            term.name: terms_module.as_tensors(given[term.name], self.parameter_dtype, cast=True)
+            term.name: terms_module.as_tensors(given[term.name], self.parameter_dtype)
             if term.name in given
             else term.points_at(
                 fold_in(seed, 1 + index),
@@ -374,15 +398,8 @@ class PINNModel(keras.Model):
 
     def _check_term(self, term: Term, points: Any) -> int:
         """Evaluates one residual and its dependence on the network, as training will."""
-        try:
-            with tf.GradientTape() as tape:
-                residual = term.residual(self._checked_network, points)
-        except Exception as error:
-            raise ValueError(
-                f"Term {term.name!r}: its residual failed at points of shape "
-                f"{terms_module.shapes(points)}, where the network takes inputs of shape "
-                f"{getattr(self.network, 'input_shape', 'unknown')}: {error}"
-            ) from error
+        with _named_failure(term, points, self.network), tf.GradientTape() as tape:
+            residual = term.residual(self._checked_network, points)
         terms_module.check_residual(term, residual, points)
         _warn_of_foreign(term, tape.watched_variables(), self.network.variables)
         gradients = tape.gradient(residual, [v.value for v in self.network.trainable_variables])
@@ -392,7 +409,40 @@ class PINNModel(keras.Model):
                 "variables, so no training can change it. Compute it from the `u` it is given, "
                 "with TensorFlow operations, and check that the network is not frozen."
             )
+        if term.name not in self._traced_terms:
+            self._check_in_training(term, points)
+            self._traced_terms.add(term.name)
         return int(tf.size(residual))
+
+    def _check_in_training(self, term: Term, points: Any) -> None:
+        """Evaluates one residual as training will, in a graph: twice, and at its first point."""
+        u = functools.partial(self.network, training=True)
+
+        @tf.function(autograph=False)
+        def twice(points: Any) -> tuple[tf.Tensor, tf.Tensor]:
+            with keras.StatelessScope():  # what layers assign in training is not kept
+                return term.residual(u, points), term.residual(u, points)
+
+        with _named_failure(term, points, self.network):
+            whole, again = twice(points)
+            first, _ = twice(tf.nest.map_structure(lambda x: x[:1], points))
+        terms_module.check_components(term, whole, first)
+        if not self.weighting.uses_kernel:
+            return
+        if not terms_module.same(whole, again):
+            raise ValueError(
+                f"Term {term.name!r}: two evaluations at the same points and parameters differ, so "
+                "the network holds noise (Dropout, GaussianNoise) that would drown the kernel. "
+                'Remove those layers, or use weighting="constant".'
+            )
+        if not terms_module.same(whole[:1], first):
+            warnings.warn(
+                f"Term {term.name!r}: the residual of the first point is another one without the "
+                "other points. Exact traces take each point by itself and will differ from what is "
+                "trained. Usual causes: a mean over points; values held outside the points (give "
+                "both, as in points=(x, y)); BatchNormalization.",
+                stacklevel=5,
+            )
 
     def _checked_network(self, points: Any) -> Any:
         """The network; refuses points of wrong width, which some layers would broadcast."""
@@ -439,6 +489,23 @@ class PINNModel(keras.Model):
             return callbacks
         listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
         return [TrainingGuard(), *(callback for callback in listed if callback is not None)]
+
+
+def _yields_pairs(x: Any) -> bool:
+    return isinstance(x, tf.data.Dataset) and isinstance(x.element_spec, tuple)
+
+
+@contextlib.contextmanager
+def _named_failure(term: Term, points: Any, network: keras.layers.Layer) -> Iterator[None]:
+    """Adds to whatever a residual raises which term it is, and the shapes that met."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"Term {term.name!r}: its residual failed at points of shape "
+            f"{terms_module.shapes(points)}, where the network takes inputs of shape "
+            f"{getattr(network, 'input_shape', 'unknown')}: {error}"
+        ) from error
 
 
 def _length(validation_data: Any) -> int | None:

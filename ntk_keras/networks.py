@@ -2,6 +2,7 @@
 
 import keras
 
+from ntk_keras.checks import check_count
 from ntk_keras.domains import Box
 
 __all__ = ["feedforward"]
@@ -33,7 +34,12 @@ def feedforward(
 
     Returns:
         A built ``keras.Sequential`` from ``[n, d]`` to ``[n, outputs]``.
+
+    Raises:
+        ValueError: for a count that is not positive, or a box that is flat along an axis.
     """
+    for argument, value in (("outputs", outputs), ("width", width), ("depth", depth)):
+        check_count(argument, value)
     widths = box.upper - box.lower
     if not all(widths > 0):
         raise ValueError(f"Inputs cannot be scaled on {box}: it is flat along an axis.")

@@ -24,7 +24,7 @@ class Term:
         points: where the residual is to vanish. A tensor or any nest of tensors that share their
             first axis stays the same; a :class:`~ntk_keras.domains.Sampler` draws new points at
             every step; None takes them from the data given to ``fit``. Reaches ``residual`` as it
-            is, except that NumPy arrays of floats become tensors of the network's dtype.
+            is, except that floats become tensors of the network's dtype.
         group: terms of one group share one weight; the group is the term's own name by default.
 
     Raises:
@@ -72,7 +72,7 @@ class Term:
 
         Args:
             seed: ``[2]`` integers; used by a sampler only.
-            dtype: of the network; used by a sampler and for NumPy arrays of floats.
+            dtype: of the network, and so of points that are floats.
 
         Returns:
             A tensor or nest of tensors.
@@ -100,13 +100,13 @@ def mean_scale(residual: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor:
 
 
 def check_terms(terms: Iterable[Term]) -> tuple[Term, ...]:
-    """The terms as a tuple.
+    """The terms as a tuple; one alone will do.
 
     Raises:
         ValueError: if there are none, or two share a name.
         TypeError: for anything that is not a term.
     """
-    terms = tuple(terms)
+    terms = (terms,) if isinstance(terms, Term) else tuple(terms)
     for term in terms:
         if not isinstance(term, Term):
             raise TypeError(f"Every term must be an ntk_keras.Term. Received {term!r}.")
@@ -133,6 +133,11 @@ def check_points(name: str, points: Any) -> None:
         ValueError: if it is empty, its tensors differ in length, or a value is not finite.
     """
     tensors = [np.asarray(x) for x in tf.nest.flatten(points)]
+    if tensors and not any(x.ndim for x in tensors):
+        raise ValueError(
+            f"Term {name!r}: points are a nest of {len(tensors)} single numbers, as a list of "
+            "lists is taken for. Pass one array, as in np.array(points)."
+        )
     lengths = [x.shape[0] if x.ndim else None for x in tensors]
     if not tensors or None in lengths or 0 in lengths or len(set(lengths)) > 1:
         raise ValueError(
@@ -170,23 +175,52 @@ def check_residual(term: Term, residual: Any, points: Any) -> None:
         )
 
 
+def check_components(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None:
+    """Checks that a point has the same components whatever the other points.
+
+    Args:
+        term: for the message.
+        residual: at all points, ``[n]`` or ``[n, k]``.
+        first: what the residual returned at the first point alone.
+
+    Raises:
+        ValueError: if the number of components is that of points.
+    """
+    if first.shape.rank == residual.shape.rank == 2 and first.shape[1] != residual.shape[1]:
+        raise ValueError(
+            f"Term {term.name!r}: the residual has shape {list(residual.shape)}, but "
+            f"{list(first.shape)} at the first point alone. Shapes [n] and [n, 1] broadcast to "
+            "[n, n]: take a column of the network's output, as in u(x)[:, 0], or keep both as "
+            "columns."
+        )
+
+
+def same(one: tf.Tensor, other: tf.Tensor) -> bool:
+    """Whether two residuals are equal, up to sums taken in another order."""
+    if one.shape != other.shape:
+        return False
+    scale = np.max(np.abs(one)) * np.sqrt(np.finfo(one.dtype.as_numpy_dtype).eps)
+    return not np.any(np.abs(one - other) > scale)  # NaN is met in training, and named there
+
+
 def shapes(points: Any) -> str:
     """The shapes of a nest of points, for messages."""
     return str(tf.nest.map_structure(lambda x: tuple(x.shape), points))
 
 
-def as_tensors(points: Any, dtype: str, cast: bool = False) -> Any:
-    """A nest of points as tensors, NumPy floats in ``dtype``; with ``cast`` all floats."""
-    return tf.nest.map_structure(lambda x: _tensor(x, dtype, cast), points)
+def as_tensors(points: Any, dtype: str) -> Any:
+    """A nest of points as tensors, floats in ``dtype``."""
+    return tf.nest.map_structure(lambda x: _tensor(x, dtype), points)
 
 
-def _tensor(value: Any, dtype: str, cast: bool) -> Any:
-    """NumPy floats as tensors of ``dtype``; everything else as TensorFlow takes it."""
-    if tf.is_tensor(value) or isinstance(value, tf.Variable):
-        return tf.cast(value, dtype) if cast and value.dtype.is_floating else value
-    array = np.asarray(value)
-    is_float = np.issubdtype(array.dtype, np.floating)
-    return tf.constant(array, dtype if is_float else None)
+def _tensor(value: Any, dtype: str) -> tf.Tensor:
+    """Floats as a tensor of ``dtype``; everything else as TensorFlow takes it."""
+    if not tf.is_tensor(value):
+        # By NumPy: TensorFlow would round Python's numbers to single precision first.
+        array = np.asarray(value)
+        is_float = np.issubdtype(array.dtype, np.floating)
+        return tf.constant(array, dtype if is_float else None)
+    return tf.cast(value, dtype) if value.dtype.is_floating else tf.convert_to_tensor(value)
 
 
 def by_term(terms: Iterable[Term], data: Mapping[str, Any]) -> Mapping[str, Any]:

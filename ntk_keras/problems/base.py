@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from ntk_keras import networks
+from ntk_keras.checks import check_count
 from ntk_keras.domains import Box
 from ntk_keras.model import PINNModel
 from ntk_keras.terms import Reduction, Term
@@ -36,11 +37,15 @@ class Settings:
         decay_steps: see ``decay_rate``.
         estimator: of the traces under ``"ntk"``.
         averaging_rate: alpha of Algorithm 3.
-        num_initial_probes: N of Algorithm 3.
+        num_initial_probes: N of Algorithm 3; None for 100, or one of an exact estimator.
         update_every: n of Algorithm 1, steps between updates of the weights.
         redrawn: whether points are drawn anew at every step.
         reduction: ``"sum"`` or ``"mean"``.
         dtype: of the network.
+
+    Raises:
+        ValueError: for a count that is not positive, steps that do not fill their epochs, or a
+            weighting that cannot be built.
     """
 
     problem: str
@@ -58,13 +63,16 @@ class Settings:
     decay_steps: int = 1000
     estimator: str = "block-predictor"
     averaging_rate: float = 1e-3
-    num_initial_probes: int = 100
+    num_initial_probes: int | None = None
     update_every: int = 1
     redrawn: bool = True
     reduction: Reduction = "sum"
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        for name in ("steps", "steps_per_epoch", "width", "depth"):
+            check_count(name, getattr(self, name))
+        build_weighting(self)
         if self.steps % self.steps_per_epoch:
             raise ValueError(
                 f"steps must be a multiple of steps_per_epoch={self.steps_per_epoch}. "
@@ -127,7 +135,7 @@ def build_model(problem: Problem, settings: Settings) -> PINNModel:
     model = PINNModel(
         network,
         [_fixed(term, settings) for term in problem.terms(settings)],
-        _weighting(settings),
+        build_weighting(settings),
         reduction=settings.reduction,
         seed=settings.seed,
     )
@@ -143,7 +151,12 @@ def _fixed(term: Term, settings: Settings) -> Term:
     return Term(term.name, term.residual, term.points.fixed(settings.seed), group=term.group)
 
 
-def _weighting(settings: Settings) -> Weighting:
+def build_weighting(settings: Settings) -> Weighting:
+    """The weighting that settings name.
+
+    Raises:
+        ValueError: for an unknown name, or an argument out of its range.
+    """
     if settings.weighting == "constant":
         return Constant()
     if settings.weighting == "exact-ntk":

@@ -44,8 +44,11 @@ class Weighting(keras.layers.Layer):
     Attributes:
         groups: names of the groups, in the order of all ``[groups]`` tensors.
         loss_weights: the weights lambda, a variable ``[groups]``.
+        uses_kernel: whether the weights follow from the kernel, which wants every row of a residual
+            to be a function of its own point.
     """
 
+    uses_kernel = False
     groups: tuple[str, ...] = ()
     loss_weights: keras.Variable
 
@@ -98,10 +101,16 @@ class Weighting(keras.layers.Layer):
     def pool(self, by_term: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Sums scalars by term into ``[groups]``: the trace of a group is the sum of its terms'."""
         pooled = [
-            tf.add_n([value for term, value in by_term.items() if self._group_of[term] == group])
+            tf.add_n(
+                [
+                    tf.cast(value, self.state_dtype)
+                    for term, value in by_term.items()
+                    if self._group_of[term] == group
+                ]
+            )
             for group in self.groups
         ]
-        return tf.cast(tf.stack(pooled), self.state_dtype)
+        return tf.stack(pooled)
 
     def weight_of(self, term: str) -> tf.Tensor:
         """The present weight of a term's group, a scalar."""

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ntk_keras.checks import check_count
-from ntk_keras.estimators import ESTIMATORS, Estimator
+from ntk_keras.estimators import ESTIMATORS, Estimator, Exact
 from ntk_keras.linearization import Linearization
 from ntk_keras.seeds import fold_in
 from ntk_keras.weighting.base import Weighting, weights_from_traces
@@ -28,10 +28,11 @@ class NTK(Weighting):
             Algorithm 2 as printed, with one probe over all blocks; ``"exact"``; or an object with
             the methods of :class:`ntk_keras.estimators.Estimator`.
         averaging_rate: alpha, in (0, 1]; 1 keeps no memory.
-        num_initial_probes: N, the number of samples in the first average.
+        num_initial_probes: N, the number of samples in the first average; by default 100, or one of
+            an exact estimator.
         update_every: number of steps from one update to the next (Algorithm 1's n).
-        trace_floor: smallest share of the total trace that a group may have, which bounds its
-            weight by ``1 / trace_floor``.
+        trace_floor: smallest share of the total trace that a group may have, in (0, 1), which
+            bounds its weight by ``1 / trace_floor``.
         average: ``"traces"`` keeps one number for each group; ``"kernel"`` keeps the whole matrix,
             ``[n, n]``, which needs points that are not redrawn.
 
@@ -42,11 +43,13 @@ class NTK(Weighting):
         Sections 4 and 4.2.
     """
 
+    uses_kernel = True
+
     def __init__(
         self,
         estimator: str | Estimator = "block-predictor",
         averaging_rate: float = 1e-3,
-        num_initial_probes: int = 100,
+        num_initial_probes: int | None = None,
         update_every: int = 1,
         trace_floor: float = 1e-5,
         average: Literal["traces", "kernel"] = "traces",
@@ -55,6 +58,8 @@ class NTK(Weighting):
         super().__init__(**kwargs)
         self.estimator = _resolve(estimator)
         self.averaging_rate = averaging_rate
+        if num_initial_probes is None:
+            num_initial_probes = 1 if isinstance(self.estimator, Exact) else 100
         self.num_initial_probes = check_count("num_initial_probes", num_initial_probes)
         self.update_every = check_count("update_every", update_every)
         self.trace_floor = trace_floor
@@ -177,9 +182,9 @@ class NTK(Weighting):
                 "averaging_rate must lie in (0, 1]; 1 keeps no memory of earlier estimates. "
                 f"Received averaging_rate={self.averaging_rate}."
             )
-        if not 0 <= self.trace_floor < 1:
+        if not 0 < self.trace_floor < 1:
             raise ValueError(
-                f"trace_floor must lie in [0, 1). Received trace_floor={self.trace_floor}."
+                f"trace_floor must lie in (0, 1). Received trace_floor={self.trace_floor}."
             )
         if self.average not in ("traces", "kernel"):
             raise ValueError(
@@ -208,7 +213,6 @@ class ExactNTK(NTK):
         estimator: str | Estimator = "exact",
         **kwargs: Any,
     ):
-        kwargs.setdefault("num_initial_probes", 1)
         super().__init__(
             estimator, averaging_rate=averaging_rate, update_every=update_every, **kwargs
         )
@@ -216,6 +220,11 @@ class ExactNTK(NTK):
 
 def _resolve(estimator: str | Estimator) -> Estimator:
     if not isinstance(estimator, str):
+        if isinstance(estimator, type) or not callable(getattr(estimator, "traces", None)):
+            raise TypeError(
+                "estimator must be a name or an object with a method `traces`, as in "
+                f"NTK(ntk_keras.estimators.Predictor()). Received {estimator!r}."
+            )
         return estimator
     if estimator not in ESTIMATORS:
         raise ValueError(
