@@ -17,8 +17,6 @@ class RelativeL2(keras.metrics.Metric):
         **kwargs: as for any Keras metric.
     """
 
-    _direction = "down"  # what Keras' ModelCheckpoint and EarlyStopping call better
-
     def __init__(self, name: str = "relative_l2", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.squared_error = self.add_variable((), "zeros", name="squared_error")

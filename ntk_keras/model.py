@@ -178,7 +178,8 @@ class PINNModel(keras.Model):
             steps_per_epoch: steps in an epoch; one by default, or the length of a dataset.
             callbacks: as for any Keras model.
             validation_data: ``(points, values)``; the relative L2 error there is logged as
-                ``val_relative_l2`` after each epoch and never moves a weight.
+                ``val_relative_l2`` after each epoch and never moves a weight. Callbacks that
+                monitor it need ``mode="min"``.
             validation_batch_size: points at a time in validation; all by default.
             **kwargs: whatever else ``keras.Model.fit`` takes.
 
@@ -418,10 +419,12 @@ class PINNModel(keras.Model):
         """Evaluates one residual as training will, in a graph: twice, and at its first point."""
         u = functools.partial(self.network, training=True)
 
-        @tf.function(autograph=False)
         def twice(points: Any) -> tuple[tf.Tensor, tf.Tensor]:
-            with keras.StatelessScope():  # what layers assign in training is not kept
-                return term.residual(u, points), term.residual(u, points)
+            def evaluate() -> tuple[tf.Tensor, tf.Tensor]:
+                with keras.StatelessScope():  # what layers assign in training is not kept
+                    return term.residual(u, points), term.residual(u, points)
+
+            return tf.function(evaluate, autograph=False).get_concrete_function()()
 
         with _named_failure(term, points, self.network):
             whole, again = twice(points)

@@ -133,7 +133,7 @@ def check_points(name: str, points: Any) -> None:
         ValueError: if it is empty, its tensors differ in length, or a value is not finite.
     """
     tensors = [np.asarray(x) for x in tf.nest.flatten(points)]
-    if tensors and not any(x.ndim for x in tensors):
+    if len(tensors) > 1 and not any(x.ndim for x in tensors):
         raise ValueError(
             f"Term {name!r}: points are a nest of {len(tensors)} single numbers, as a list of "
             "lists is taken for. Pass one array, as in np.array(points)."

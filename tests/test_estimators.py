@@ -340,6 +340,43 @@ def test_default_step_gives_an_accurate_product(dtype, num_steps):
     assert max(errors) < DEFAULT_STEP_ERROR[dtype]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_default_step_of_every_block_gives_an_accurate_product(dtype):
+    linearization = linearize(wave(dtype))
+    for name in linearization.blocks:
+        block = linearization.restricted(name)
+        for seed in SEEDS:
+            g = probes.draw("gaussian", tf.constant([seed, 0]), block.residuals)
+            exact = kernel.product(block.blocks, block.variables, g)
+            error = relative_distance(BlockPredictor().product(block, g), exact)
+            assert error < DEFAULT_STEP_ERROR[dtype], name
+
+
+def test_parameters_of_double_precision_do_not_shorten_the_step_of_single_residuals():
+    problem = wave("float64")
+    single = {
+        name: Block(lambda x, block=block: tf.cast(block.residual(x), "float32"), block.points)
+        for name, block in problem.blocks.items()
+    }
+    rounded = problem._replace(blocks=single)
+    assert difference_error(rounded, None, 1) < DEFAULT_STEP_ERROR["float32"]
+
+
+@modes
+def test_block_predictor_counts_residuals_that_are_zero(mode):
+    points = tf.constant([0.0, 1.0, 2.0], "float64")
+    theta = tf.Variable(tf.zeros([], "float64"))
+    block = Block(lambda x: theta * (1 + x), points)  # all zero; K_ii = (1 + x_i)^2
+
+    def sample(seed):
+        linearization = Linearization({"zero": block}, [theta])
+        g = probes.draw("gaussian", seed, linearization.residuals)
+        return g["zero"], BlockPredictor().traces(linearization, seed)["zero"]
+
+    g, trace = mode(sample)(tf.constant([1, 0]))
+    assert float(trace) == pytest.approx(float(np.dot(g, 1 + points)) ** 2, rel=1e-6)
+
+
 # 4. The noise has the mean and variance that theory gives it, and no other.
 
 
@@ -413,6 +450,7 @@ kinds = pytest.mark.parametrize(
         ("quadratic", "float32", BlockPredictor()),
         ("wave", "float32", Predictor()),
         ("wave", "float64", Predictor()),
+        ("wave", "float32", BlockPredictor()),
     ],
     ids=lambda value: f"{type(value).__name__}-{value.probe}" if hasattr(value, "probe") else value,
 )

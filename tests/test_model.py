@@ -357,6 +357,11 @@ def batches(points, size):
     return tf.data.Dataset.from_tensor_slices(by_name(points)).batch(size)
 
 
+def test_a_single_step_takes_points_by_term():
+    logs = awaiting_data().train_on_batch(by_name(X), return_dict=True)
+    assert logs["loss/main"] == pytest.approx(half_squares(X), rel=SINGLE)
+
+
 def test_a_finite_dataset_makes_a_step_of_each_batch():
     points = np.linspace(0, 1, 7, dtype="float32")[:, None]
     model = awaiting_data()
@@ -755,14 +760,33 @@ def test_compiled_metrics_are_reported_beside_the_error():
     assert logs["mean_absolute_error"] == pytest.approx(expected, rel=SINGLE)
 
 
+def test_compiled_metrics_are_reported_of_validation_only():
+    model = build(optimizer=still(), compiled={"metrics": ["mean_absolute_error"]})
+    assert "mean_absolute_error" not in fit(model)
+    history = fit(model, validation_data=(X, np.sin(X)))
+    expected = np.mean(np.abs(model.predict(X, verbose=0) - np.sin(X)))
+    assert history["val_mean_absolute_error"] == pytest.approx([expected], rel=SINGLE)
+    assert "mean_absolute_error" not in history
+
+
+def test_evaluate_takes_a_dataset_of_inputs_and_values():
+    model = build(compiled=EAGER)
+    pairs = tf.data.Dataset.from_tensor_slices((X, np.sin(X))).batch(4)
+    expected = relative_l2(model.predict(X, verbose=0), np.sin(X))
+    assert model.evaluate(pairs, verbose=0) == pytest.approx(expected, rel=SINGLE)
+
+
+def test_values_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"values have shape \(6, 1\).*outputs \(6, 2\)"):
+        build(net=network(2), compiled=EAGER).evaluate(X, np.sin(X), verbose=0)
+
+
 def test_evaluation_leaves_network_optimizer_and_weights():
     model = build([nk.Term("drawn", value, BOX.interior(3))], nk.weighting.NTK())
     before = state(model)
     model.evaluate(verbose=0)
     model.evaluate(X, np.sin(X), verbose=0)
-    after = state(model)
-    del before["next points"], after["next points"]  # evaluate draws points of its own
-    assert_same(after, before)
+    assert_same(state(model), before)
 
 
 # As a Keras model.
@@ -781,7 +805,10 @@ def test_the_network_is_all_that_is_trained():
     ]
 
 
-OVERRIDDEN = {"call", "compile", "evaluate", "fit", "test_step", "train_step"}
+OVERRIDDEN = {
+    *("call", "compile", "evaluate", "fit", "test_step", "train_step"),
+    *("get_config", "get_metrics_result"),
+}
 
 
 def test_no_private_attribute_of_keras_is_shadowed():
@@ -823,6 +850,14 @@ def refused_terms():
             r"'wide'.*\(4, 3\).*\(None, 1\)",
         ),
         "a sampler too wide": ([nk.Term("plane", value, PLANE.interior(5))], r"'plane'.*\(5, 2\)"),
+        "columns and rows": (
+            [nk.Term("square", lambda u, p: u(p) - p[:, 0], X)],
+            r"'square'.*\[6, 6\].*\[1, 1\] at the first point.*broadcast",
+        ),
+        "NumPy inside": (
+            [nk.Term("numpy", lambda u, p: u(p)[:, 0] - np.sin(p[:, 0]), X)],
+            "'numpy'.*failed.*NumPy",
+        ),
         "independent of the network": (
             [nk.Term("free", lambda u, p: p[:, 0], X)],
             "'free'.*does not depend on the network",
@@ -841,6 +876,39 @@ def test_a_variable_that_keras_does_not_see_is_told_of(trainable):
         if trainable:
             stack.enter_context(pytest.warns(UserWarning, match="Term 'fit': .*diffusivity"))
         nk.PINNModel(network(), [nk.Term("fit", residual, X)])  # no warning of any other kind
+
+
+def wavering(layer):
+    return keras.Sequential(
+        [keras.Input((1,)), keras.layers.Dense(8), layer, keras.layers.Dense(1)]
+    )
+
+
+@pytest.mark.parametrize("layer", [keras.layers.Dropout, keras.layers.GaussianNoise])
+def test_noise_in_the_network_is_refused_where_it_would_drown_the_kernel(layer):
+    terms = [nk.Term("start", value, START)]
+    with pytest.raises(ValueError, match="Term 'start': two evaluations .* differ"):
+        nk.PINNModel(wavering(layer(0.5, seed=1)), terms, "ntk")
+    build(terms, net=wavering(layer(0.5, seed=1)))  # no harm to constant weights
+
+
+MIXED = {
+    "a mean over points": (network, lambda u, x: value(u, x) - tf.reduce_mean(u(x))),
+    "values outside the points": (network, lambda u, x: value(u, x) - tf.linspace(0.0, 1.0, 6)),
+    "batch normalization": (lambda: wavering(keras.layers.BatchNormalization()), value),
+}
+
+
+@pytest.mark.parametrize("case", MIXED.values(), ids=MIXED)
+def test_a_residual_that_mixes_points_is_told_of_where_the_kernel_counts(case):
+    make, residual = case
+    net = make()
+    before = numbers(net.variables)
+    with pytest.warns(UserWarning, match="Term 'mixed': the residual of the first point is anoth"):
+        nk.PINNModel(net, [nk.Term("mixed", residual, X)], "exact-ntk")
+    for kept, variable in zip(before, numbers(net.variables), strict=True):
+        np.testing.assert_array_equal(kept, variable)
+    build([nk.Term("mixed", residual, X)], net=make())  # of no matter to constant weights
 
 
 @pytest.mark.parametrize("case", refused_terms().values(), ids=refused_terms())
@@ -959,6 +1027,20 @@ def test_data_is_refused_before_training(case):
     with pytest.raises(ValueError, match=f"(?s){message}"):
         fit(model, callbacks=[NoTraining()], **arguments)
     assert_same(state(model), before)
+
+
+def test_a_network_must_be_a_layer():
+    with pytest.raises(TypeError, match="Keras model or layer"):
+        nk.PINNModel(lambda x: x, two_terms())
+
+
+def test_a_single_term_needs_no_list():
+    assert [term.name for term in build(nk.Term("start", value, START)).terms] == ["start"]
+
+
+def test_saving_whole_says_what_to_save_instead(tmp_path):
+    with pytest.raises(NotImplementedError, match="save_weights.*network"):
+        build().save(tmp_path / "model.keras")
 
 
 @pytest.mark.parametrize("argument", [{"loss": "mse"}, {"loss_weights": [1.0]}], ids=str)

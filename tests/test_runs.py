@@ -110,6 +110,34 @@ def test_a_run_that_is_there_is_not_overwritten_unasked(finished, capsys):
     assert (finished / "history.csv").read_bytes() == before
 
 
+REFUSED = {
+    "unknown estimator": (["run", "poisson", "--estimator", "foo"], "Unknown estimator 'foo'"),
+    "no steps": (["run", "poisson", "--steps", "0"], "steps must be an integer of at least 1"),
+    "empty epochs": (["run", "poisson", "--steps-per-epoch", "0"], "steps_per_epoch must be"),
+    "one seed twice": (["compare", "poisson", "--seeds", "0", "0"], "Received --seeds"),
+    "a flag without effect": (
+        ["run", "poisson", "--weighting", "exact-ntk", "--averaging-rate", "0.5"],
+        "'exact-ntk' weights take no averaging_rate",
+    ),
+    "constant against constant": (["compare", "wave", "--weighting", "constant"], "compare sets"),
+    "unknown preset": (["run", "wave", "--preset", "slow"], "Unknown preset 'slow'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+def test_bad_arguments_leave_no_folder(case, tmp_path, capsys):
+    arguments, message = case
+    assert cli.main([*arguments, "--logdir", str(tmp_path)]) == 1
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_resumed_or_replaced_not_both(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["run", "wave", "--resume", "--overwrite"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
 def test_a_run_is_not_resumed_with_other_settings(finished, capsys):
     arguments = ["run", "wave", *SIZE, "--logdir", str(finished.parent), "--resume"]
     assert cli.main([*arguments, "--averaging-rate", "0.5"]) == 1

@@ -70,9 +70,11 @@ def test_arrays_of_other_kinds_keep_theirs(values):
     np.testing.assert_array_equal(points, values)
 
 
-def test_a_tensor_stays_as_it_is():
-    points = tf.constant(POINTS, "float64")
-    assert term(points=points).points_at(SEED, "float32") is points
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_tensor_of_floats_takes_the_dtype_of_the_network(dtype):
+    points = term(points=tf.constant(POINTS, "float32")).points_at(SEED, dtype)
+    assert points.dtype == dtype
+    np.testing.assert_array_equal(points, POINTS)
 
 
 def test_a_nest_keeps_its_structure():
@@ -101,6 +103,11 @@ def test_a_point_that_is_not_finite_is_named(bad):
         term(points=points)
     with pytest.raises(ValueError, match=message):
         term(points=(np.zeros(3), tf.constant(points)))
+
+
+def test_a_list_of_lists_is_no_nest_of_tensors():
+    with pytest.raises(ValueError, match=r"Term 'a': points are a nest of 4 single numbers.*array"):
+        term(points=[[0.0, 1.0], [2.0, 3.0]])
 
 
 @pytest.mark.parametrize(

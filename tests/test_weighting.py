@@ -421,6 +421,7 @@ def test_one_weighting_cannot_serve_two_models():
         ({"num_initial_probes": 2.5}, "num_initial_probes .* Received 2.5"),
         ({"update_every": 0}, "update_every must be an integer of at least 1"),
         ({"trace_floor": -1e-3}, "trace_floor must lie in"),
+        ({"trace_floor": 0.0}, "trace_floor=0.0"),
         ({"trace_floor": 1.0}, "trace_floor=1.0"),
         ({"average": "matrix"}, "average must be .* Received average='matrix'"),
         ({"estimator": "foo"}, "Unknown estimator 'foo'. Known estimators: .*'predictor'"),
@@ -566,3 +567,14 @@ def test_the_moving_average_follows_the_exact_weights():
     assert median_distance(both.weights[late], both.exact[late]) < 0.2
     assert median_distance(both.exact[0], both.exact[late]) > 0.3
     assert median_distance(np.log(3), both.exact[late]) > 0.3
+
+
+@pytest.mark.parametrize("estimator", [None, Predictor, 3])
+def test_an_estimator_is_a_name_or_an_object(estimator):
+    with pytest.raises(TypeError, match="name or an object with a method `traces`"):
+        NTK(estimator)
+
+
+def test_the_first_average_of_an_exact_estimator_is_one_kernel():
+    assert NTK("exact").num_initial_probes == ExactNTK().num_initial_probes == 1
+    assert NTK().num_initial_probes == 100
