@@ -1,9 +1,7 @@
 """PINNModel: a Keras model that trains a network on loss terms that weigh themselves."""
 
-import contextlib
 import functools
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -13,6 +11,7 @@ from ntk_keras import terms as terms_module
 from ntk_keras import weighting as weighting_module
 from ntk_keras.checks import check_count
 from ntk_keras.guard import TrainingGuard
+from ntk_keras.inspection import inspect_in_training, inspect_term
 from ntk_keras.linearization import Block, Linearization
 from ntk_keras.metrics import RelativeL2
 from ntk_keras.seeds import fold_in
@@ -389,73 +388,18 @@ class PINNModel(keras.Model):
         sizes = {}
         for term in self.terms:
             if term.name in points:
-                sizes[term.name] = self._check_term(term, points[term.name])
+                sizes[term.name] = inspect_term(term, points[term.name], self.network)
+                if term.name not in self._traced_terms:
+                    inspect_in_training(
+                        term, points[term.name], self.network, self.weighting.uses_kernel
+                    )
+                    self._traced_terms.add(term.name)
         if not self.network.built:
             raise ValueError(
                 "The network is not built: no term has points to call it on. Give its input shape, "
                 "as in keras.Sequential([keras.Input((2,)), ...])."
             )
         return sizes
-
-    def _check_term(self, term: Term, points: Any) -> int:
-        """Evaluates one residual and its dependence on the network, as training will."""
-        with _named_failure(term, points, self.network), tf.GradientTape() as tape:
-            residual = term.residual(self._checked_network, points)
-        terms_module.check_residual(term, residual, points)
-        _warn_of_foreign(term, tape.watched_variables(), self.network.variables)
-        gradients = tape.gradient(residual, [v.value for v in self.network.trainable_variables])
-        if all(g is None for g in gradients):
-            raise ValueError(
-                f"Term {term.name!r}: its residual does not depend on the network's trainable "
-                "variables, so no training can change it. Compute it from the `u` it is given, "
-                "with TensorFlow operations, and check that the network is not frozen."
-            )
-        if term.name not in self._traced_terms:
-            self._check_in_training(term, points)
-            self._traced_terms.add(term.name)
-        return int(tf.size(residual))
-
-    def _check_in_training(self, term: Term, points: Any) -> None:
-        """Evaluates one residual as training will, in a graph: twice, and at its first point."""
-        u = functools.partial(self.network, training=True)
-
-        def twice(points: Any) -> tuple[tf.Tensor, tf.Tensor]:
-            def evaluate() -> tuple[tf.Tensor, tf.Tensor]:
-                with keras.StatelessScope():  # what layers assign in training is not kept
-                    return term.residual(u, points), term.residual(u, points)
-
-            return tf.function(evaluate, autograph=False).get_concrete_function()()
-
-        with _named_failure(term, points, self.network):
-            whole, again = twice(points)
-            first, _ = twice(tf.nest.map_structure(lambda x: x[:1], points))
-        terms_module.check_components(term, whole, first)
-        if not self.weighting.uses_kernel:
-            return
-        if not terms_module.same(whole, again):
-            raise ValueError(
-                f"Term {term.name!r}: two evaluations at the same points and parameters differ, so "
-                "the network holds noise (Dropout, GaussianNoise) that would drown the kernel. "
-                'Remove those layers, or use weighting="constant".'
-            )
-        if not terms_module.same(whole[:1], first):
-            warnings.warn(
-                f"Term {term.name!r}: the residual of the first point is another one without the "
-                "other points. Exact traces take each point by itself and will differ from what is "
-                "trained. Usual causes: a mean over points; values held outside the points (give "
-                "both, as in points=(x, y)); BatchNormalization.",
-                stacklevel=5,
-            )
-
-    def _checked_network(self, points: Any) -> Any:
-        """The network; refuses points of wrong width, which some layers would broadcast."""
-        expected = getattr(self.network, "input_shape", None)
-        received = getattr(points, "shape", None)
-        if isinstance(expected, tuple) and expected and received is not None:
-            width, wanted = received[-1] if len(received) else None, expected[-1]
-            if isinstance(wanted, int) and width != wanted:
-                raise ValueError(f"points of width {width}, but the network takes {wanted}.")
-        return self.network(points, training=False)
 
     def _dataset(self, x: Any) -> tuple[Any, int | None]:
         """What Keras iterates over, and the number of steps in an epoch if it is endless."""
@@ -498,35 +442,8 @@ def _yields_pairs(x: Any) -> bool:
     return isinstance(x, tf.data.Dataset) and isinstance(x.element_spec, tuple)
 
 
-@contextlib.contextmanager
-def _named_failure(term: Term, points: Any, network: keras.layers.Layer) -> Iterator[None]:
-    """Adds to whatever a residual raises which term it is, and the shapes that met."""
-    try:
-        yield
-    except Exception as error:
-        raise ValueError(
-            f"Term {term.name!r}: its residual failed at points of shape "
-            f"{terms_module.shapes(points)}, where the network takes inputs of shape "
-            f"{getattr(network, 'input_shape', 'unknown')}: {error}"
-        ) from error
-
-
 def _length(validation_data: Any) -> int | None:
     """The number of validation points, where they are arrays."""
     if not isinstance(validation_data, tuple):
         return None
     return len(tf.nest.flatten(validation_data[0])[0])
-
-
-def _warn_of_foreign(term: Term, read: Iterable[Any], own: Iterable[keras.Variable]) -> None:
-    """Warns of variables that a residual reads, could be trained, and are not the network's own."""
-    known = {id(variable.value) for variable in own}
-    names = sorted(variable.name for variable in read if id(variable) not in known)
-    if names:
-        warnings.warn(
-            f"Term {term.name!r}: its residual reads trainable variables that are not the "
-            f"network's, so they stay as they are: {names}. Keras does not see a raw tf.Variable: "
-            "make an unknown coefficient with `add_weight` on a layer of the network, and what is "
-            "to stay fixed with `trainable=False`.",
-            stacklevel=5,
-        )

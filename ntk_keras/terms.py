@@ -1,6 +1,5 @@
 """Loss terms: a name, a pointwise residual, and the points where it is to vanish."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -151,61 +150,6 @@ def check_points(name: str, points: Any) -> None:
                 f"Term {name!r}: points must be finite. Row {row} holds {x[row]}. "
                 "Remove such rows, or mend what made them."
             )
-
-
-def check_residual(term: Term, residual: Any, points: Any) -> None:
-    """Checks what a residual returned.
-
-    Raises:
-        ValueError: if it is not a real tensor ``[n]`` or ``[n, k]`` with a row for each point.
-    """
-    if not tf.is_tensor(residual) or not residual.dtype.is_floating:
-        received = residual.dtype.name if tf.is_tensor(residual) else type(residual).__name__
-        raise ValueError(
-            f"Term {term.name!r}: the residual must return one tensor of real floats. Received "
-            f"{received}. Stack components, or real and imaginary parts, along a last axis."
-        )
-    count = tf.nest.flatten(points)[0].shape[0]
-    shape = tuple(residual.shape)
-    if len(shape) not in (1, 2) or shape[0] != count or math.prod(shape) == 0:
-        raise ValueError(
-            f"Term {term.name!r}: the residual must have shape [{count}] or [{count}, k], one row "
-            f"for each of its {count} points. Received shape {list(shape)}. Do not reduce over "
-            "points: the kernel needs the residual of each."
-        )
-
-
-def check_components(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None:
-    """Checks that a point has the same components whatever the other points.
-
-    Args:
-        term: for the message.
-        residual: at all points, ``[n]`` or ``[n, k]``.
-        first: what the residual returned at the first point alone.
-
-    Raises:
-        ValueError: if the number of components is that of points.
-    """
-    if first.shape.rank == residual.shape.rank == 2 and first.shape[1] != residual.shape[1]:
-        raise ValueError(
-            f"Term {term.name!r}: the residual has shape {list(residual.shape)}, but "
-            f"{list(first.shape)} at the first point alone. Shapes [n] and [n, 1] broadcast to "
-            "[n, n]: take a column of the network's output, as in u(x)[:, 0], or keep both as "
-            "columns."
-        )
-
-
-def same(one: tf.Tensor, other: tf.Tensor) -> bool:
-    """Whether two residuals are equal, up to sums taken in another order."""
-    if one.shape != other.shape:
-        return False
-    scale = np.max(np.abs(one)) * np.sqrt(np.finfo(one.dtype.as_numpy_dtype).eps)
-    return not np.any(np.abs(one - other) > scale)  # NaN is met in training, and named there
-
-
-def shapes(points: Any) -> str:
-    """The shapes of a nest of points, for messages."""
-    return str(tf.nest.map_structure(lambda x: tuple(x.shape), points))
 
 
 def as_tensors(points: Any, dtype: str) -> Any:

@@ -1,0 +1,194 @@
+"""What is found out about a term with a network before anything is trained."""
+
+import contextlib
+import functools
+import math
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.terms import Term
+
+__all__ = ["check_residual", "inspect_in_training", "inspect_term"]
+
+
+def inspect_term(term: Term, points: Any, network: keras.layers.Layer) -> int:
+    """Evaluates a residual and its dependence on the network; builds the network if need be.
+
+    Args:
+        term: what to look at.
+        points: a nest of tensors.
+        network: what the term is given to differentiate.
+
+    Returns:
+        The number of residual entries.
+
+    Raises:
+        ValueError: if the residual fails, has a wrong shape or does not depend on the network.
+
+    Warns:
+        UserWarning: if it reads variables that will not be trained.
+    """
+    with _named_failure(term, points, network), tf.GradientTape() as tape:
+        residual = term.residual(functools.partial(_of_right_width, network), points)
+    check_residual(term, residual, points)
+    _warn_of_foreign(term, tape.watched_variables(), network.variables)
+    gradients = tape.gradient(residual, [v.value for v in network.trainable_variables])
+    if all(g is None for g in gradients):
+        raise ValueError(
+            f"Term {term.name!r}: its residual does not depend on the network's trainable "
+            "variables, so no training can change it. Compute it from the `u` it is given, "
+            "with TensorFlow operations, and check that the network is not frozen."
+        )
+    return int(tf.size(residual))
+
+
+def inspect_in_training(
+    term: Term, points: Any, network: keras.layers.Layer, uses_kernel: bool
+) -> None:
+    """Evaluates a residual as training will, in a graph: twice, and at its first point.
+
+    Args:
+        term: what to look at.
+        points: a nest of tensors.
+        network: built; what its layers assign in training is not kept.
+        uses_kernel: whether the weights follow from the kernel.
+
+    Raises:
+        ValueError: if the residual fails in a graph, its components are points, or it holds noise
+            under a kernel.
+
+    Warns:
+        UserWarning: if a row depends on other points under a kernel.
+    """
+    u = functools.partial(network, training=True)
+
+    def twice(points: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        def evaluate() -> tuple[tf.Tensor, tf.Tensor]:
+            with keras.StatelessScope():  # what layers assign in training is not kept
+                return term.residual(u, points), term.residual(u, points)
+
+        return tf.function(evaluate, autograph=False).get_concrete_function()()
+
+    with _named_failure(term, points, network):
+        whole, again = twice(points)
+        first, _ = twice(tf.nest.map_structure(lambda x: x[:1], points))
+    _check_components(term, whole, first)
+    if not uses_kernel:
+        return
+    if not _same(whole, again):
+        raise ValueError(
+            f"Term {term.name!r}: two evaluations at the same points and parameters differ, so "
+            "the network holds noise (Dropout, GaussianNoise) that would drown the kernel. "
+            'Remove those layers, or use weighting="constant".'
+        )
+    if not _same(whole[:1], first):
+        warnings.warn(
+            f"Term {term.name!r}: the residual of the first point is another one without the "
+            "other points. Exact traces take each point by itself and will differ from what is "
+            "trained. Usual causes: a mean over points; values held outside the points (give "
+            "both, as in points=(x, y)); BatchNormalization.",
+            stacklevel=4,
+        )
+
+
+def _of_right_width(network: keras.layers.Layer, points: Any) -> Any:
+    """The network's outputs; refuses points of wrong width, which some layers would broadcast."""
+    expected = getattr(network, "input_shape", None)
+    received = getattr(points, "shape", None)
+    if isinstance(expected, tuple) and expected and received is not None:
+        width, wanted = received[-1] if len(received) else None, expected[-1]
+        if isinstance(wanted, int) and width != wanted:
+            raise ValueError(f"points of width {width}, but the network takes {wanted}.")
+    return network(points, training=False)
+
+
+@contextlib.contextmanager
+def _named_failure(term: Term, points: Any, network: keras.layers.Layer) -> Iterator[None]:
+    """Adds to whatever a residual raises which term it is, and the shapes that met."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"Term {term.name!r}: its residual failed at points of shape "
+            f"{_shapes(points)}, where the network takes inputs of shape "
+            f"{getattr(network, 'input_shape', 'unknown')}: {error}"
+        ) from error
+
+
+def _warn_of_foreign(term: Term, read: Iterable[Any], own: Iterable[keras.Variable]) -> None:
+    """Warns of variables that a residual reads, could be trained, and are not the network's own."""
+    known = {id(variable.value) for variable in own}
+    names = sorted(variable.name for variable in read if id(variable) not in known)
+    if names:
+        warnings.warn(
+            f"Term {term.name!r}: its residual reads trainable variables that are not the "
+            f"network's, so they stay as they are: {names}. Keras does not see a raw tf.Variable: "
+            "make an unknown coefficient with `add_weight` on a layer of the network, and what is "
+            "to stay fixed with `trainable=False`.",
+            stacklevel=4,
+        )
+
+
+def check_residual(term: Term, residual: Any, points: Any) -> None:
+    """Checks what a residual returned.
+
+    Args:
+        term: for the message.
+        residual: what it returned.
+        points: where.
+
+    Raises:
+        ValueError: if it is not a real tensor ``[n]`` or ``[n, k]`` with a row for each point.
+    """
+    if not tf.is_tensor(residual) or not residual.dtype.is_floating:
+        received = residual.dtype.name if tf.is_tensor(residual) else type(residual).__name__
+        raise ValueError(
+            f"Term {term.name!r}: the residual must return one tensor of real floats. Received "
+            f"{received}. Stack components, or real and imaginary parts, along a last axis."
+        )
+    count = tf.nest.flatten(points)[0].shape[0]
+    shape = tuple(residual.shape)
+    if len(shape) not in (1, 2) or shape[0] != count or math.prod(shape) == 0:
+        raise ValueError(
+            f"Term {term.name!r}: the residual must have shape [{count}] or [{count}, k], one row "
+            f"for each of its {count} points. Received shape {list(shape)}. Do not reduce over "
+            "points: the kernel needs the residual of each."
+        )
+
+
+def _check_components(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None:
+    """Checks that a point has the same components whatever the other points.
+
+    Args:
+        term: for the message.
+        residual: at all points, ``[n]`` or ``[n, k]``.
+        first: what the residual returned at the first point alone.
+
+    Raises:
+        ValueError: if the number of components is that of points.
+    """
+    if first.shape.rank == residual.shape.rank == 2 and first.shape[1] != residual.shape[1]:
+        raise ValueError(
+            f"Term {term.name!r}: the residual has shape {list(residual.shape)}, but "
+            f"{list(first.shape)} at the first point alone. Shapes [n] and [n, 1] broadcast to "
+            "[n, n]: take a column of the network's output, as in u(x)[:, 0], or keep both as "
+            "columns."
+        )
+
+
+def _same(one: tf.Tensor, other: tf.Tensor) -> bool:
+    """Whether two residuals are equal, up to sums taken in another order."""
+    if one.shape != other.shape:
+        return False
+    scale = np.max(np.abs(one)) * np.sqrt(np.finfo(one.dtype.as_numpy_dtype).eps)
+    return not np.any(np.abs(one - other) > scale)  # NaN is met in training, and named there
+
+
+def _shapes(points: Any) -> str:
+    """The shapes of a nest of points, for messages."""
+    return str(tf.nest.map_structure(lambda x: tuple(x.shape), points))
