@@ -78,7 +78,11 @@ def jacobian(blocks: Blocks, variables: Variables, *, chunk_size: int | None = N
 
 @_as_graph
 def diagonal(
-    blocks: Blocks, variables: Variables, *, chunk_size: int | None = None
+    blocks: Blocks,
+    variables: Variables,
+    *,
+    chunk_size: int | None = None,
+    subset: Mapping[str, tf.Tensor] | None = None,
 ) -> dict[str, tf.Tensor]:
     """Diagonal of K, the squared gradient norm ``||J_i||^2`` of every residual entry.
 
@@ -86,9 +90,11 @@ def diagonal(
         blocks: one residual block, or a dict of them.
         variables: the parameters theta.
         chunk_size: points whose gradients are computed at a time; chosen by memory by default.
+        subset: by block, the indices of the points that count, or of the entries of a block
+            without points; all by default.
 
     Returns:
-        ``[n_b]`` by block; a block given by itself is named ``"residual"``.
+        ``[n_b]`` by block, fewer with a subset; a block given by itself is named ``"residual"``.
     """
 
     def squared_norms(gradients: list[tf.Tensor]) -> tf.Tensor:
@@ -96,8 +102,10 @@ def diagonal(
 
     named = _named(blocks)
     entries = _in_turn(
-        functools.partial(_map_rows, squared_norms, block, variables, chunk_size)
-        for block in named.values()
+        functools.partial(
+            _map_rows, squared_norms, block, variables, chunk_size, (subset or {}).get(name)
+        )
+        for name, block in named.items()
     )
     return dict(zip(named, entries, strict=True))
 
@@ -190,11 +198,7 @@ def eigenvalues(blocks: Blocks, variables: Variables) -> tf.Tensor:
 def product(
     blocks: Blocks, variables: Variables, vector: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """K v = J (J^T v) without forming J or K.
-
-    J^T v is one reverse pass. It is linear in v, so differentiating ``<J^T v, w>`` with respect to
-    v gives J w: a second reverse pass, through the first ("double reverse"), which unlike forward
-    accumulation also compiles with XLA.
+    """K v = J (J^T v), without forming J or K, by two reverse passes.
 
     Args:
         blocks: residual blocks by name.
@@ -204,17 +208,7 @@ def product(
     Returns:
         K v by block, each ``[n_b]``.
     """
-    names = list(vector)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch([vector[name] for name in names])
-        pulled = Linearization(_named(blocks), variables).vjp(vector)
-    pushed = tape.gradient(
-        pulled,
-        [vector[name] for name in names],
-        output_gradients=[tf.stop_gradient(part) for part in pulled],
-        unconnected_gradients=tf.UnconnectedGradients.ZERO,
-    )
-    return dict(zip(names, pushed, strict=True))
+    return Linearization(_named(blocks), variables).product(vector)
 
 
 def _named(blocks: Blocks) -> dict[str, Block]:
@@ -227,13 +221,14 @@ def _map_rows(
     block: Block,
     variables: Variables,
     chunk_size: int | None,
+    subset: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """``reduce`` of every residual entry's gradient, stacked over the entries of a block.
 
     ``reduce`` takes the gradients of one point's k entries, ``[k, *shape]`` for each variable.
     """
     if block.points is None:
-        return _map_entries(reduce, block, variables, chunk_size)
+        return _map_entries(reduce, block, variables, chunk_size, subset)
 
     def one(point: Any) -> tf.Tensor:
         residuals, gradient = _recorded(
@@ -245,7 +240,10 @@ def _map_rows(
         by_entry = [gradient(unit) for unit in units]
         return reduce([tf.stack(parts) for parts in zip(*by_entry, strict=True)])
 
-    rows = _map_chunks(one, block.points, chunk_size or _points_in(_CHUNK_BYTES, variables))
+    points = block.points
+    if subset is not None:
+        points = tf.nest.map_structure(lambda x: tf.gather(x, subset), points)
+    rows = _map_chunks(one, points, chunk_size or _points_in(_CHUNK_BYTES, variables))
     return tf.reshape(rows, tf.concat([[-1], tf.shape(rows)[2:]], axis=0))
 
 
@@ -254,6 +252,7 @@ def _map_entries(
     block: Block,
     variables: Variables,
     chunk_size: int | None,
+    subset: tf.Tensor | None,
 ) -> tf.Tensor:
     """:func:`_map_rows` for a block without points: one reverse pass of the block per entry."""
     residuals, gradient = _recorded(block, variables)
@@ -263,7 +262,8 @@ def _map_entries(
         unit = tf.one_hot(index, count, dtype=residuals.dtype)
         return reduce([g[tf.newaxis] for g in gradient(unit)])[0]
 
-    return _map_chunks(one, tf.range(count), chunk_size or _points_in(_CHUNK_BYTES, variables))
+    entries = tf.range(count) if subset is None else subset
+    return _map_chunks(one, entries, chunk_size or _points_in(_CHUNK_BYTES, variables))
 
 
 def _recorded(

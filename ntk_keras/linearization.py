@@ -43,7 +43,9 @@ class Block:
         """The residuals of other points, with the scale of this block, ``[m * k]``."""
         values = self.residual() if points is None else self.residual(points)
         values = tf.reshape(values, [-1])
-        return values * tf.cast(self.scale, values.dtype)
+        # A Python number as it is: a cast would round it to single precision on the way.
+        scale = tf.cast(self.scale, values.dtype) if tf.is_tensor(self.scale) else self.scale
+        return values * scale
 
 
 class Linearization:
@@ -90,6 +92,31 @@ class Linearization:
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
 
+    def product(self, vector: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """K v = J (J^T v), without forming J or K.
+
+        J^T v is one reverse pass. It is linear in v, so differentiating ``<J^T v, w>`` with respect
+        to v gives J w: a second reverse pass, through the first ("double reverse"), which unlike
+        forward accumulation also compiles with XLA.
+
+        Args:
+            vector: v by block, each ``[n_b]``; a block left out counts as zero.
+
+        Returns:
+            K v by block, for the blocks of ``vector``, each ``[n_b]``.
+        """
+        names = list(vector)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([vector[name] for name in names])
+            pulled = self.vjp(vector)
+        pushed = tape.gradient(
+            pulled,
+            [vector[name] for name in names],
+            output_gradients=[tf.stop_gradient(part) for part in pulled],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        return dict(zip(names, pushed, strict=True))
+
     def residuals_at(self, parameters: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
         """R at other parameters; the variables keep their values bit for bit.
 
@@ -116,9 +143,14 @@ class Linearization:
             for theta, change in zip(self._theta, direction, strict=True)
         ]
 
+    @property
+    def parameters(self) -> list[tf.Tensor]:
+        """Theta, one tensor for each variable."""
+        return [tf.convert_to_tensor(theta) for theta in self._theta]
+
     def norm(self) -> tf.Tensor:
         """Euclidean norm of theta."""
-        return tf.linalg.global_norm([tf.convert_to_tensor(theta) for theta in self._theta])
+        return tf.linalg.global_norm(self.parameters)
 
     def _evaluate(self) -> dict[str, tf.Tensor]:
         return {name: block() for name, block in self.blocks.items()}

@@ -106,17 +106,17 @@ class PINNModel(keras.Model):
     @property
     def loss_weights(self) -> dict[str, float]:
         """The present loss weight of every group."""
-        values = self.weighting.loss_weights.value.numpy()
-        return dict(zip(self.weighting.groups, values.tolist(), strict=True))
+        return self._by_group(self.weighting.loss_weights.value)
 
     @property
     def kernel_traces(self) -> dict[str, float]:
         """The present estimate of Tr K_bb of every group; empty if the weighting makes none."""
-        traces = self.weighting.traces
-        if traces is None:
-            return {}
-        values = traces.numpy()
-        return dict(zip(self.weighting.groups, values.tolist(), strict=True))
+        return self._by_group(self.weighting.traces)
+
+    @property
+    def trace_standard_errors(self) -> dict[str, float]:
+        """Standard errors of :attr:`kernel_traces`; empty if the weighting knows none."""
+        return self._by_group(self.weighting.standard_errors)
 
     @property
     def parameter_dtype(self) -> str:
@@ -280,6 +280,11 @@ class PINNModel(keras.Model):
             for index, term in enumerate(self.terms)
             if term.name in given or term.points is not None
         }
+
+    def _by_group(self, values: tf.Tensor | None) -> dict[str, float]:
+        if values is None:
+            return {}
+        return dict(zip(self.weighting.groups, values.numpy().tolist(), strict=True))
 
     def _blocks(self, points: Mapping[str, Any], training: bool) -> dict[str, Block]:
         """The residual blocks of those terms that ``points`` names, scaled by the convention."""

@@ -71,6 +71,8 @@ SCALARS = {
     "traces/equation",
     "traces/start",
     "traces/total",
+    "traces_standard_error/equation",
+    "traces_standard_error/start",
     "validation/relative_l2",
     "weights/equation",
     "weights/start",
@@ -223,7 +225,7 @@ def test_a_second_fit_goes_on_along_the_steps(tmp_path):
 def test_without_traces_validation_or_settings_the_rest_is_written(tmp_path):
     fit(pinn(), nk.callbacks.NTKTensorBoard(tmp_path), epochs=1)
     events = read(tmp_path)
-    absent = {"traces/", "validation/"}
+    absent = {"traces/", "traces_standard_error/", "validation/"}
     assert plugin_tags(events, "scalars") == {
         tag for tag in SCALARS if not tag.startswith(tuple(absent))
     }

@@ -1,6 +1,7 @@
 """The estimators of kernel traces: first without noise, then against the theory of their noise."""
 
 import functools
+import itertools
 from typing import NamedTuple
 
 import keras
@@ -11,7 +12,15 @@ import tensorflow as tf
 import transcription
 
 from ntk_keras import derivatives, estimators, kernel, probes, seeds
-from ntk_keras.estimators import BlockPredictor, Exact, Predictor
+from ntk_keras.estimators import (
+    BlockPredictor,
+    Diagonal,
+    Exact,
+    Perturbation,
+    Predictor,
+    Product,
+    Reverse,
+)
 from ntk_keras.linearization import Block, Linearization
 
 SEEDS = [1, 2, 3]
@@ -234,6 +243,113 @@ def test_block_traces_add_up_to_the_trace_of_the_sketch(problem):
     assert_equal_to_rounding(tf.add_n(list(traces.values())), tf.linalg.trace(K), 1e-14, scale=K)
 
 
+def jacobian_of(problem):
+    """J ``[n, p]``, TensorFlow's own."""
+    theta, _, grad_R = paper_functions(problem)
+    return grad_R(theta).T
+
+
+@problems
+def test_exact_products_are_the_kernel_times_the_probe(problem):
+    problem, seed = problem(), tf.constant([1, 0])
+    linearization, K = linearize(problem), paper_kernel(problem)
+    g = probes.draw("gaussian", seed, linearization.residuals)
+    assert_equal_to_rounding(stacked(Product().product(linearization, g)), K @ stacked(g), 1e-12)
+    traces = list(Product().traces(linearization, seed).values())
+    outer = np.outer(K @ stacked(g), stacked(g))
+    expected = transcription.block_traces(outer, indices(problem))
+    assert_equal_to_rounding(traces, expected, 1e-12, scale=outer)
+
+
+@problems
+@pytest.mark.parametrize("probe", ["gaussian", "rademacher"])
+def test_reverse_is_the_squared_norm_of_pulled_back_probes(problem, probe):
+    problem, seed = problem(), tf.constant([1, 0])
+    linearization, J = linearize(problem), jacobian_of(problem)
+    g = stacked(probes.draw(probe, seed, linearization.residuals))
+    traces = Reverse(probe).traces(linearization, seed)
+    expected = [np.sum((J[block].T @ g[block]) ** 2) for block in indices(problem)]
+    assert_equal_to_rounding(list(traces.values()), expected, 1e-12)
+
+
+@problems
+def test_perturbation_is_equation_14(problem):
+    problem, seed = problem(), tf.constant([1, 0])
+    traces = Perturbation(STEP).traces(linearize(problem), seed)
+    theta, R, _ = paper_functions(problem)
+    shapes = [tuple(v.shape) for v in problem.variables]
+    g = [
+        np.ravel(probes.gaussian(seeds.fold_in(seed, index), shape, tf.float64))
+        for index, shape in enumerate(shapes)
+    ]
+    moved = (R(theta + STEP * np.concatenate(g)) - R(theta)) / STEP
+    expected = [np.sum(moved[block] ** 2) for block in indices(problem)]
+    assert_equal_to_rounding(list(traces.values()), expected)
+
+
+@problems
+def test_error_of_the_perturbation_is_of_first_order(problem):
+    linearization, seed = linearize(problem()), tf.constant([2, 0])
+    steps = 2.0 ** -np.arange(14, 24, 3)
+    by_step = [
+        np.array(list(Perturbation(step).traces(linearization, seed).values())) for step in steps
+    ]
+    finest = np.array(list(Perturbation(2.0**-26).traces(linearization, seed).values()))
+    errors = [np.linalg.norm(traces - finest) for traces in by_step]
+    assert slope(steps, errors) == pytest.approx(1, abs=0.1)
+
+
+@problems
+def test_diagonal_of_all_points_is_exact(problem):
+    problem, seed = problem(), tf.constant([1, 0])
+    counts = {name: len(block()) for name, block in problem.blocks.items()}
+    traces = Diagonal(counts).traces(linearize(problem), seed)
+    expected = transcription.block_traces(paper_kernel(problem), indices(problem))
+    assert_equal_to_rounding(list(traces.values()), expected, 1e-13)
+
+
+@problems
+def test_diagonal_scales_the_entries_of_different_points(problem):
+    problem = problem()
+    linearization, K = linearize(problem), np.diag(paper_kernel(problem))
+    for seed in SEEDS:
+        traces = Diagonal(3).traces(linearization, tf.constant([seed, 0]))
+        for block, trace in zip(indices(problem), traces.values(), strict=True):
+            triples = itertools.combinations(K[block], 3)
+            possible = np.array([sum(triple) for triple in triples]) * len(block) / 3
+            assert np.min(np.abs(possible / trace - 1)) < 1e-12
+
+
+def test_diagonal_takes_all_components_of_a_point():
+    points = tf.constant([1.0, 2.0, 3.0, 4.0], "float64")
+    theta = tf.Variable([1.0, 2.0], dtype="float64")
+    block = Block(lambda x: tf.stack([theta[0] * x, 3 * theta[1] * x], axis=1), points)
+    linearization = Linearization({"pair": block}, [theta])
+    drawn = {
+        float(Diagonal(1).traces(linearization, tf.constant([seed, 0]))["pair"])
+        for seed in range(40)
+    }
+    assert drawn == {4 * 10 * float(x) ** 2 for x in points}  # 4 points, x^2 + (3 x)^2 each
+
+
+def test_diagonal_takes_entries_of_a_block_without_points():
+    theta = tf.Variable([1.0, 2.0, 3.0], dtype="float64")
+    linearization = Linearization({"bare": lambda: theta**2}, [theta])
+    drawn = {
+        float(Diagonal(1).traces(linearization, tf.constant([seed, 0]))["bare"])
+        for seed in range(40)
+    }
+    assert drawn == {12.0, 48.0, 108.0}  # 3 (2 theta)^2
+
+
+def test_more_points_than_there_are_cannot_be_drawn():
+    linearization = linearize(quadratic())
+    with pytest.raises(ValueError, match="Term 'c' has 12 points, of which 15"):
+        Diagonal(15).traces(linearization, tf.constant([0, 0]))
+    with pytest.raises(ValueError, match="num_points must be an integer of at least 1"):
+        Diagonal({"a": 0})
+
+
 # 2. The random weights of the predictor.
 
 
@@ -398,9 +514,10 @@ class Samples(NamedTuple):
     """Block traces ``[N, blocks]`` for every seed, with the kernel they are samples of."""
 
     by_seed: dict[int, np.ndarray]
-    K: np.ndarray
+    K: np.ndarray  # whose blocks lie behind the noise of block traces
     blocks: list
     probe: str
+    K_of_total: np.ndarray  # behind that of their sum
 
     def deviations(self, error=lambda samples: samples):
         """Means minus exact traces in theoretical standard errors, ``[seeds, blocks + 1]``.
@@ -415,7 +532,7 @@ class Samples(NamedTuple):
 
     def variances(self):
         """Of one sample of every block's trace, and of the total, from theory."""
-        total = block_variances(self.K, [np.arange(len(self.K))], self.probe)
+        total = block_variances(self.K_of_total, [np.arange(len(self.K))], self.probe)
         return np.append(block_variances(self.K, self.blocks, self.probe), total)
 
 
@@ -435,10 +552,13 @@ def sampled(name, dtype, estimator):
         return tf.map_fn(one, tf.range(NUM_SAMPLES[name]), fn_output_signature=dtype)
 
     by_seed = {seed: draw(tf.constant([seed, 0])).numpy().astype(float) for seed in SEEDS}
-    K, blocks = paper_kernel(problem).astype(float), indices(problem)
-    if isinstance(estimator, BlockPredictor):  # Sees the blocks of the diagonal only.
+    whole, blocks = paper_kernel(problem).astype(float), indices(problem)
+    K = whole
+    if not isinstance(estimator, Predictor | Product) or isinstance(estimator, BlockPredictor):
+        # Sees the blocks of the diagonal only.
         K = scipy.linalg.block_diag(*[K[np.ix_(block, block)] for block in blocks])
-    return Samples(by_seed, K, blocks, estimator.probe)
+    one_probe = isinstance(estimator, Perturbation)  # of all blocks, in parameter space
+    return Samples(by_seed, K, blocks, estimator.probe, whole if one_probe else K)
 
 
 kinds = pytest.mark.parametrize(
@@ -451,6 +571,13 @@ kinds = pytest.mark.parametrize(
         ("wave", "float32", Predictor()),
         ("wave", "float64", Predictor()),
         ("wave", "float32", BlockPredictor()),
+        ("quadratic", "float64", Product()),
+        ("quadratic", "float32", Reverse()),
+        ("quadratic", "float64", Reverse("gaussian")),
+        ("wave", "float32", Reverse()),
+        ("quadratic", "float64", Perturbation()),
+        ("quadratic", "float32", Perturbation()),
+        ("wave", "float32", Perturbation()),
     ],
     ids=lambda value: f"{type(value).__name__}-{value.probe}" if hasattr(value, "probe") else value,
 )
@@ -496,6 +623,26 @@ ERRORS = {
 def test_these_samples_are_enough_to_notice_an_error_in_the_estimate(name, error):
     noticed = np.abs(sampled(name, "float64", Predictor()).deviations(error))
     assert np.all(np.max(noticed, axis=1) > 5)
+
+
+@problems
+def test_diagonal_is_unbiased_with_the_variance_of_a_sample_without_replacement(problem):
+    problem, num_points, num_samples = problem(), 3, 20_000
+
+    @tf.function
+    def draw(index):
+        sample_seed = seeds.fold_in(tf.constant([1, 0]), index)
+        return tf.stack(list(Diagonal(num_points).traces(linearize(problem), sample_seed).values()))
+
+    drawn = tf.map_fn(draw, tf.range(num_samples), fn_output_signature=tf.float64).numpy()
+    K, blocks = np.diag(paper_kernel(problem)), indices(problem)
+    n = np.array([len(block) for block in blocks])
+    spread = np.array([np.var(K[block], ddof=1) for block in blocks])
+    variance = n**2 * (1 - num_points / n) * spread / num_points
+    deviation = np.mean(drawn, axis=0) - [np.sum(K[block]) for block in blocks]
+    assert np.max(np.abs(deviation) / np.sqrt(variance / num_samples)) < 5
+    # The mean of three is nearer to normal than its terms: kurtosis below 6.
+    np.testing.assert_allclose(np.var(drawn, axis=0), variance, rtol=0.08)
 
 
 # 5. The kernel itself: Theorem 4.

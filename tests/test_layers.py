@@ -24,7 +24,7 @@ ALLOWED = {
     "inspection": {"terms"},
     "networks": {"checks", "domains"},
     "kernel": {"linearization"},
-    "estimators": {"kernel", "linearization", "probes"},
+    "estimators": {"checks", "kernel", "linearization", "probes", "seeds"},
     "weighting": {"checks", "estimators", "linearization", "seeds"},
     "model": {
         "checks",

@@ -24,6 +24,7 @@ TAGS = {
     *(f"loss/{name}" for name in ("total", "equation", "velocity", "initial", "left", "right")),
     *(f"weights/{group}" for group in ("equation", "velocity", "boundary")),
     *(f"traces/{group}" for group in ("total", "equation", "velocity", "boundary")),
+    *(f"traces_standard_error/{group}" for group in ("equation", "velocity", "boundary")),
     "validation/relative_l2",
     "learning_rate",
 }

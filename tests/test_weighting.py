@@ -13,6 +13,7 @@ import transcription
 import ntk_keras as nk
 from ntk_keras import probes, seeds, weighting
 from ntk_keras.estimators import Predictor
+from ntk_keras.linearization import Linearization
 from ntk_keras.weighting import NTK, Constant, ExactNTK, weights_from_traces
 
 # Powers of two, which a conversion through float32 leaves as they are.
@@ -578,3 +579,67 @@ def test_an_estimator_is_a_name_or_an_object(estimator):
 def test_the_first_average_of_an_exact_estimator_is_one_kernel():
     assert NTK("exact").num_initial_probes == ExactNTK().num_initial_probes == 1
     assert NTK().num_initial_probes == 100
+
+
+# Several samples, updates between pauses, and the standard error of the average.
+
+
+def linear_blocks():
+    """R = A theta in two blocks, whose kernel A A^T never changes."""
+    theta = tf.Variable([1.0, -1.0, 0.5], dtype="float64")
+    A = np.random.default_rng(0).normal(size=(9, 3))
+    parts = {"a": A[:6], "b": A[6:]}
+    blocks = {name: lambda part=part: tf.linalg.matvec(part, theta) for name, part in parts.items()}
+    return blocks, [theta], {name: part @ part.T for name, part in parts.items()}
+
+
+def updates(chosen, num_steps):
+    """Traces and standard errors ``[num_steps, 2]`` of a weighting at fixed parameters."""
+    blocks, variables, _ = linear_blocks()
+    chosen.prepare({"a": "a", "b": "b"}, "float64", {"a": 6, "b": 3})
+
+    @tf.function
+    def step(index):
+        chosen.update(Linearization(blocks, variables), seeds.fold_in(tf.constant([3, 0]), index))
+        return chosen.traces, chosen.standard_errors
+
+    pairs = [step(index) for index in tf.range(num_steps)]
+    return [np.array(values) for values in zip(*pairs, strict=True)]
+
+
+@pytest.mark.parametrize("num_probes", [1, 4])
+@pytest.mark.parametrize("update_every", [1, 3])
+def test_the_standard_error_is_the_spread_of_the_average(num_probes, update_every):
+    rate = 0.25
+    chosen = NTK("reverse", averaging_rate=rate, num_probes=num_probes, update_every=update_every)
+    traces, errors = (
+        values[200 * update_every :: update_every]
+        for values in updates(chosen, 4000 * update_every)
+    )
+    kernels = linear_blocks()[2].values()
+    sample = np.array([2 * (np.sum(K**2) - np.sum(np.diag(K) ** 2)) for K in kernels])
+    alpha = 1 - (1 - rate) ** update_every  # of an update
+    expected = sample / num_probes * alpha / (2 - alpha)
+    # Some 500 independent values, each with a spread of twice its mean at most.
+    np.testing.assert_allclose(np.mean(errors**2, axis=0), expected, rtol=0.2)
+    np.testing.assert_allclose(np.var(traces, axis=0), expected, rtol=0.2)
+
+
+def test_the_first_standard_error_is_that_of_the_initial_samples():
+    traces, errors = updates(NTK("reverse", num_initial_probes=2000), 1)
+    kernels = list(linear_blocks()[2].values())
+    sample = np.array([2 * (np.sum(K**2) - np.sum(np.diag(K) ** 2)) for K in kernels])
+    np.testing.assert_allclose(errors[0] ** 2, sample / 2000, rtol=0.2)
+    deviation = (traces[0] - [np.trace(K) for K in kernels]) / errors[0]
+    assert np.max(np.abs(deviation)) < 5
+
+
+def test_an_exact_estimator_has_no_standard_error_at_rest():
+    _, errors = updates(ExactNTK(), 3)
+    np.testing.assert_allclose(errors, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["reverse", "diagonal", "perturbation"])
+def test_a_kernel_is_averaged_by_estimators_of_kernels_only(name):
+    with pytest.raises(ValueError, match=r"one of \['predictor', .*'exact'\].*traces only"):
+        NTK(name, average="kernel")

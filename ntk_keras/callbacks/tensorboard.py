@@ -32,7 +32,8 @@ class NTKTensorBoard(keras.callbacks.Callback):
     """Writes what a :class:`~ntk_keras.PINNModel` learns to TensorBoard, at the end of each epoch.
 
     Scalars by optimizer step: ``loss/total``, ``loss/<term>``, ``weights/<group>``,
-    ``traces/<group>``, ``traces/total``, ``validation/<metric>``, ``learning_rate``. The custom
+    ``traces/<group>``, ``traces/total``, ``traces_standard_error/<group>``,
+    ``validation/<metric>``, ``learning_rate``. The custom
     scalars page lays all weights over each other, and so for traces and losses. At an interval, the
     kernel as an image (``kernel``) and its eigenvalues as a histogram of their logarithms to base
     ten (``eigenvalues/log10``).
@@ -100,6 +101,8 @@ class NTKTensorBoard(keras.callbacks.Callback):
         scalars |= {f"traces/{group}": trace for group, trace in traces.items()}
         if traces:
             scalars["traces/total"] = sum(traces.values())
+        errors = getattr(self.model, "trace_standard_errors", {})
+        scalars |= {f"traces_standard_error/{group}": error for group, error in errors.items()}
         scalars["learning_rate"] = float(self.model.optimizer.learning_rate)
         return scalars
 

@@ -120,3 +120,8 @@ class Weighting(keras.layers.Layer):
     def traces(self) -> tf.Tensor | None:
         """The trace estimates behind the weights, ``[groups]``; None if there are none."""
         return None
+
+    @property
+    def standard_errors(self) -> tf.Tensor | None:
+        """Standard errors of :attr:`traces`, ``[groups]``; None if they are not known."""
+        return None

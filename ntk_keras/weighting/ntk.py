@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ntk_keras.checks import check_count
-from ntk_keras.estimators import ESTIMATORS, Estimator, Exact
+from ntk_keras.estimators import ESTIMATORS, Estimator, Exact, KernelEstimator
 from ntk_keras.linearization import Linearization
 from ntk_keras.seeds import fold_in
 from ntk_keras.weighting.base import Weighting, weights_from_traces
@@ -24,13 +24,15 @@ class NTK(Weighting):
     update. A sample that is not finite is left out and counted.
 
     Args:
-        estimator: ``"block-predictor"``, Algorithm 2 on each block by itself; ``"predictor"``,
-            Algorithm 2 as printed, with one probe over all blocks; ``"exact"``; or an object with
-            the methods of :class:`ntk_keras.estimators.Estimator`.
-        averaging_rate: alpha, in (0, 1]; 1 keeps no memory.
+        estimator: a name or an object of :mod:`ntk_keras.estimators`. ``"predictor"`` is Algorithm
+            2 as printed, with one probe over all blocks; ``"block-predictor"`` the same on each
+            block by itself.
+        averaging_rate: alpha, per step, in (0, 1]; 1 keeps no memory.
         num_initial_probes: N, the number of samples in the first average; by default 100, or one of
             an exact estimator.
-        update_every: number of steps from one update to the next (Algorithm 1's n).
+        num_probes: samples averaged at every later update.
+        update_every: number of steps from one update to the next (Algorithm 1's n). The average
+            then moves by 1 - (1 - alpha)^n at once: its memory in steps stays the same.
         trace_floor: smallest share of the total trace that a group may have, in (0, 1), which
             bounds its weight by ``1 / trace_floor``.
         average: ``"traces"`` keeps one number for each group; ``"kernel"`` keeps the whole matrix,
@@ -50,6 +52,7 @@ class NTK(Weighting):
         estimator: str | Estimator = "block-predictor",
         averaging_rate: float = 1e-3,
         num_initial_probes: int | None = None,
+        num_probes: int = 1,
         update_every: int = 1,
         trace_floor: float = 1e-5,
         average: Literal["traces", "kernel"] = "traces",
@@ -61,6 +64,7 @@ class NTK(Weighting):
         if num_initial_probes is None:
             num_initial_probes = 1 if isinstance(self.estimator, Exact) else 100
         self.num_initial_probes = check_count("num_initial_probes", num_initial_probes)
+        self.num_probes = check_count("num_probes", num_probes)
         self.update_every = check_count("update_every", update_every)
         self.trace_floor = trace_floor
         self.average = average
@@ -74,6 +78,11 @@ class NTK(Weighting):
             self._sizes = self._known(sizes)
             num_residuals = sum(self._sizes.values())
             self.kernel = self.add_state("kernel", [num_residuals, num_residuals])
+            self._sample_shape = [num_residuals, num_residuals]
+        else:
+            self.update_variances = self.add_state("update_variances", [len(self.groups)])
+            self.average_variances = self.add_state("average_variances", [len(self.groups)])
+            self._sample_shape = [2, len(self.groups)]
 
     def update(self, linearization: Linearization, seed: tf.Tensor) -> None:
         """One step of the moving average, and the weights that follow from it."""
@@ -81,19 +90,33 @@ class NTK(Weighting):
         num_samples = tf.where(
             count == 0,
             self.num_initial_probes,
-            tf.cast(count % self.update_every == 0, tf.int32),
+            tf.where(count % self.update_every == 0, self.num_probes, 0),
         )
+        total, accepted = self._sum_of_samples(linearization, seed, num_samples)
+        mean = total / tf.cast(tf.maximum(accepted, 1), total.dtype)
         if self.average == "kernel":
-            kernel = self._averaged(self.kernel, linearization, seed, num_samples)
-            traces = self._traces_of(kernel)
-            self.average_traces.assign(traces)
+            self._move(self.kernel, mean, accepted)
+            self.average_traces.assign(self._traces_of(self.kernel.value))
         else:
-            traces = self._averaged(self.average_traces, linearization, seed, num_samples)
-        self.loss_weights.assign(weights_from_traces(traces, self.trace_floor))
+            self._move_variances(mean, accepted)
+            self._move(self.average_traces, mean[0], accepted)
+        self.num_rejected.assign_add(tf.cast(num_samples - accepted, tf.int64))
+        # Until an initial sample is finite, every step takes initial samples.
+        self.num_steps.assign_add(tf.cast((count > 0) | (accepted > 0), tf.int64))
+        self.loss_weights.assign(weights_from_traces(self.traces, self.trace_floor))
 
     @property
     def traces(self) -> tf.Tensor:
         return self.average_traces.value
+
+    @property
+    def standard_errors(self) -> tf.Tensor | None:
+        """Of :attr:`traces`, ``[groups]``; not known where the kernel itself is averaged.
+
+        Noise of the samples, and the lag of the average behind a moving trace as far as samples
+        show it.
+        """
+        return None if self.average == "kernel" else tf.sqrt(self.average_variances.value)
 
     def get_config(self) -> dict[str, Any]:
         names = [name for name, known in ESTIMATORS.items() if known() == self.estimator]
@@ -102,34 +125,55 @@ class NTK(Weighting):
             "estimator": names[0] if names else self.estimator,
             "averaging_rate": self.averaging_rate,
             "num_initial_probes": self.num_initial_probes,
+            "num_probes": self.num_probes,
             "update_every": self.update_every,
             "trace_floor": self.trace_floor,
             "average": self.average,
         }
 
-    def _averaged(
-        self,
-        average: keras.Variable,
-        linearization: Linearization,
-        seed: tf.Tensor,
-        num_samples: tf.Tensor,
-    ) -> tf.Tensor:
-        """Moves ``average`` by ``num_samples`` samples, none being allowed, and returns it."""
-        total, accepted = self._sum_of_samples(average, linearization, seed, num_samples)
-        mean = total / tf.cast(tf.maximum(accepted, 1), total.dtype)
-        rate = tf.cast(tf.where(self.num_steps.value == 0, 1.0, self.averaging_rate), mean.dtype)
+    @property
+    def _rate(self) -> float:
+        """What an average moves by at an update: alpha for each step since the last one."""
+        if self.update_every == 1:  # without the rounding of the formula
+            return self.averaging_rate
+        return 1 - (1 - self.averaging_rate) ** self.update_every
+
+    def _move(self, average: keras.Variable, mean: tf.Tensor, accepted: tf.Tensor) -> None:
+        """Moves an average towards the mean of samples, unless none was accepted."""
+        rate = tf.cast(tf.where(self.num_steps.value == 0, 1.0, self._rate), mean.dtype)
         moved = (1 - rate) * average.value + rate * mean
-        value = tf.where(accepted > 0, moved, average.value)
-        average.assign(value)
-        self.num_rejected.assign_add(tf.cast(num_samples - accepted, tf.int64))
-        # Until an initial sample is finite, every step takes initial samples.
-        count = self.num_steps.value
-        self.num_steps.assign_add(tf.cast((count > 0) | (accepted > 0), tf.int64))
-        return value
+        average.assign(tf.where(accepted > 0, moved, average.value))
+
+    def _move_variances(self, mean: tf.Tensor, accepted: tf.Tensor) -> None:
+        """Follows the variance of an update and, from it, that of the moving average.
+
+        The first updates' variance is the spread of the initial samples. Later the distance d of
+        an update from the average tells: at rest E[d^2] is 2 / (2 - alpha) times the variance.
+
+        Args:
+            mean: mean and mean square of the samples, before the average moves, ``[2, groups]``.
+            accepted: number of samples.
+        """
+        rate = tf.cast(self._rate, mean.dtype)
+        number = tf.cast(accepted, mean.dtype)
+        first = self.num_steps.value == 0
+        spread = tf.maximum(mean[1] - mean[0] ** 2, 0) * number / tf.maximum(number - 1, 1)
+        observed = (mean[0] - self.average_traces.value) ** 2 * (2 - rate) / 2
+        update = tf.where(
+            first,
+            spread / self.num_probes,
+            (1 - rate) * self.update_variances.value + rate * observed,
+        )
+        average = tf.where(
+            first,
+            spread / tf.maximum(number, 1),
+            (1 - rate) ** 2 * self.average_variances.value + rate**2 * update,
+        )
+        self.update_variances.assign(tf.where(accepted > 0, update, self.update_variances.value))
+        self.average_variances.assign(tf.where(accepted > 0, average, self.average_variances.value))
 
     def _sum_of_samples(
         self,
-        like: keras.Variable,
         linearization: Linearization,
         seed: tf.Tensor,
         num_samples: tf.Tensor,
@@ -150,16 +194,17 @@ class NTK(Weighting):
         _, total, accepted = tf.while_loop(
             lambda index, *_: index < num_samples,
             add_sample,
-            (0, tf.zeros(like.shape, self.state_dtype), 0),
+            (0, tf.zeros(self._sample_shape, self.state_dtype), 0),
             parallel_iterations=1,
         )
         return total, accepted
 
     def _sample(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """One estimate of what is averaged: traces ``[groups]`` or the kernel ``[n, n]``."""
-        if self.average == "kernel":
+        """One estimate: the kernel ``[n, n]``, or traces and their squares ``[2, groups]``."""
+        if isinstance(self.estimator, KernelEstimator) and self.average == "kernel":
             return tf.cast(self.estimator.kernel(linearization, seed), self.state_dtype)
-        return self.pool(self.estimator.traces(linearization, seed))
+        traces = self.pool(self.estimator.traces(linearization, seed))
+        return tf.stack([traces, traces**2])
 
     def _traces_of(self, kernel: tf.Tensor) -> tf.Tensor:
         parts = tf.split(tf.linalg.diag_part(kernel), list(self._sizes.values()))
@@ -189,6 +234,12 @@ class NTK(Weighting):
         if self.average not in ("traces", "kernel"):
             raise ValueError(
                 f'average must be "traces" or "kernel". Received average={self.average!r}.'
+            )
+        if self.average == "kernel" and not isinstance(self.estimator, KernelEstimator):
+            able = [name for name, e in ESTIMATORS.items() if isinstance(e(), KernelEstimator)]
+            raise ValueError(
+                f'average="kernel" needs an estimator of the whole kernel, one of {able}. Received '
+                f"{self.estimator}, which estimates traces only."
             )
 
 

@@ -1,25 +1,21 @@
-"""Estimators of the traces of the kernel's blocks (Section 4 of the paper).
+"""Sketches: estimates of the kernel and its traces from products K g with random probes g.
 
-Each takes a :class:`~ntk_keras.linearization.Linearization`, the residual recorded at the present
-parameters, and returns one sample of Tr K_bb for every block. A sample of the sketching estimators
-is unbiased up to the difference step, and noisy: average it.
+Algorithm 2 of the paper and its relatives.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras import kernel, probes
+from ntk_keras import probes
 from ntk_keras.linearization import Linearization
 
 __all__ = [
     "BlockPredictor",
-    "Estimator",
-    "Exact",
     "Predictor",
+    "Product",
     "SketchingEstimator",
     "block_traces",
     "difference_product",
@@ -31,18 +27,6 @@ __all__ = [
 # The finite difference loses digits to rounding when theta moves too little and to curvature when
 # it moves too far; ||theta_hat - theta|| / ||theta|| of about 1e-5 is the middle in float32.
 RELATIVE_STEP = {tf.float32: 1e-5, tf.float64: 1e-8}
-
-
-class Estimator(Protocol):
-    """Anything that samples block traces."""
-
-    def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One sample of Tr K_bb by block; ``seed`` is ``[2]`` integers."""
-        ...
-
-    def kernel(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """One sample of K, ``[n, n]``."""
-        ...
 
 
 class SketchingEstimator:
@@ -86,15 +70,8 @@ class Predictor(SketchingEstimator):
     probe: str = "gaussian"
 
     def __post_init__(self) -> None:
-        if self.difference_step is not None and not self.difference_step > 0:
-            raise ValueError(
-                "difference_step must be positive, or None to choose it from the parameters. "
-                f"Received difference_step={self.difference_step}."
-            )
-        if self.probe not in probes.PROBES:
-            raise ValueError(
-                f"probe must be one of {sorted(probes.PROBES)}. Received probe={self.probe!r}."
-            )
+        check_step(self.difference_step)
+        check_probe(self.probe)
 
     def product(
         self, linearization: Linearization, probe: Mapping[str, tf.Tensor]
@@ -135,33 +112,25 @@ class BlockPredictor(Predictor):
 
 
 @dataclasses.dataclass(frozen=True)
-class Exact:
-    """Exact traces and kernel, from the gradient of every residual entry. Costly; no noise.
+class Product(SketchingEstimator):
+    """Algorithm 2 with exact products K g = J (J^T g) in place of the finite difference.
+
+    One reverse pass, and one more through it: no difference step, no bias, any dtype.
 
     Attributes:
-        chunk_size: points whose gradients are held at a time; chosen by memory by default.
+        probe: ``"gaussian"`` or ``"rademacher"``.
     """
 
-    chunk_size: int | None = None
+    probe: str = "gaussian"
 
-    def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Tr K_bb by block; the seed is not used."""
-        return kernel.traces(
-            linearization.blocks, linearization.variables, chunk_size=self.chunk_size
-        )
+    def __post_init__(self) -> None:
+        check_probe(self.probe)
 
-    def kernel(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """K, ``[n, n]``; the seed is not used."""
-        return kernel.matrix(
-            linearization.blocks, linearization.variables, chunk_size=self.chunk_size
-        )
-
-
-ESTIMATORS: dict[str, Callable[[], Estimator]] = {
-    "predictor": Predictor,
-    "block-predictor": BlockPredictor,
-    "exact": Exact,
-}
+    def product(
+        self, linearization: Linearization, probe: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """K g by block."""
+        return linearization.product(probe)
 
 
 def lambda_pred(residual: tf.Tensor, probe: tf.Tensor) -> tf.Tensor:
@@ -227,7 +196,7 @@ def difference_product(
     """
     direction = linearization.vjp(vector)
     if difference_step is None:
-        difference_step = _relative_step(linearization, direction)
+        difference_step = relative_step(linearization, direction)
     predicted = linearization.residuals_at(linearization.shifted(direction, difference_step))
     return {
         name: (predicted[name] - residual) / tf.cast(difference_step, residual.dtype)
@@ -270,7 +239,16 @@ def sketch(product: Mapping[str, tf.Tensor], probe: Mapping[str, tf.Tensor]) -> 
     return (outer + tf.transpose(outer)) / 2
 
 
-def _relative_step(linearization: Linearization, direction: list[tf.Tensor]) -> tf.Tensor:
+def relative_step(linearization: Linearization, direction: list[tf.Tensor]) -> tf.Tensor:
+    """The step along ``direction`` that moves theta by a fixed small part of its norm.
+
+    Args:
+        linearization: at theta.
+        direction: one tensor for each variable.
+
+    Returns:
+        A scalar.
+    """
     dtypes = [value.dtype for value in (*direction, *linearization.residuals.values())]
     norm = linearization.norm()
     # Parameters that are all zero have no scale of their own; nor can a zero direction be scaled.
@@ -279,3 +257,18 @@ def _relative_step(linearization: Linearization, direction: list[tf.Tensor]) -> 
     scale = relative * tf.where(norm > 0, norm, 1)
     length = tf.linalg.global_norm(direction)
     return scale / tf.where(length > 0, length, 1)
+
+
+def check_step(difference_step: float | None) -> None:
+    """Raises ValueError for a step that is not positive."""
+    if difference_step is not None and not difference_step > 0:
+        raise ValueError(
+            "difference_step must be positive, or None to choose it from the parameters. "
+            f"Received difference_step={difference_step}."
+        )
+
+
+def check_probe(probe: str) -> None:
+    """Raises ValueError for an unknown kind of probe."""
+    if probe not in probes.PROBES:
+        raise ValueError(f"probe must be one of {sorted(probes.PROBES)}. Received probe={probe!r}.")
