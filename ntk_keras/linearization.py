@@ -129,11 +129,11 @@ class Linearization:
         with parameters_at(self.variables, parameters):
             return self._evaluate()
 
-    def restricted(self, name: str) -> "Linearization":
-        """One block alone, on the same recording: its products do no work for the others."""
+    def restricted(self, *names: str) -> "Linearization":
+        """Some blocks alone, on the same recording: their products do no work for the others."""
         part = copy.copy(self)
-        part.blocks = {name: self.blocks[name]}
-        part.residuals = {name: self.residuals[name]}
+        part.blocks = {name: self.blocks[name] for name in names}
+        part.residuals = {name: self.residuals[name] for name in names}
         return part
 
     def shifted(self, direction: Sequence[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:

@@ -34,7 +34,8 @@ class PINNModel(keras.Model):
     Args:
         network: a Keras model or layer that maps points ``[n, d]`` to ``[n, outputs]``.
         terms: the loss terms.
-        weighting: ``"ntk"``, ``"exact-ntk"``, ``"constant"`` or a weighting object.
+        weighting: a name of :data:`ntk_keras.weighting.WEIGHTINGS`, as ``"ntk"`` or
+            ``"constant"``, or a weighting object.
         reduction: ``"sum"``, the paper's convention, or ``"mean"``, which divides ||R_b||^2 by its
             number of entries everywhere.
         seed: of points and probes; None takes one from ``keras.utils.set_random_seed``'s state.
@@ -106,17 +107,17 @@ class PINNModel(keras.Model):
     @property
     def loss_weights(self) -> dict[str, float]:
         """The present loss weight of every group."""
-        return self._by_group(self.weighting.loss_weights.value)
+        return _by_name(self.weighting.groups, self.weighting.loss_weights.value)
 
     @property
     def kernel_traces(self) -> dict[str, float]:
-        """The present estimate of Tr K_bb of every group; empty if the weighting makes none."""
-        return self._by_group(self.weighting.traces)
+        """The present estimate of Tr K_bb of every group that the weighting makes one of."""
+        return _by_name(self.weighting.adapted, self.weighting.traces)
 
     @property
     def trace_standard_errors(self) -> dict[str, float]:
         """Standard errors of :attr:`kernel_traces`; empty if the weighting knows none."""
-        return self._by_group(self.weighting.standard_errors)
+        return _by_name(self.weighting.adapted, self.weighting.standard_errors)
 
     @property
     def parameter_dtype(self) -> str:
@@ -233,12 +234,12 @@ class PINNModel(keras.Model):
         linearization = Linearization(
             self._blocks(self._points(data, seed), training=True), self.trainable_variables
         )
-        previous = [tf.identity(v.value) for v in self.weighting.variables]
+        previous = [tf.identity(v.value) for v in self.weighting.state]
         self.weighting.update(linearization, fold_in(seed, 0))
         losses, loss = self._loss_values(linearization.residuals)
         gradients = self._gradients(linearization)
         self._apply_if_finite(gradients, losses, previous)
-        return {**self._loss_logs(losses, loss), **self._weight_logs()}
+        return {**self._loss_logs(losses, loss), **self.weighting.logs()}
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Relative L2 error of ``(points, values)``; loss of points by term."""
@@ -281,11 +282,6 @@ class PINNModel(keras.Model):
             if term.name in given or term.points is not None
         }
 
-    def _by_group(self, values: tf.Tensor | None) -> dict[str, float]:
-        if values is None:
-            return {}
-        return dict(zip(self.weighting.groups, values.numpy().tolist(), strict=True))
-
     def _blocks(self, points: Mapping[str, Any], training: bool) -> dict[str, Block]:
         """The residual blocks of those terms that ``points`` names, scaled by the convention."""
         u = functools.partial(self.network, training=training)
@@ -304,8 +300,8 @@ class PINNModel(keras.Model):
         """1/2 ||R_b||^2 of every term, and the loss (1) they make with their weights."""
         losses = [tf.reduce_sum(residuals[term.name] ** 2) / 2 for term in self.terms]
         weighted = [
-            tf.cast(self.weighting.weight_of(term.name), loss.dtype) * loss
-            for term, loss in zip(self.terms, losses, strict=True)
+            tf.reduce_sum(self.weighting.weight_of(name, residual) * residual**2) / 2
+            for name, residual in residuals.items()
         ]
         return losses, tf.add_n(weighted + self._penalties())
 
@@ -313,7 +309,7 @@ class PINNModel(keras.Model):
         """J^T Lambda R, and the gradient of the network's own regularisers."""
         gradients = linearization.vjp(
             {
-                name: tf.cast(self.weighting.weight_of(name), residual.dtype) * residual
+                name: self.weighting.weight_of(name, residual) * residual
                 for name, residual in linearization.residuals.items()
             }
         )
@@ -347,7 +343,7 @@ class PINNModel(keras.Model):
 
         def refuse() -> None:
             self.failure_steps.assign(failures)
-            for variable, value in zip(self.weighting.variables, previous, strict=True):
+            for variable, value in zip(self.weighting.state, previous, strict=True):
                 variable.assign(value)
 
         tf.cond(good, apply, refuse)
@@ -359,13 +355,6 @@ class PINNModel(keras.Model):
             tracker.update_state(value)
         return {
             tracker.name: tracker.result() for tracker in [self._loss_tracker, *self._term_losses]
-        }
-
-    def _weight_logs(self) -> dict[str, tf.Tensor]:
-        values = tf.unstack(self.weighting.loss_weights.value)
-        return {
-            f"weights/{group}": value
-            for group, value in zip(self.weighting.groups, values, strict=True)
         }
 
     def _test_values(self, x: Any, y: Any, sample_weight: Any) -> dict[str, tf.Tensor]:
@@ -441,6 +430,10 @@ class PINNModel(keras.Model):
             return callbacks
         listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
         return [TrainingGuard(), *(callback for callback in listed if callback is not None)]
+
+
+def _by_name(names: Iterable[str], values: tf.Tensor | None) -> dict[str, float]:
+    return {} if values is None else dict(zip(names, values.numpy().tolist(), strict=True))
 
 
 def _yields_pairs(x: Any) -> bool:

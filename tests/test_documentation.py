@@ -43,8 +43,8 @@ def test_a_public_name_is_documented(name):
     value = PUBLIC[name]
     assert (inspect.getdoc(value) or "").strip(), name
     if inspect.isclass(value):
-        own = [m for n, m in vars(value).items() if not n.startswith("_") and callable(m)]
-        undocumented = [m.__name__ for m in own if not inspect.getdoc(getattr(value, m.__name__))]
+        own = [n for n, m in vars(value).items() if not n.startswith("_") and callable(m)]
+        undocumented = [name for name in own if not inspect.getdoc(getattr(value, name))]
         assert not undocumented
 
 

@@ -1,16 +1,49 @@
 """Strategies that give every group of loss terms its weight, behind one protocol."""
 
+from ntk_keras.weighting.adaptive import Adaptive
 from ntk_keras.weighting.base import Weighting, weights_from_traces
 from ntk_keras.weighting.constant import Constant
+from ntk_keras.weighting.gate import Gate
+from ntk_keras.weighting.gradients import GradientNorm
+from ntk_keras.weighting.likelihood import Uncertainty
+from ntk_keras.weighting.losses import ReLoBRaLo, SoftAdapt
 from ntk_keras.weighting.ntk import NTK, ExactNTK
+from ntk_keras.weighting.points import PointWeighting, ResidualAttention, SelfAdaptive
 
-__all__ = ["NTK", "Constant", "ExactNTK", "Weighting", "get", "weights_from_traces"]
+__all__ = [
+    "NTK",
+    "WEIGHTINGS",
+    "Adaptive",
+    "Constant",
+    "ExactNTK",
+    "Gate",
+    "GradientNorm",
+    "PointWeighting",
+    "ReLoBRaLo",
+    "ResidualAttention",
+    "SelfAdaptive",
+    "SoftAdapt",
+    "Uncertainty",
+    "Weighting",
+    "get",
+    "weights_from_traces",
+]
 
-_BY_NAME = {"constant": Constant, "ntk": NTK, "exact-ntk": ExactNTK}
+WEIGHTINGS: dict[str, type[Weighting]] = {
+    "constant": Constant,
+    "ntk": NTK,
+    "exact-ntk": ExactNTK,
+    "gradient-norm": GradientNorm,
+    "softadapt": SoftAdapt,
+    "relobralo": ReLoBRaLo,
+    "uncertainty": Uncertainty,
+    "self-adaptive": SelfAdaptive,
+    "residual-attention": ResidualAttention,
+}
 
 
 def get(identifier: str | Weighting) -> Weighting:
-    """A weighting by its name, ``"constant"``, ``"ntk"`` or ``"exact-ntk"``; an object as it is.
+    """A weighting by its name in :data:`WEIGHTINGS`, with default arguments; an object as it is.
 
     Raises:
         ValueError: for an unknown name.
@@ -23,6 +56,6 @@ def get(identifier: str | Weighting) -> Weighting:
             "A weighting must be a name or an instance of ntk_keras.weighting.Weighting. "
             f"Received {identifier!r} of type {type(identifier).__name__}."
         )
-    if identifier not in _BY_NAME:
-        raise ValueError(f"Unknown weighting {identifier!r}. Known names: {sorted(_BY_NAME)}.")
-    return _BY_NAME[identifier]()
+    if identifier not in WEIGHTINGS:
+        raise ValueError(f"Unknown weighting {identifier!r}. Known names: {sorted(WEIGHTINGS)}.")
+    return WEIGHTINGS[identifier]()

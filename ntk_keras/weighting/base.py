@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from ntk_keras.linearization import Linearization
 
-__all__ = ["Weighting", "weights_from_traces"]
+__all__ = ["Weighting", "check_weights", "weights_from_traces"]
 
 
 def weights_from_traces(traces: tf.Tensor, floor: float = 0.0) -> tf.Tensor:
@@ -33,6 +33,20 @@ def weights_from_traces(traces: tf.Tensor, floor: float = 0.0) -> tf.Tensor:
     return tf.reduce_sum(floored) / floored
 
 
+def check_weights(weights: Mapping[str, float]) -> None:
+    """Checks loss weights chosen by hand.
+
+    Raises:
+        ValueError: for one that is negative or not finite.
+    """
+    for group, weight in weights.items():
+        if not 0 <= weight < float("inf"):
+            raise ValueError(
+                "A loss weight must be finite and not negative. "
+                f"Received {weight} for group {group!r}."
+            )
+
+
 @keras.saving.register_keras_serializable("ntk_keras")
 class Weighting(keras.layers.Layer):
     """A strategy that gives every group of loss terms its weight.
@@ -42,7 +56,9 @@ class Weighting(keras.layers.Layer):
     :meth:`build_state` and :meth:`update`.
 
     Attributes:
-        groups: names of the groups, in the order of all ``[groups]`` tensors.
+        groups: names of the groups, in the order of :attr:`loss_weights`.
+        adapted: the groups whose weights the strategy moves, in the order of :attr:`traces`: all of
+            them, unless some are excluded.
         loss_weights: the weights lambda, a variable ``[groups]``.
         uses_kernel: whether the weights follow from the kernel, which wants every row of a residual
             to be a function of its own point.
@@ -50,6 +66,7 @@ class Weighting(keras.layers.Layer):
 
     uses_kernel = False
     groups: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     loss_weights: keras.Variable
 
     def prepare(
@@ -69,6 +86,8 @@ class Weighting(keras.layers.Layer):
             )
         self._group_of = dict(group_of)
         self.groups = tuple(dict.fromkeys(group_of.values()))
+        self.check_groups(self.exclude)
+        self.adapted = tuple(group for group in self.groups if group not in self.exclude)
         self.state_dtype = dtype
         self.loss_weights = self.add_state("loss_weights", [len(self.groups)], "ones")
         self.build_state(sizes)
@@ -77,7 +96,7 @@ class Weighting(keras.layers.Layer):
     def add_state(
         self, name: str, shape: Sequence[int], initializer: str = "zeros", dtype: str | None = None
     ) -> keras.Variable:
-        """A variable that is saved with the model and moved by no optimizer."""
+        """A variable that is saved with the model and moved by no optimizer of the model's."""
         return self.add_weight(
             shape=tuple(shape),
             initializer=initializer,
@@ -99,29 +118,55 @@ class Weighting(keras.layers.Layer):
         """
 
     def pool(self, by_term: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Sums scalars by term into ``[groups]``: the trace of a group is the sum of its terms'."""
+        """Sums scalars by term into ``[adapted]``: a group's trace is the sum of its terms'."""
         pooled = [
-            tf.add_n(
-                [
-                    tf.cast(value, self.state_dtype)
-                    for term, value in by_term.items()
-                    if self._group_of[term] == group
-                ]
-            )
-            for group in self.groups
+            tf.add_n([tf.cast(by_term[term], self.state_dtype) for term in self.terms_of(group)])
+            for group in self.adapted
         ]
         return tf.stack(pooled)
 
-    def weight_of(self, term: str) -> tf.Tensor:
-        """The present weight of a term's group, a scalar."""
-        return self.loss_weights.value[self.groups.index(self._group_of[term])]
+    def terms_of(self, group: str) -> list[str]:
+        """The terms of a group, in the order of the residual blocks."""
+        return [term for term, its_group in self._group_of.items() if its_group == group]
+
+    def weight_of(self, term: str, residual: tf.Tensor) -> tf.Tensor:
+        """The present weight of a term's residual.
+
+        Args:
+            term: its name.
+            residual: ``[n_b]``.
+
+        Returns:
+            A scalar, the weight of the term's group; or ``[n_b]``, a weight for every entry.
+        """
+        weight = self.loss_weights.value[self.groups.index(self._group_of[term])]
+        return tf.cast(weight, residual.dtype)
+
+    def check_groups(self, named: Sequence[str] | Mapping[str, float]) -> None:
+        """Raises ValueError for a name that is no group."""
+        unknown = sorted(set(named) - set(self.groups))
+        if unknown:
+            raise ValueError(
+                f"{type(self).__name__} names groups that no term belongs to: {unknown}. "
+                f"The groups are {list(self.groups)}."
+            )
+
+    @property
+    def state(self) -> list[keras.Variable]:
+        """Every variable that an update changes."""
+        return self.variables
 
     @property
     def traces(self) -> tf.Tensor | None:
-        """The trace estimates behind the weights, ``[groups]``; None if there are none."""
+        """The trace estimates behind the weights, ``[adapted]``; None if there are none."""
         return None
 
     @property
     def standard_errors(self) -> tf.Tensor | None:
-        """Standard errors of :attr:`traces`, ``[groups]``; None if they are not known."""
+        """Standard errors of :attr:`traces`, ``[adapted]``; None if they are not known."""
         return None
+
+    def logs(self) -> dict[str, tf.Tensor]:
+        """Scalars for the logs of a step: ``weights/<group>``."""
+        weights = tf.unstack(self.loss_weights.value)
+        return {f"weights/{g}": w for g, w in zip(self.groups, weights, strict=True)}

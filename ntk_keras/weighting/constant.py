@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from ntk_keras.weighting.base import Weighting
+from ntk_keras.weighting.base import Weighting, check_weights
 
 __all__ = ["Constant"]
 
@@ -13,6 +13,8 @@ __all__ = ["Constant"]
 @keras.saving.register_keras_serializable("ntk_keras")
 class Constant(Weighting):
     """Weights that stay as they are; without any, the plain sum of the terms.
+
+    ``Constant(model.loss_weights)`` keeps the weights that another strategy found.
 
     Args:
         weights: weight by group; a group left out has weight one.
@@ -24,20 +26,10 @@ class Constant(Weighting):
     def __init__(self, weights: Mapping[str, float] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.initial_weights = dict(weights or {})
-        for group, weight in self.initial_weights.items():
-            if not 0 <= weight < float("inf"):
-                raise ValueError(
-                    "A loss weight must be finite and not negative. "
-                    f"Received {weight} for group {group!r}."
-                )
+        check_weights(self.initial_weights)
 
     def build_state(self, sizes: Mapping[str, int | None]) -> None:
-        unknown = set(self.initial_weights) - set(self.groups)
-        if unknown:
-            raise ValueError(
-                f"Constant weights name groups that no term belongs to: {sorted(unknown)}. "
-                f"The groups are {list(self.groups)}."
-            )
+        self.check_groups(self.initial_weights)
         self.loss_weights.assign([self.initial_weights.get(group, 1.0) for group in self.groups])
 
     def get_config(self) -> dict[str, Any]:

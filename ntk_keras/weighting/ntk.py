@@ -10,13 +10,14 @@ from ntk_keras.checks import check_count
 from ntk_keras.estimators import ESTIMATORS, Estimator, Exact, KernelEstimator
 from ntk_keras.linearization import Linearization
 from ntk_keras.seeds import fold_in
-from ntk_keras.weighting.base import Weighting, weights_from_traces
+from ntk_keras.weighting.adaptive import Adaptive
+from ntk_keras.weighting.base import weights_from_traces
 
 __all__ = ["NTK", "ExactNTK"]
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
-class NTK(Weighting):
+class NTK(Adaptive):
     """Algorithm 3: lambda_b = Tr K / Tr K_bb from a moving average of kernel estimates.
 
     At the first step the average is the mean of ``num_initial_probes`` samples, so that the first
@@ -37,6 +38,7 @@ class NTK(Weighting):
             bounds its weight by ``1 / trace_floor``.
         average: ``"traces"`` keeps one number for each group; ``"kernel"`` keeps the whole matrix,
             ``[n, n]``, which needs points that are not redrawn.
+        **kwargs: the rules of :class:`Adaptive`.
 
     Raises:
         ValueError: for an argument outside its range, or an unknown name.
@@ -58,40 +60,36 @@ class NTK(Weighting):
         average: Literal["traces", "kernel"] = "traces",
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        super().__init__(update_every=update_every, **kwargs)
         self.estimator = _resolve(estimator)
         self.averaging_rate = averaging_rate
         if num_initial_probes is None:
             num_initial_probes = 1 if isinstance(self.estimator, Exact) else 100
         self.num_initial_probes = check_count("num_initial_probes", num_initial_probes)
         self.num_probes = check_count("num_probes", num_probes)
-        self.update_every = check_count("update_every", update_every)
         self.trace_floor = trace_floor
         self.average = average
         self._check()
 
     def build_state(self, sizes: Mapping[str, int | None]) -> None:
-        self.average_traces = self.add_state("traces", [len(self.groups)])
-        self.num_steps = self.add_state("num_steps", [], dtype="int64")
+        super().build_state(sizes)
+        self.average_traces = self.add_state("traces", [len(self.adapted)])
+        self.num_updates = self.add_state("num_updates", [], dtype="int64")
         self.num_rejected = self.add_state("num_rejected", [], dtype="int64")
         if self.average == "kernel":
-            self._sizes = self._known(sizes)
+            self._sizes = self.fixed_sizes(sizes, 'average="kernel"')
             num_residuals = sum(self._sizes.values())
             self.kernel = self.add_state("kernel", [num_residuals, num_residuals])
             self._sample_shape = [num_residuals, num_residuals]
         else:
-            self.update_variances = self.add_state("update_variances", [len(self.groups)])
-            self.average_variances = self.add_state("average_variances", [len(self.groups)])
-            self._sample_shape = [2, len(self.groups)]
+            self.update_variances = self.add_state("update_variances", [len(self.adapted)])
+            self.average_variances = self.add_state("average_variances", [len(self.adapted)])
+            self._sample_shape = [2, len(self.adapted)]
 
-    def update(self, linearization: Linearization, seed: tf.Tensor) -> None:
+    def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
         """One step of the moving average, and the weights that follow from it."""
-        count = self.num_steps.value
-        num_samples = tf.where(
-            count == 0,
-            self.num_initial_probes,
-            tf.where(count % self.update_every == 0, self.num_probes, 0),
-        )
+        first = self.num_updates.value == 0
+        num_samples = tf.where(first, self.num_initial_probes, self.num_probes)
         total, accepted = self._sum_of_samples(linearization, seed, num_samples)
         mean = total / tf.cast(tf.maximum(accepted, 1), total.dtype)
         if self.average == "kernel":
@@ -101,9 +99,9 @@ class NTK(Weighting):
             self._move_variances(mean, accepted)
             self._move(self.average_traces, mean[0], accepted)
         self.num_rejected.assign_add(tf.cast(num_samples - accepted, tf.int64))
-        # Until an initial sample is finite, every step takes initial samples.
-        self.num_steps.assign_add(tf.cast((count > 0) | (accepted > 0), tf.int64))
-        self.loss_weights.assign(weights_from_traces(self.traces, self.trace_floor))
+        # Until an initial sample is finite, every update takes initial samples.
+        self.num_updates.assign_add(tf.cast(~first | (accepted > 0), tf.int64))
+        return weights_from_traces(self.traces, self.trace_floor)
 
     @property
     def traces(self) -> tf.Tensor:
@@ -111,7 +109,7 @@ class NTK(Weighting):
 
     @property
     def standard_errors(self) -> tf.Tensor | None:
-        """Of :attr:`traces`, ``[groups]``; not known where the kernel itself is averaged.
+        """Of :attr:`traces`, ``[adapted]``; not known where the kernel itself is averaged.
 
         Noise of the samples, and the lag of the average behind a moving trace as far as samples
         show it.
@@ -126,7 +124,6 @@ class NTK(Weighting):
             "averaging_rate": self.averaging_rate,
             "num_initial_probes": self.num_initial_probes,
             "num_probes": self.num_probes,
-            "update_every": self.update_every,
             "trace_floor": self.trace_floor,
             "average": self.average,
         }
@@ -140,7 +137,7 @@ class NTK(Weighting):
 
     def _move(self, average: keras.Variable, mean: tf.Tensor, accepted: tf.Tensor) -> None:
         """Moves an average towards the mean of samples, unless none was accepted."""
-        rate = tf.cast(tf.where(self.num_steps.value == 0, 1.0, self._rate), mean.dtype)
+        rate = tf.cast(tf.where(self.num_updates.value == 0, 1.0, self._rate), mean.dtype)
         moved = (1 - rate) * average.value + rate * mean
         average.assign(tf.where(accepted > 0, moved, average.value))
 
@@ -151,12 +148,12 @@ class NTK(Weighting):
         an update from the average tells: at rest E[d^2] is 2 / (2 - alpha) times the variance.
 
         Args:
-            mean: mean and mean square of the samples, before the average moves, ``[2, groups]``.
+            mean: mean and mean square of the samples, before the average moves, ``[2, adapted]``.
             accepted: number of samples.
         """
         rate = tf.cast(self._rate, mean.dtype)
         number = tf.cast(accepted, mean.dtype)
-        first = self.num_steps.value == 0
+        first = self.num_updates.value == 0
         spread = tf.maximum(mean[1] - mean[0] ** 2, 0) * number / tf.maximum(number - 1, 1)
         observed = (mean[0] - self.average_traces.value) ** 2 * (2 - rate) / 2
         update = tf.where(
@@ -200,7 +197,7 @@ class NTK(Weighting):
         return total, accepted
 
     def _sample(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """One estimate: the kernel ``[n, n]``, or traces and their squares ``[2, groups]``."""
+        """One estimate: the kernel ``[n, n]``, or traces and their squares ``[2, adapted]``."""
         if isinstance(self.estimator, KernelEstimator) and self.average == "kernel":
             return tf.cast(self.estimator.kernel(linearization, seed), self.state_dtype)
         traces = self.pool(self.estimator.traces(linearization, seed))
@@ -210,16 +207,6 @@ class NTK(Weighting):
         parts = tf.split(tf.linalg.diag_part(kernel), list(self._sizes.values()))
         sums = [tf.reduce_sum(part) for part in parts]
         return self.pool(dict(zip(self._sizes, sums, strict=True)))
-
-    def _known(self, sizes: Mapping[str, int | None]) -> dict[str, int]:
-        changing = [term for term, size in sizes.items() if size is None]
-        if changing:
-            raise ValueError(
-                'average="kernel" keeps one row for each residual entry, so the points must stay '
-                f"the same. The points of {changing} are redrawn or come from a dataset. Fix them, "
-                'as in `sampler.fixed(seed=0)`, or use average="traces".'
-            )
-        return {term: size for term, size in sizes.items() if size is not None}
 
     def _check(self) -> None:
         if not 0 < self.averaging_rate <= 1:

@@ -1,0 +1,212 @@
+"""What all strategies that move their weights share: the rules that decide on what they propose."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ntk_keras.checks import check_count
+from ntk_keras.linearization import Linearization
+from ntk_keras.weighting.base import Weighting, check_weights
+from ntk_keras.weighting.gate import Gate
+
+__all__ = ["Adaptive"]
+
+
+class Adaptive(Weighting):
+    """A strategy that proposes weights at its updates, and rules that decide on them.
+
+    Subclasses override :meth:`propose`, and :meth:`build_state` for their own variables.
+
+    Args:
+        update_every: number of steps from one update to the next.
+        initial_weights: by group, the weights before the first update, and for good those of
+            excluded groups; a group left out has weight one.
+        bounds: smallest and largest weight; whatever is proposed beyond is clipped.
+        exclude: groups that keep their initial weights. Nothing is computed for them, and they do
+            not count in the weights of the others.
+        gate: Corollary 2's rule (11). Its time and its sum begin with the weights of the first
+            update, or with ``initial_weights`` where these are given.
+        start_at: the first step, counted from zero, that may change the weights.
+        freeze_at: the step from which on the weights stay as they are; None for never. To freeze
+            them by hand, go on with ``Constant(model.loss_weights)``.
+        **kwargs: as for any Keras layer.
+
+    Raises:
+        ValueError: for an argument out of range, or, from the model, a group no term belongs to.
+    """
+
+    def __init__(
+        self,
+        *,
+        update_every: int = 1,
+        initial_weights: Mapping[str, float] | None = None,
+        bounds: tuple[float, float] = (0.0, float("inf")),
+        exclude: Sequence[str] = (),
+        gate: Gate | None = None,
+        start_at: int = 0,
+        freeze_at: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.update_every = check_count("update_every", update_every)
+        self.initial_weights = dict(initial_weights or {})
+        self.bounds = tuple(bounds)
+        self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+        self.gate = gate
+        self.start_at = check_count("start_at", start_at, smallest=0)
+        self.freeze_at = None if freeze_at is None else check_count("freeze_at", freeze_at)
+        self._check_rules()
+
+    def build_state(self, sizes: Mapping[str, int | None]) -> None:
+        self.check_groups(self.initial_weights)
+        if not self.adapted:
+            raise ValueError(
+                f"All groups, {list(self.groups)}, are excluded, so no weight would ever change. "
+                "Leave one to adapt, or use ntk_keras.weighting.Constant."
+            )
+        self.loss_weights.assign([self.initial_weights.get(g, 1.0) for g in self.groups])
+        self.num_steps = self.add_state("num_steps", [], dtype="int64")
+        if self.gate is not None:
+            self.gate_sum = self.add_state("gate_sum", [])
+            self.gate_constant = self.add_state("gate_constant", [])
+            self.gate_accepted = self.add_state("gate_accepted", [], dtype="int64")
+            self.gate_rejected = self.add_state("gate_rejected", [], dtype="int64")
+
+    def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+        """The weights that the strategy would have next, before any rule.
+
+        Args:
+            linearization: the residual of the adapted groups' terms.
+            seed: ``[2]`` integers, new at every step.
+
+        Returns:
+            ``[adapted]``.
+        """
+        raise NotImplementedError
+
+    def update(self, linearization: Linearization, seed: tf.Tensor) -> None:
+        """One step: an update of the weights where one is due."""
+        part = linearization.restricted(*self._adapted_terms())
+
+        def adapt() -> tf.Tensor:
+            proposed = tf.clip_by_value(self.propose(part, seed), *self.bounds)
+            self.adopt(self._gated(proposed, part, self.gate) if self.gate else proposed)
+            return tf.constant(0)
+
+        if self.update_every == 1 and self.start_at == 0 and self.freeze_at is None:
+            adapt()
+        else:
+            tf.cond(self._due(), adapt, lambda: tf.constant(0))
+        self.num_steps.assign_add(1)
+
+    def present(self) -> tf.Tensor:
+        """The weights that proposals are to replace, in their shape."""
+        indices = [self.groups.index(group) for group in self.adapted]
+        return tf.gather(self.loss_weights.value, indices)
+
+    def adopt(self, weights: tf.Tensor) -> None:
+        """Makes new weights, in the shape of proposals, the present ones."""
+        indices = [[self.groups.index(group)] for group in self.adapted]
+        self.loss_weights.assign(
+            tf.tensor_scatter_nd_update(self.loss_weights.value, indices, weights)
+        )
+
+    def fixed_sizes(self, sizes: Mapping[str, int | None], what: str) -> dict[str, int]:
+        """The number of residual entries of every adapted term.
+
+        Args:
+            sizes: of all terms, None where it may change.
+            what: needs fixed sizes, for the message.
+
+        Raises:
+            ValueError: if points are redrawn.
+        """
+        adapted = {term: sizes[term] for term in self._adapted_terms()}
+        changing = [term for term, size in adapted.items() if size is None]
+        if changing:
+            raise ValueError(
+                f"{what} needs points that stay the same. Those of {changing} are redrawn or come "
+                "from a dataset. Fix them, as in `sampler.fixed(seed=0)`, or choose another "
+                "weighting."
+            )
+        return {term: size for term, size in adapted.items() if size is not None}
+
+    def logs(self) -> dict[str, tf.Tensor]:
+        """``weights/<group>``; with a gate its sum S, and the updates it has let through or not."""
+        if self.gate is None:
+            return super().logs()
+        return {
+            **super().logs(),
+            "gate/sum": self.gate_sum.value,
+            "gate/accepted": self.gate_accepted.value,
+            "gate/rejected": self.gate_rejected.value,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "update_every": self.update_every,
+            "initial_weights": self.initial_weights,
+            "bounds": self.bounds,
+            "exclude": self.exclude,
+            "gate": keras.saving.serialize_keras_object(self.gate),
+            "start_at": self.start_at,
+            "freeze_at": self.freeze_at,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Adaptive":
+        """The strategy of a configuration, as Keras stores it."""
+        gate = keras.saving.deserialize_keras_object(config.get("gate"))
+        return cls(**{**config, "gate": gate})
+
+    def _adapted_terms(self) -> list[str]:
+        return [term for term, group in self._group_of.items() if group in self.adapted]
+
+    def _due(self) -> tf.Tensor:
+        """Whether the present step is one of an update."""
+        since_start = self.num_steps.value - self.start_at
+        due = (since_start >= 0) & (since_start % self.update_every == 0)
+        return due if self.freeze_at is None else due & (self.num_steps.value < self.freeze_at)
+
+    def _gated(self, proposed: tf.Tensor, linearization: Linearization, gate: Gate) -> tf.Tensor:
+        """Rule (11): the proposed weights, or the present ones where the change is too large.
+
+        Groups that are excluded keep their weights, so rule and norm are those of the others.
+        """
+        squares = [tf.reduce_sum(r**2) for r in linearization.residuals.values()]
+        norm = tf.cast(tf.add_n(squares), proposed.dtype)
+        change = tf.reduce_max(proposed - self.present()) * norm
+        first = self.gate_accepted.value + self.gate_rejected.value == 0
+        constant = norm if gate.constant is None else gate.constant
+        self.gate_constant.assign(tf.where(first, constant, self.gate_constant.value))
+        # Without weights to start from, the first proposal is Lambda(theta_0), which is not judged.
+        free = first & (not self.initial_weights)
+        time = self.num_steps.value - self.start_at - (0 if self.initial_weights else 1)
+        bound = gate.bound(tf.maximum(time, 0), self.gate_constant.value)
+        accepted = free | (self.gate_sum.value + change <= bound)
+        self.gate_sum.assign_add(tf.where(accepted & ~free, change, 0))
+        self.gate_accepted.assign_add(tf.cast(accepted, tf.int64))
+        self.gate_rejected.assign_add(tf.cast(~accepted, tf.int64))
+        return tf.where(accepted, proposed, self.present())
+
+    def _check_rules(self) -> None:
+        check_weights(self.initial_weights)
+        low, high = self.bounds
+        if not 0 <= low < high:
+            raise ValueError(
+                "bounds must be two numbers, 0 <= smallest < largest. "
+                f"Received bounds={self.bounds}."
+            )
+        if self.gate is not None and not isinstance(self.gate, Gate):
+            raise TypeError(
+                "gate must be an ntk_keras.weighting.Gate, as in gate=Gate(), or None. "
+                f"Received {self.gate!r}."
+            )
+        if self.freeze_at is not None and self.freeze_at <= self.start_at:
+            raise ValueError(
+                f"freeze_at must come after start_at={self.start_at}, or no weight would ever "
+                f"change. Received freeze_at={self.freeze_at}."
+            )

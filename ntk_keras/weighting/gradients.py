@@ -1,0 +1,84 @@
+"""Weights that make the gradients of the terms equally large."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ntk_keras.linearization import Linearization
+from ntk_keras.weighting.adaptive import Adaptive
+
+__all__ = ["GradientNorm"]
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class GradientNorm(Adaptive):
+    """lambda_b -> (1 - alpha) lambda_b + alpha max|grad L_r| / mean|grad L_b|.
+
+    The maximum and the mean are over the parameters, L_b = 1/2 ||R_b||^2 without its weight, and r
+    is the group, usually that of the equation, whose weight stays one. An update costs one reverse
+    pass over each group.
+
+    Args:
+        reference: the group r; the first by default.
+        averaging_rate: alpha, in (0, 1].
+        update_every: number of steps from one update to the next.
+        **kwargs: the rules of :class:`Adaptive`.
+
+    Raises:
+        ValueError: for an averaging rate out of range, or, from the model, a reference that is no
+            group or excluded.
+
+    Reference:
+        Wang, Teng, Perdikaris, "Understanding and Mitigating Gradient Flow Pathologies in
+        Physics-Informed Neural Networks", SIAM J. Sci. Comput. 43 (2021), Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        reference: str | None = None,
+        averaging_rate: float = 0.1,
+        update_every: int = 10,
+        **kwargs: Any,
+    ):
+        super().__init__(update_every=update_every, **kwargs)
+        if not 0 < averaging_rate <= 1:
+            raise ValueError(
+                f"averaging_rate must lie in (0, 1]. Received averaging_rate={averaging_rate}."
+            )
+        self.reference = reference
+        self.averaging_rate = averaging_rate
+
+    def build_state(self, sizes: Mapping[str, int | None]) -> None:
+        super().build_state(sizes)
+        if self.reference is not None and self.reference not in self.adapted:
+            raise ValueError(
+                f"reference must be one of the groups {list(self.adapted)}. "
+                f"Received reference={self.reference!r}."
+            )
+
+    def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+        """One step of the moving average; the reference keeps the weight one."""
+        reference = self.adapted.index(self.reference or self.adapted[0])
+        magnitudes = [self._magnitudes(linearization, group) for group in self.adapted]
+        means = tf.stack([tf.reduce_mean(m) for m in magnitudes])
+        present = self.present()
+        # A group without a gradient, whose ratio is infinite, keeps its weight.
+        ratios = tf.where(means > 0, tf.reduce_max(magnitudes[reference]) / means, present)
+        moved = (1 - self.averaging_rate) * present + self.averaging_rate * ratios
+        return tf.where(tf.range(len(self.adapted)) == reference, tf.ones_like(moved), moved)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "reference": self.reference,
+            "averaging_rate": self.averaging_rate,
+        }
+
+    def _magnitudes(self, linearization: Linearization, group: str) -> tf.Tensor:
+        """|grad L_b| of every parameter, ``[p]``: the gradient of 1/2 ||R_b||^2 is J_b^T R_b."""
+        residuals = {name: linearization.residuals[name] for name in self.terms_of(group)}
+        gradient = linearization.vjp(residuals)
+        flat = tf.concat([tf.reshape(part, [-1]) for part in gradient], axis=0)
+        return tf.abs(tf.cast(flat, self.state_dtype))

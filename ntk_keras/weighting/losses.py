@@ -1,0 +1,143 @@
+"""Weights from how the losses themselves go: larger where a loss falls slowly or grows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.linearization import Linearization
+from ntk_keras.weighting.adaptive import Adaptive
+
+__all__ = ["ReLoBRaLo", "SoftAdapt"]
+
+
+class LossBased(Adaptive):
+    """A strategy that compares the losses L_b = 1/2 ||R_b||^2 with earlier ones."""
+
+    def build_state(self, sizes: Mapping[str, int | None]) -> None:
+        super().build_state(sizes)
+        self.num_updates = self.add_state("num_updates", [], dtype="int64")
+        self.initial_losses = self.add_state("initial_losses", [len(self.adapted)])
+        self.previous_losses = self.add_state("previous_losses", [len(self.adapted)])
+
+    def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+        """The first time, for want of an earlier loss, the present weights."""
+        squares = {name: tf.reduce_sum(r**2) / 2 for name, r in linearization.residuals.items()}
+        losses = self.pool(squares)
+        first = self.num_updates.value == 0
+        self.initial_losses.assign(tf.where(first, losses, self.initial_losses.value))
+        proposed = tf.where(first, self.present(), self.compare(losses, seed))
+        self.previous_losses.assign(losses)
+        self.num_updates.assign_add(1)
+        return proposed
+
+    def compare(self, losses: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The weights that follow from the losses now, both ``[adapted]``, and earlier."""
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class SoftAdapt(LossBased):
+    """lambda = softmax(beta s), s the change of each loss since the last update.
+
+    Args:
+        temperature: beta; positive favours the losses that fall least, negative those that fall
+            most.
+        normalized: divide s by the sum of its magnitudes, which makes beta independent of the size
+            of the losses (the paper's normalized variant).
+        loss_weighted: multiply the exponentials by the losses, before they are divided by their
+            sum (the paper's loss-weighted variant).
+        **kwargs: the rules of :class:`Adaptive`.
+
+    Reference:
+        Heydari, Thompson, Mehmood, "SoftAdapt: Techniques for Adaptive Loss Weighting of Neural
+        Networks with Multi-Part Loss Functions", arXiv:1912.12355.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        normalized: bool = True,
+        loss_weighted: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.temperature = temperature
+        self.normalized = normalized
+        self.loss_weighted = loss_weighted
+
+    def compare(self, losses: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Softmax of the losses' changes."""
+        change = losses - self.previous_losses.value
+        if self.normalized:
+            change = tf.math.divide_no_nan(change, tf.reduce_sum(tf.abs(change)))
+        exponent = self.temperature * change
+        if self.loss_weighted:
+            exponent += tf.math.log(tf.maximum(losses, np.finfo(losses.dtype.as_numpy_dtype).tiny))
+        return tf.nn.softmax(exponent)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "temperature": self.temperature,
+            "normalized": self.normalized,
+            "loss_weighted": self.loss_weighted,
+        }
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class ReLoBRaLo(LossBased):
+    """Relative loss balancing with random lookback.
+
+    With balance(t, t') = m softmax_b(L_b(t) / (T L_b(t'))) over m groups, lambda(t) =
+    alpha (rho lambda(t - 1) + (1 - rho) balance(t, 0)) + (1 - alpha) balance(t, t - 1),
+    where rho is one with probability ``memory`` and zero otherwise: a zero looks back to the start.
+
+    Args:
+        temperature: T; the larger, the more alike the weights.
+        decay: alpha, in [0, 1]; one step to the next keeps this share of the weights.
+        memory: expectation of rho, in [0, 1].
+        **kwargs: the rules of :class:`Adaptive`.
+
+    Raises:
+        ValueError: for an argument out of its range.
+
+    Reference:
+        Bischof, Kraus, "Multi-Objective Loss Balancing for Physics-Informed Deep Learning",
+        arXiv:2110.09813.
+    """
+
+    def __init__(
+        self, temperature: float = 0.1, decay: float = 0.999, memory: float = 0.999, **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive. Received temperature={temperature}.")
+        for name, value in {"decay": decay, "memory": memory}.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie in [0, 1]. Received {name}={value}.")
+        self.temperature = temperature
+        self.decay = decay
+        self.memory = memory
+
+    def compare(self, losses: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The weights of this update from the last ones, and both balances."""
+        remember = tf.random.stateless_uniform([], seed, alg="philox") < self.memory
+        from_start = self._balance(losses, self.initial_losses.value)
+        history = tf.where(remember, self.present(), from_start)
+        recent = self._balance(losses, self.previous_losses.value)
+        return self.decay * history + (1 - self.decay) * recent
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "temperature": self.temperature,
+            "decay": self.decay,
+            "memory": self.memory,
+        }
+
+    def _balance(self, losses: tf.Tensor, earlier: tf.Tensor) -> tf.Tensor:
+        ratios = tf.math.divide_no_nan(losses, self.temperature * earlier)
+        return len(self.adapted) * tf.nn.softmax(ratios)

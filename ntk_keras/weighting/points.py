@@ -1,0 +1,163 @@
+"""Strategies with a weight for every residual entry, for points that stay the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ntk_keras.linearization import Linearization
+from ntk_keras.weighting.adaptive import Adaptive
+
+__all__ = ["PointWeighting", "ResidualAttention", "SelfAdaptive"]
+
+
+class PointWeighting(Adaptive):
+    """A strategy that proposes a weight for every residual entry of the adapted groups.
+
+    The loss is 1/2 sum_i w_i R_i^2. ``loss_weights`` holds the mean weight of each group, and at
+    points other than those trained on, as in ``evaluate``, that mean is what counts.
+
+    Attributes:
+        entry_weights: w, a variable ``[n]``, the adapted terms one after the other.
+    """
+
+    default_weight = 1.0
+
+    def build_state(self, sizes: Mapping[str, int | None]) -> None:
+        super().build_state(sizes)
+        self._sizes = self.fixed_sizes(sizes, "A weight for every point")
+        initial = [
+            tf.fill([size], self.initial_weights.get(self._group_of[term], self.default_weight))
+            for term, size in self._sizes.items()
+        ]
+        self.entry_weights = self.add_state("entry_weights", [sum(self._sizes.values())])
+        self.adopt(tf.cast(tf.concat(initial, axis=0), self.state_dtype))
+
+    def present(self) -> tf.Tensor:
+        """The weight of every entry, ``[n]``."""
+        return self.entry_weights.value
+
+    def adopt(self, weights: tf.Tensor) -> None:
+        """Assigns the weights, and their means by group."""
+        self.entry_weights.assign(weights)
+        parts = self.split(weights)
+        sums = self.pool({term: tf.reduce_sum(part) for term, part in parts.items()})
+        super().adopt(sums / self.pool({term: tf.size(part) for term, part in parts.items()}))
+
+    def weight_of(self, term: str, residual: tf.Tensor) -> tf.Tensor:
+        if residual.shape[0] != self._sizes.get(term):
+            return super().weight_of(term, residual)
+        return tf.cast(self.split(self.entry_weights.value)[term], residual.dtype)
+
+    def split(self, entries: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Entries ``[n]`` as ``[n_b]`` by adapted term."""
+        parts = tf.split(entries, list(self._sizes.values()))
+        return dict(zip(self._sizes, parts, strict=True))
+
+    def join(self, by_term: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Values ``[n_b]`` by adapted term as ``[n]``."""
+        return tf.concat([tf.cast(by_term[t], self.state_dtype) for t in self._sizes], axis=0)
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class SelfAdaptive(PointWeighting):
+    """w_i = mask_i^q, each mask trained to make the loss as large as it can.
+
+    While the network descends 1/2 sum_i w_i R_i^2, an optimizer ascends it along the masks, whose
+    gradient is q/2 mask_i^(q - 1) R_i^2: the larger a residual, the faster its weight grows.
+
+    Args:
+        optimizer: of the masks: a name or a Keras optimizer; Adam(5e-3) by default.
+        exponent: q, positive.
+        **kwargs: the rules of :class:`Adaptive`.
+
+    Raises:
+        ValueError: for an exponent that is not positive, or, from the model, points that are
+            redrawn.
+
+    Reference:
+        McClenny, Braga-Neto, "Self-adaptive physics-informed neural networks", J. Comput. Phys. 474
+        (2023), with the polynomial mask.
+    """
+
+    def __init__(
+        self,
+        optimizer: str | keras.optimizers.Optimizer | None = None,
+        exponent: float = 2.0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not exponent > 0:
+            raise ValueError(f"exponent must be positive. Received exponent={exponent}.")
+        self.optimizer = keras.optimizers.get(optimizer or keras.optimizers.Adam(5e-3))
+        self.exponent = exponent
+
+    def build_state(self, sizes: Mapping[str, int | None]) -> None:
+        super().build_state(sizes)
+        self.masks = self.add_state("masks", self.entry_weights.shape)
+        self.masks.assign(self.entry_weights.value ** (1 / self.exponent))
+        self.optimizer.build([self.masks])
+
+    def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+        """One step of ascent."""
+        squares = self.join({name: r**2 for name, r in linearization.residuals.items()})
+        gradient = self.exponent / 2 * self.masks.value ** (self.exponent - 1) * squares
+        self.optimizer.apply([-gradient], [self.masks])
+        return self.masks.value**self.exponent
+
+    @property
+    def state(self) -> list[keras.Variable]:
+        return [*super().state, *self.optimizer.variables]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "optimizer": keras.optimizers.serialize(self.optimizer),
+            "exponent": self.exponent,
+        }
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class ResidualAttention(PointWeighting):
+    """w_i = a_i^2 with a_i -> gamma a_i + eta |R_i| / max_j |R_j|, the maximum over the term.
+
+    The attention a_i remembers how large a residual has been beside the others of its term, and
+    never exceeds eta / (1 - gamma). No gradient is needed.
+
+    Args:
+        decay: gamma, in [0, 1).
+        rate: eta, positive.
+        **kwargs: the rules of :class:`Adaptive`. Weights start at zero, as in the paper, unless
+            there are initial ones.
+
+    Raises:
+        ValueError: for an argument out of range, or, from the model, points that are redrawn.
+
+    Reference:
+        Anagnostopoulos, Toscano, Stergiopulos, Karniadakis, "Residual-based attention in
+        physics-informed neural networks", Comput. Methods Appl. Mech. Eng. 421 (2024).
+    """
+
+    default_weight = 0.0
+
+    def __init__(self, decay: float = 0.999, rate: float = 0.01, **kwargs: Any):
+        super().__init__(**kwargs)
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must lie in [0, 1). Received decay={decay}.")
+        if not rate > 0:
+            raise ValueError(f"rate must be positive. Received rate={rate}.")
+        self.decay = decay
+        self.rate = rate
+
+    def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+        """One step of the attention."""
+        shares = {
+            name: tf.math.divide_no_nan(tf.abs(r), tf.reduce_max(tf.abs(r)))
+            for name, r in linearization.residuals.items()
+        }
+        attention = tf.sqrt(self.present())
+        return (self.decay * attention + self.rate * self.join(shares)) ** 2
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "decay": self.decay, "rate": self.rate}
