@@ -1,0 +1,200 @@
+"""What users feel: steps and seconds to a given error, by estimator and averaging rate.
+
+One run of the wave problem for every estimator, rate and seed. A run that is done has a row in a
+CSV file and is not run again; one that was interrupted resumes from its checkpoint. Several
+processes may share the work, each with a file of its own; :func:`report` merges them.
+"""
+
+import dataclasses
+import gc
+import itertools
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from benchmarks.step_time import read_csv, write_csv
+from ntk_keras import problems, runs
+from ntk_keras.callbacks import read_history
+from ntk_keras.guard import TrainingDivergedError
+from ntk_keras.problems import Settings
+
+# What all runs change in the preset "quick" beside weighting, rate, seed and steps.
+TRAINING: dict[str, Any] = {"steps_per_epoch": 250}
+RATES = (1e-3, 1e-2, 5e-2, 1.0)
+SEEDS = (0, 1, 2)
+THRESHOLDS = (0.2, 0.1, 0.05, 0.02)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run.
+
+    Attributes:
+        estimator: a name of :data:`ntk_keras.estimators.ESTIMATORS`, or ``"constant"``.
+        rate: averaging rate; None for constant weights.
+        seed: of the run.
+        steps: of the run.
+    """
+
+    estimator: str
+    rate: float | None
+    seed: int
+    steps: int
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What names the job, in a row as in a file."""
+        rate = "" if self.rate is None else f"{self.rate:g}"
+        return {
+            "estimator": self.estimator,
+            "rate": rate,
+            "seed": str(self.seed),
+            "steps": str(self.steps),
+        }
+
+    @property
+    def name(self) -> str:
+        """Of the run's folder."""
+        return "-".join(label for label in self.labels.values() if label)
+
+    @property
+    def settings(self) -> Settings:
+        """Of the run."""
+        weights: dict[str, Any] = {"weighting": "constant"}
+        if self.rate is not None:
+            weights = {
+                "weighting": "ntk",
+                "estimator": self.estimator,
+                "averaging_rate": self.rate,
+            }
+        quick = problems.get("wave").presets["quick"]
+        return dataclasses.replace(quick, **TRAINING, **weights, seed=self.seed, steps=self.steps)
+
+
+def jobs(
+    estimators: Sequence[str], rates: Sequence[float], seeds: Iterable[int], steps: int
+) -> list[Job]:
+    """All runs, seed after seed, so that early rows cover all estimators."""
+    kinds: list[tuple[str, float | None]] = [
+        (e, r) for e, r in itertools.product(estimators, rates) if e != "constant"
+    ]
+    if "constant" in estimators:
+        kinds.insert(0, ("constant", None))
+    return [Job(estimator, rate, seed, steps) for seed in seeds for estimator, rate in kinds]
+
+
+def train(todo: Sequence[Job], logdir: Path, out: Path, part: tuple[int, int] = (0, 1)) -> None:
+    """Runs what has no row yet; appends a row after each run.
+
+    Args:
+        todo: all runs, of all processes.
+        logdir: where the runs' folders go.
+        out: folder of the CSV files.
+        part: (k, n) takes every n-th run, from the k-th on.
+    """
+    first, total = part
+    path = out / ("training.csv" if total == 1 else f"training-{first}of{total}.csv")
+    for number, job in enumerate(todo):
+        if number % total == first and job.labels not in map(_labels_of, rows_in(out)):
+            row = run(job, logdir)
+            write_csv(path, [*read_csv(path), row])
+            print(f"{number + 1}/{len(todo)} {row}", flush=True)
+
+
+def run(job: Job, logdir: Path) -> dict[str, Any]:
+    """Trains, or goes on, and reads off one row; the error of a run that diverged is nan."""
+    folder = logdir / job.name
+    try:
+        error = runs.run(job.settings, folder, resume=True, verbose=0).relative_l2
+    except TrainingDivergedError:
+        error = math.nan
+    keras.backend.clear_session()  # models of earlier runs would fill the memory
+    gc.collect()
+    reached = steps_to(read_history(folder / "history.csv"), THRESHOLDS)
+    return {**job.labels, **_named_thresholds(reached), "relative_l2": f"{error:.5g}"}
+
+
+def steps_to(
+    history: Iterable[Mapping[str, float]], thresholds: Sequence[float]
+) -> list[int | None]:
+    """The step of the first epoch whose error is no larger, for every threshold; None if none."""
+    errors = [(int(row["step"]), row["val_relative_l2"]) for row in history]
+    return [
+        next((step for step, error in errors if error <= threshold), None)
+        for threshold in thresholds
+    ]
+
+
+def rows_in(out: Path) -> list[dict[str, str]]:
+    """The rows of all files, each run once."""
+    rows = [row for path in sorted(out.glob("training*.csv")) for row in read_csv(path)]
+    return list({tuple(_labels_of(row).values()): row for row in rows}.values())
+
+
+def summary(rows: Sequence[Mapping[str, str]], times: Mapping[str, float]) -> list[dict[str, str]]:
+    """Medians over seeds, one row for every estimator and rate.
+
+    Args:
+        rows: of all runs.
+        times: milliseconds per step by estimator; those unknown give no seconds.
+
+    Returns:
+        Rows of a table. A threshold that half of the runs or more do not reach has a dash.
+    """
+    kinds: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    for row in rows:
+        kinds.setdefault((row["estimator"], row["rate"], row["steps"]), []).append(row)
+    return [_summary_row(kind, members, times.get(kind[0])) for kind, members in kinds.items()]
+
+
+def report(out: Path) -> list[dict[str, str]]:
+    """Merges the files of all parts into ``training.csv`` and returns the summary's rows."""
+    rows = sorted(rows_in(out), key=_order)
+    write_csv(out / "training.csv", rows)
+    width = Job("constant", None, 0, 250).settings.width
+    times = {row["weighting"]: float(row["ms"]) for row in read_csv(out / f"speed-{width}.csv")}
+    return summary(rows, times)
+
+
+def _summary_row(
+    kind: tuple[str, ...], members: Sequence[Mapping[str, str]], time: float | None
+) -> dict[str, str]:
+    """One row: what was run, the median error, the price of a step, steps and seconds."""
+    estimator, rate, steps = kind
+    row = {"estimator": estimator, "rate": rate or "-", "steps": steps, "runs": str(len(members))}
+    for name in _named_thresholds(THRESHOLDS):
+        row[name] = _steps_and_seconds(_median([m[name] for m in members]), time)
+    error = _median([m["relative_l2"] for m in members])
+    row["relative L2"] = f"{error:.3g}" if math.isfinite(error) else "-"
+    row["ms per step"] = "-" if time is None else f"{time:.1f}"
+    return row
+
+
+def _steps_and_seconds(steps: float, time: float | None) -> str:
+    if not math.isfinite(steps):
+        return "-"
+    return f"{steps:.0f}" if time is None else f"{steps:.0f} ({steps * time / 1000:.0f} s)"
+
+
+def _median(values: Iterable[str]) -> float:
+    """The median, where an empty value or nan counts as beyond all others."""
+    numbers = [float(value) if value not in ("", "nan") else math.inf for value in values]
+    return statistics.median(numbers)
+
+
+def _named_thresholds(values: Iterable[Any]) -> dict[str, Any]:
+    """Values by the name of their threshold, as in ``"steps to 20 %"``."""
+    names = [f"steps to {100 * threshold:g} %" for threshold in THRESHOLDS]
+    return dict(zip(names, values, strict=True))
+
+
+def _labels_of(row: Mapping[str, str]) -> dict[str, str]:
+    return {name: row[name] for name in ("estimator", "rate", "seed", "steps")}
+
+
+def _order(row: Mapping[str, str]) -> tuple[Any, ...]:
+    return (row["estimator"] != "constant", row["estimator"], float(row["rate"] or 0), row["seed"])
