@@ -967,7 +967,7 @@ REFUSED_WEIGHTINGS = {
         lambda: build(
             [nk.Term("moving", value, BOX.interior(3))], nk.weighting.NTK(average="kernel")
         ),
-        "points must stay the same.*'moving'",
+        "points that stay the same.*'moving'",
     ),
 }
 

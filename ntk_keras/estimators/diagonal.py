@@ -12,7 +12,7 @@ from ntk_keras.seeds import fold_in
 
 __all__ = ["Diagonal", "Exact"]
 
-DEFAULT_POINTS = 4
+DEFAULT_POINTS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Diagonal:
     the diagonal hardly varies within a block, where probes suffer from all of ||K_bb||_F^2.
 
     Attributes:
-        num_points: m, for every term or by term; 4 by default, or all points where there are
+        num_points: m, for every term or by term; 3 by default, or all points where there are
             fewer. A block without points counts its residual entries as points.
     """
 
