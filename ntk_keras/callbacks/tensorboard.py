@@ -25,6 +25,7 @@ _CHARTS = {
     "kernel traces": r"traces/.*",
     "losses": r"loss/.*",
     "validation": r"validation/.*",
+    "errors of the averaged kernel": r"convergence/.*",
 }
 
 
@@ -33,7 +34,8 @@ class NTKTensorBoard(keras.callbacks.Callback):
 
     Scalars by optimizer step: ``loss/total``, ``loss/<term>``, ``weights/<group>``,
     ``traces/<group>``, ``traces/total``, ``traces_standard_error/<group>``,
-    ``validation/<metric>``, ``learning_rate``. The custom
+    ``validation/<metric>``, ``learning_rate``, and what
+    :class:`~ntk_keras.callbacks.KernelConvergence` has put into the logs before. The custom
     scalars page lays all weights over each other, and so for traces and losses. At an interval, the
     kernel as an image (``kernel``) and its eigenvalues as a histogram of their logarithms to base
     ten (``eigenvalues/log10``).
@@ -93,7 +95,7 @@ class NTKTensorBoard(keras.callbacks.Callback):
     def _scalars(self, logs: Mapping[str, Any]) -> dict[str, float]:
         scalars = {"loss/total": logs["loss"]} if "loss" in logs else {}
         for key, value in logs.items():
-            if key.startswith(("loss/", "weights/")):
+            if key.startswith(("loss/", "weights/", "convergence/")):
                 scalars[key] = value
             elif key.startswith("val_"):
                 scalars["validation/" + key.removeprefix("val_")] = value

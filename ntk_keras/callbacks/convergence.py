@@ -1,0 +1,111 @@
+"""How far the averages behind the weights are from the exact kernel, as training goes."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras import kernel
+from ntk_keras.checks import check_count
+from ntk_keras.weighting import NTK, weights_from_traces
+
+__all__ = ["KernelConvergence"]
+
+
+class KernelConvergence(keras.callbacks.Callback):
+    """Measures the moving average of a :class:`~ntk_keras.weighting.NTK` by the exact kernel.
+
+    Adds relative errors to the logs of an epoch: ``convergence/traces/<group>``,
+    ``convergence/weights/<group>`` and, where the whole kernel is averaged, ``convergence/kernel``
+    in the Frobenius norm. Goes before callbacks that write. Groups that the weighting excludes have
+    none. Exact weights are Tr K / Tr K_bb with the weighting's trace floor, so bounds, a gate or an
+    update that is not due count as errors too.
+
+    Average and weights are those that the last step used, the exact kernel that of the parameters
+    it led to and of the terms' points for the next. So with fixed points exact traces err by what
+    one step moves them; with points that are redrawn, by the difference of two draws as well.
+
+    A comparison takes a gradient for each point, and the matrix where that is averaged.
+
+    Args:
+        every: epochs from one comparison to the next, the first epoch included.
+
+    Attributes:
+        errors: the latest, by their names in the logs.
+
+    Raises:
+        ValueError: before training starts, for another weighting, or a term without points.
+
+    Reference:
+        Equation (5) and Section 4.
+    """
+
+    def __init__(self, every: int = 1):
+        super().__init__()
+        self.every = check_count("every", every)
+        self.errors: dict[str, float] = {}
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Checks the model, and compiles the exact kernel."""
+        self._check()
+        self._exact = tf.function(self._exact_quantities, autograph=False)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Compares where it is due, and adds the errors to the logs."""
+        if epoch % self.every == 0:
+            averaged, exact = self._averaged_quantities(), self._exact()
+            self.errors = {
+                f"convergence/{name}": _relative_error(averaged[name].numpy(), exact[name].numpy())
+                for name in averaged
+            }
+            if logs is not None:
+                logs.update(self.errors)
+
+    def _averaged_quantities(self) -> dict[str, tf.Tensor]:
+        weighting = self.model.weighting
+        average = weighting.kernel.value if weighting.average == "kernel" else None
+        return self._by_name(weighting.traces, weighting.present(), average)
+
+    def _exact_quantities(self) -> dict[str, tf.Tensor]:
+        """The same of the exact kernel, at the present parameters."""
+        weighting, variables = self.model.weighting, self.model.trainable_variables
+        known = self.model.blocks()
+        blocks = {term.name: known[term.name] for term in self._adapted_terms()}
+        traces = weighting.pool(kernel.traces(blocks, variables))
+        weights = weights_from_traces(traces, weighting.trace_floor)
+        matrix = kernel.matrix(blocks, variables) if weighting.average == "kernel" else None
+        return self._by_name(traces, weights, matrix)
+
+    def _by_name(
+        self, traces: tf.Tensor, weights: tf.Tensor, matrix: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
+        groups = self.model.weighting.adapted
+        by_name = {f"traces/{group}": traces[index] for index, group in enumerate(groups)}
+        by_name |= {f"weights/{group}": weights[index] for index, group in enumerate(groups)}
+        return by_name if matrix is None else {**by_name, "kernel": matrix}
+
+    def _adapted_terms(self) -> list[Any]:
+        """The terms of the adapted groups, in the order of the kernel's blocks."""
+        return [term for term in self.model.terms if term.group in self.model.weighting.adapted]
+
+    def _check(self) -> None:
+        weighting = getattr(self.model, "weighting", None)
+        if not isinstance(weighting, NTK):
+            raise ValueError(
+                "KernelConvergence compares the averages of a PINNModel with weighting "
+                f"ntk_keras.weighting.NTK or ExactNTK. Received a {type(self.model).__name__} with "
+                f"weighting {weighting!r}."
+            )
+        missing = [term.name for term in self._adapted_terms() if term.points is None]
+        if missing:
+            raise ValueError(
+                f"KernelConvergence knows no points of {missing}, whose points come from the data "
+                "given to `fit`. Give them to the Term, or exclude its group from the weighting."
+            )
+
+
+def _relative_error(value: np.ndarray, exact: np.ndarray) -> float:
+    """||value - exact|| / ||exact||; zero where both are zero."""
+    distance, size = np.linalg.norm(value - exact), np.linalg.norm(exact)
+    return float(distance / size) if size > 0 else float("inf" if distance > 0 else 0)
