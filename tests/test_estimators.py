@@ -91,14 +91,32 @@ def wave(dtype="float64", counts=(12, 8, 6, 4), width=20):
     return Problem(blocks, network.trainable_variables)
 
 
-def tanh_network(dtype, width):
+def system(dtype="float64", counts=(9, 5), width=16):
+    """Two equations for two functions, u' = v and v' = -u, and their values at other points."""
+    network = tanh_network(dtype, width, outputs=2)
+    rng = np.random.default_rng(1)
+    equations, values = (tf.constant(rng.uniform(size=(n, 2)), dtype) for n in counts)
+
+    def oscillator(points):
+        u_t, v_t = tf.unstack(derivatives.gradient(network, points)[..., 0], axis=1)
+        u, v = tf.unstack(network(points), axis=1)
+        return tf.stack([u_t - v, v_t + u], axis=1)
+
+    def misfit(points):
+        return network(points)[:, 0] - tf.cos(points[:, 0])
+
+    blocks = {"equations": Block(oscillator, equations), "values": Block(misfit, values, scale=2.0)}
+    return Problem(blocks, network.trainable_variables)
+
+
+def tanh_network(dtype, width, outputs=1):
     """Two hidden layers; drawn in NumPy, so that it is the same network in every dtype."""
     network = keras.Sequential(
         [
             keras.Input((2,), dtype=dtype),
             keras.layers.Dense(width, "tanh", dtype=dtype),
             keras.layers.Dense(width, "tanh", dtype=dtype),
-            keras.layers.Dense(1, dtype=dtype),
+            keras.layers.Dense(outputs, dtype=dtype),
         ]
     )
     rng = np.random.default_rng(0)
@@ -108,7 +126,7 @@ def tanh_network(dtype, width):
     return network
 
 
-PROBLEMS = {"quadratic": quadratic, "wave": wave}
+PROBLEMS = {"quadratic": quadratic, "wave": wave, "system": system}
 problems = pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 modes = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 
@@ -130,6 +148,15 @@ def indices(problem):
     return np.split(np.arange(sum(sizes(problem))), np.cumsum(sizes(problem))[:-1])
 
 
+def diagonal_by_point(problem):
+    """Sums of the kernel's diagonal over the components of every point, by block."""
+    diagonal = np.split(np.diag(paper_kernel(problem)), np.cumsum(sizes(problem))[:-1])
+    return {
+        name: entries.reshape(len(tf.nest.flatten(block.points)[0]), -1).sum(axis=1)
+        for (name, block), entries in zip(problem.blocks.items(), diagonal, strict=True)
+    }
+
+
 # 1. Without noise: the same probes give what the paper's listing gives.
 
 
@@ -148,7 +175,8 @@ def paper_functions(problem):
         ):
             v.assign(part.reshape(shape))
         blocks = problem.blocks.values()
-        return tf.concat([b.scale * b.residual(b.points) for b in blocks], axis=0)
+        parts = [b.scale * tf.reshape(b.residual(b.points), [-1]) for b in blocks]
+        return tf.concat(parts, axis=0)
 
     @functools.cache
     def gradient(*theta):
@@ -302,7 +330,7 @@ def test_error_of_the_perturbation_is_of_first_order(problem):
 @problems
 def test_diagonal_of_all_points_is_exact(problem):
     problem, seed = problem(), tf.constant([1, 0])
-    counts = {name: len(block()) for name, block in problem.blocks.items()}
+    counts = {name: len(points) for name, points in diagonal_by_point(problem).items()}
     traces = Diagonal(counts).traces(linearize(problem), seed)
     expected = transcription.block_traces(paper_kernel(problem), indices(problem))
     assert_equal_to_rounding(list(traces.values()), expected, 1e-13)
@@ -311,12 +339,12 @@ def test_diagonal_of_all_points_is_exact(problem):
 @problems
 def test_diagonal_scales_the_entries_of_different_points(problem):
     problem = problem()
-    linearization, K = linearize(problem), np.diag(paper_kernel(problem))
+    linearization, by_point = linearize(problem), diagonal_by_point(problem)
     for seed in SEEDS:
         traces = Diagonal(3).traces(linearization, tf.constant([seed, 0]))
-        for block, trace in zip(indices(problem), traces.values(), strict=True):
-            triples = itertools.combinations(K[block], 3)
-            possible = np.array([sum(triple) for triple in triples]) * len(block) / 3
+        for name, trace in traces.items():
+            triples = itertools.combinations(by_point[name], 3)
+            possible = np.array([sum(triple) for triple in triples]) * len(by_point[name]) / 3
             assert np.min(np.abs(possible / trace - 1)) < 1e-12
 
 
@@ -507,7 +535,7 @@ def block_variances(K, blocks, probe):
     return np.sum(squared, axis=1) + np.diag(squared)
 
 
-NUM_SAMPLES = {"quadratic": 40_000, "wave": 15_000}
+NUM_SAMPLES = {"quadratic": 40_000, "wave": 15_000, "system": 15_000}
 
 
 class Samples(NamedTuple):
@@ -578,6 +606,11 @@ kinds = pytest.mark.parametrize(
         ("quadratic", "float64", Perturbation()),
         ("quadratic", "float32", Perturbation()),
         ("wave", "float32", Perturbation()),
+        ("system", "float64", Predictor()),
+        ("system", "float32", BlockPredictor()),
+        ("system", "float32", Product()),
+        ("system", "float64", Reverse()),
+        ("system", "float32", Perturbation()),
     ],
     ids=lambda value: f"{type(value).__name__}-{value.probe}" if hasattr(value, "probe") else value,
 )
@@ -618,10 +651,13 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
-@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+@pytest.mark.parametrize(
+    ("name", "error"),
+    # Hardly a sample of the system's traces is negative, so nobody could notice the clipping.
+    [pair for pair in itertools.product(PROBLEMS, ERRORS) if pair != ("system", "clipped at zero")],
+)
 def test_these_samples_are_enough_to_notice_an_error_in_the_estimate(name, error):
-    noticed = np.abs(sampled(name, "float64", Predictor()).deviations(error))
+    noticed = np.abs(sampled(name, "float64", Predictor()).deviations(ERRORS[error]))
     assert np.all(np.max(noticed, axis=1) > 5)
 
 
@@ -629,20 +665,99 @@ def test_these_samples_are_enough_to_notice_an_error_in_the_estimate(name, error
 def test_diagonal_is_unbiased_with_the_variance_of_a_sample_without_replacement(problem):
     problem, num_points, num_samples = problem(), 3, 20_000
 
-    @tf.function
-    def draw(index):
-        sample_seed = seeds.fold_in(tf.constant([1, 0]), index)
-        return tf.stack(list(Diagonal(num_points).traces(linearize(problem), sample_seed).values()))
+    @functools.partial(tf.function, jit_compile=True)
+    def draw():
+        linearization = linearize(problem)
 
-    drawn = tf.map_fn(draw, tf.range(num_samples), fn_output_signature=tf.float64).numpy()
-    K, blocks = np.diag(paper_kernel(problem)), indices(problem)
-    n = np.array([len(block) for block in blocks])
-    spread = np.array([np.var(K[block], ddof=1) for block in blocks])
+        def one(index):
+            sample_seed = seeds.fold_in(tf.constant([1, 0]), index)
+            estimate = Diagonal(num_points).estimate(linearization, sample_seed)
+            return [tf.stack(list(part.values())) for part in estimate]
+
+        dtypes = [tf.float64, tf.float64]
+        return tf.map_fn(one, tf.range(num_samples), fn_output_signature=dtypes)
+
+    drawn, errors = (part.numpy() for part in draw())
+    by_point = diagonal_by_point(problem).values()
+    n = np.array([len(values) for values in by_point])
+    spread = np.array([np.var(values, ddof=1) for values in by_point])
     variance = n**2 * (1 - num_points / n) * spread / num_points
-    deviation = np.mean(drawn, axis=0) - [np.sum(K[block]) for block in blocks]
+    deviation = np.mean(drawn, axis=0) - [np.sum(values) for values in by_point]
     assert np.max(np.abs(deviation) / np.sqrt(variance / num_samples)) < 5
     # The mean of three is nearer to normal than its terms: kurtosis below 6.
     np.testing.assert_allclose(np.var(drawn, axis=0), variance, rtol=0.08)
+    # A variance of three is a mean of squares, of kurtosis below 6 again.
+    np.testing.assert_allclose(np.mean(errors**2, axis=0), variance, rtol=0.08)
+
+
+# Means of samples, with their standard errors.
+
+
+@pytest.mark.parametrize("estimator", [Reverse(), Perturbation(), Diagonal(2)])
+def test_the_average_and_its_standard_error_are_those_of_the_samples(estimator):
+    problem, seed = system(), tf.constant([4, 0])
+    average = estimators.average(estimator, linearize(problem), seed, num_probes=5)
+    samples = np.array(
+        [
+            list(estimator.traces(linearize(problem), seeds.fold_in(seed, index)).values())
+            for index in range(5)
+        ]
+    )
+    error = np.std(samples, axis=0, ddof=1) / np.sqrt(5)
+    np.testing.assert_allclose(list(average.traces.values()), samples.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(list(average.standard_errors.values()), error, rtol=1e-10)
+
+
+def test_a_single_sample_of_the_diagonal_knows_its_error():
+    problem, seed = system(), tf.constant([4, 0])
+    alone = estimators.average(Diagonal(4), linearize(problem), seed, num_probes=1)
+    assert alone == Diagonal(4).estimate(linearize(problem), seed)
+    of_all = Diagonal({"equations": 9, "values": 5}).estimate(linearize(problem), seed)
+    assert [float(error) for error in of_all.standard_errors.values()] == [0, 0]
+    of_one = Diagonal(1).estimate(linearize(problem), seed)
+    assert np.all(np.isnan(list(of_one.standard_errors.values())))
+    assert np.all(np.isfinite(list(of_one.traces.values())))
+    exact = Exact().estimate(linearize(problem), seed)
+    assert [float(error) for error in exact.standard_errors.values()] == [0, 0]
+
+
+def test_a_single_sample_of_a_probe_does_not_know_its_error():
+    with pytest.raises(ValueError, match="no known standard error.*num_probes=1"):
+        estimators.average(Reverse(), linearize(system()), tf.constant([4, 0]), num_probes=1)
+
+
+@modes
+@pytest.mark.parametrize("name", estimators.ESTIMATORS)
+def test_an_estimate_needs_a_function_and_its_variables_only(name, mode):
+    theta = tf.Variable([1.0, -2.0, 0.5], dtype="float64")
+    residuals = {"a": lambda: theta[:2] ** 2, "b": lambda: tf.stack([3 * theta, theta + 1])}
+    estimate = mode(lambda: estimators.estimate(name, residuals, [theta], num_probes=64, seed=2))
+    traces, errors = estimate()
+    # The gradients of theta^2 are 2 theta; those of 3 theta and theta + 1 are 3 and 1.
+    for block, exact in {"a": 4 * (1 + 4), "b": 3 * 9 + 3 * 1}.items():
+        assert abs(float(traces[block]) - exact) <= 5 * float(errors[block]) + 1e-6
+
+
+# How estimators are named.
+
+
+@pytest.mark.parametrize(
+    ("estimator", "data"),
+    [
+        (Reverse(), "reverse"),
+        (Diagonal(30), {"name": "diagonal", "num_points": 30}),
+        (Diagonal({"equation": 9}), {"name": "diagonal", "num_points": {"equation": 9}}),
+        (Predictor(probe="rademacher"), {"name": "predictor", "probe": "rademacher"}),
+    ],
+)
+def test_plain_data_stand_for_an_estimator(estimator, data):
+    assert estimators.serialize(estimator) == data
+    assert estimators.get(data) == estimator
+
+
+def test_an_unknown_name_in_plain_data_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match="Unknown estimator 'magic'.*'reverse'"):
+        estimators.get({"name": "magic"})
 
 
 # 5. The kernel itself: Theorem 4.

@@ -348,6 +348,25 @@ def test_samples_that_are_not_finite_are_left_out_and_counted(values, traces, nu
     assert int(chosen.num_rejected) == num_rejected
 
 
+@pytest.mark.parametrize(("clip", "mean"), [(False, -1 / 3), (True, 1.0)])
+def test_clipped_samples_are_never_negative_and_their_mean_is_too_large(clip, mean):
+    estimator = Scripted(-4.0, 2.0, 1.0)
+    chosen, linearization = prepared(NTK(estimator, num_initial_probes=3, clip=clip))
+    assert updated(chosen, linearization, 1) == pytest.approx([mean], rel=1e-15)
+
+
+def test_clipping_a_kernel_leaves_its_entries_off_the_diagonal():
+    class Estimator(Scripted):
+        def kernel(self, linearization, seed):
+            return tf.constant([[-1.0, -2.0], [-2.0, 3.0]], tf.float64)
+
+    weighting = NTK(Estimator(), num_initial_probes=1, average="kernel", clip=True)
+    chosen, linearization = prepared(weighting, num_entries=2)
+    updated(chosen, linearization, 1)
+    np.testing.assert_array_equal(chosen.kernel, [[0, -2], [-2, 3]])
+    assert chosen.traces.numpy().tolist() == [3]
+
+
 def test_a_residual_that_is_not_finite_moves_neither_traces_nor_weights():
     variable, broken = tf.Variable([1.0, 2.0]), tf.Variable(0.0)
     chosen = NTK(averaging_rate=0.5, num_initial_probes=100)
@@ -400,7 +419,7 @@ def test_the_average_of_the_kernel_requires_fixed_points():
         nk.Term("drawn", lambda u, x: u(x[:, 0])[:, 0], sampler),
     ]
     network = SquaredParameters(dtype="float64")
-    with pytest.raises(ValueError, match=r"\['drawn'\] are redrawn.*average=\"traces\""):
+    with pytest.raises(ValueError, match=r"\['drawn'\] are redrawn.*sampler\.fixed"):
         nk.PINNModel(network, terms, NTK(average="kernel"))
 
 

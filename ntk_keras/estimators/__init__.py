@@ -5,10 +5,16 @@ parameters, and returns one sample of Tr K_bb for every block. All are unbiased,
 step where there is one; all but the exact one are noisy: average their samples.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import keras
+import tensorflow as tf
+
+from ntk_keras.estimators.averaging import average
 from ntk_keras.estimators.diagonal import Diagonal, Exact
-from ntk_keras.estimators.protocol import Estimator, KernelEstimator
+from ntk_keras.estimators.protocol import Estimate, Estimator, KernelEstimator, SelfAssessed
 from ntk_keras.estimators.sketching import (
     BlockPredictor,
     Predictor,
@@ -21,11 +27,13 @@ from ntk_keras.estimators.sketching import (
     sketch,
 )
 from ntk_keras.estimators.squares import Perturbation, Reverse
+from ntk_keras.linearization import Block, Linearization
 
 __all__ = [
     "ESTIMATORS",
     "BlockPredictor",
     "Diagonal",
+    "Estimate",
     "Estimator",
     "Exact",
     "KernelEstimator",
@@ -33,15 +41,20 @@ __all__ = [
     "Predictor",
     "Product",
     "Reverse",
+    "SelfAssessed",
     "SketchingEstimator",
+    "average",
     "block_traces",
     "difference_product",
+    "estimate",
+    "get",
     "lambda_pred",
     "predictor_product",
+    "serialize",
     "sketch",
 ]
 
-ESTIMATORS: dict[str, Callable[[], Estimator]] = {
+ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "predictor": Predictor,
     "block-predictor": BlockPredictor,
     "product": Product,
@@ -50,3 +63,69 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "perturbation": Perturbation,
     "exact": Exact,
 }
+
+
+def get(identifier: str | Mapping[str, Any] | Estimator) -> Estimator:
+    """An estimator by its name; an object as it is.
+
+    Arguments go with a name as in ``{"name": "diagonal", "num_points": 9}``.
+
+    Raises:
+        ValueError: for an unknown name.
+        TypeError: for anything without a method ``traces``, or an argument the estimator has not.
+    """
+    if isinstance(identifier, str):
+        identifier = {"name": identifier}
+    if isinstance(identifier, Mapping):
+        arguments = dict(identifier)
+        name = arguments.pop("name", None)
+        if name not in ESTIMATORS:
+            raise ValueError(
+                f"Unknown estimator {name!r}. Known estimators: {sorted(ESTIMATORS)}; or pass an "
+                "object with the methods of ntk_keras.estimators.Estimator."
+            )
+        return ESTIMATORS[name](**arguments)
+    if isinstance(identifier, type) or not callable(getattr(identifier, "traces", None)):
+        raise TypeError(
+            "estimator must be a name or an object with a method `traces`, as in "
+            f"NTK(ntk_keras.estimators.Predictor()). Received {identifier!r}."
+        )
+    return identifier
+
+
+def serialize(estimator: Estimator) -> str | dict[str, Any] | Estimator:
+    """What :func:`get` makes an equal estimator of: plain data, if it is one of ours."""
+    name = next((name for name, kind in ESTIMATORS.items() if kind is type(estimator)), None)
+    if name is None or not dataclasses.is_dataclass(estimator):
+        return estimator
+    changed = {
+        field.name: getattr(estimator, field.name)
+        for field in dataclasses.fields(estimator)
+        if getattr(estimator, field.name) != field.default
+    }
+    return {"name": name, **changed} if changed else name
+
+
+def estimate(
+    estimator: str | Mapping[str, Any] | Estimator,
+    blocks: Mapping[str, Block | Callable[[], tf.Tensor]],
+    variables: Sequence[tf.Variable | keras.Variable],
+    *,
+    num_probes: int = 16,
+    seed: int | Sequence[int] = 0,
+) -> Estimate:
+    """Tr K_bb of any residual functions, with standard errors.
+
+    Args:
+        estimator: as for :func:`get`.
+        blocks: by name, functions of the variables that return residuals, ``[n]`` or ``[n, k]``;
+            :class:`~ntk_keras.Block` where points are known.
+        variables: the parameters theta.
+        num_probes: number of samples; see :func:`average`.
+        seed: an integer or two.
+
+    Example:
+        ``estimate("reverse", {"equation": lambda: residual(network, points)}, network.variables)``
+    """
+    state = tf.constant([seed, 0] if isinstance(seed, int) else seed, tf.int32)
+    return average(get(estimator), Linearization(blocks, variables), state, num_probes)

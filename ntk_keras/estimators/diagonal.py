@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ntk_keras import kernel
 from ntk_keras.checks import check_count
+from ntk_keras.estimators.protocol import Estimate
 from ntk_keras.linearization import Block, Linearization
 from ntk_keras.seeds import fold_in
 
@@ -38,18 +39,26 @@ class Diagonal:
 
     def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """(n_b / m) sum_i K_ii by block, one sample."""
-        chosen, counts = {}, {}
+        return self.estimate(linearization, seed).traces
+
+    def estimate(self, linearization: Linearization, seed: tf.Tensor) -> Estimate:
+        """One sample, and its standard error from the spread of K_ii over the subset.
+
+        Where all points are drawn the error is zero; of a single one it is not known, and nan.
+        """
+        chosen, totals = {}, {}
         for index, (name, block) in enumerate(linearization.blocks.items()):
-            total = _num_points(block, linearization.residuals[name])
-            count = self._count(name, total)
-            chosen[name] = _subset(fold_in(seed, index), total, count)
-            counts[name] = (total, count)
+            totals[name] = _num_points(block, linearization.residuals[name])
+            count = self._count(name, totals[name])
+            chosen[name] = _subset(fold_in(seed, index), totals[name], count)
         entries = kernel.diagonal(linearization.blocks, linearization.variables, subset=chosen)
-        traces = {}
+        estimate = Estimate({}, {})
         for name, values in entries.items():
-            total, count = (tf.cast(number, values.dtype) for number in counts[name])
-            traces[name] = total / count * tf.reduce_sum(values)
-        return traces
+            by_point = tf.reduce_sum(tf.reshape(values, [tf.shape(chosen[name])[0], -1]), axis=1)
+            total = tf.cast(totals[name], values.dtype)
+            estimate.traces[name] = total * tf.reduce_mean(by_point)
+            estimate.standard_errors[name] = total * _error_of_mean(by_point, total)
+        return estimate
 
     def _count(self, name: str, total: int | tf.Tensor) -> int | tf.Tensor:
         """The number of points to draw from a block of ``total``."""
@@ -82,6 +91,11 @@ class Exact:
             linearization.blocks, linearization.variables, chunk_size=self.chunk_size
         )
 
+    def estimate(self, linearization: Linearization, seed: tf.Tensor) -> Estimate:
+        """Tr K_bb by block, without error."""
+        traces = self.traces(linearization, seed)
+        return Estimate(traces, {name: tf.zeros_like(trace) for name, trace in traces.items()})
+
     def kernel(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
         """K, ``[n, n]``; the seed is not used."""
         return kernel.matrix(
@@ -99,3 +113,11 @@ def _subset(seed: tf.Tensor, total: int | tf.Tensor, count: int | tf.Tensor) -> 
     """``count`` different indices below ``total``: where random numbers are largest."""
     keys = tf.random.stateless_uniform([total], seed, alg="philox")
     return tf.math.top_k(keys, count, sorted=False).indices
+
+
+def _error_of_mean(sample: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
+    """Standard error of the mean of ``[m]`` values drawn without replacement from ``total``."""
+    count = tf.cast(tf.size(sample), sample.dtype)
+    squares = tf.reduce_sum((sample - tf.reduce_mean(sample)) ** 2)
+    variance = (1 - count / total) * squares / (count - 1) / count
+    return tf.where(count < total, tf.sqrt(variance), 0)

@@ -1,12 +1,24 @@
 """What an estimator of kernel traces is."""
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import tensorflow as tf
 
 from ntk_keras.linearization import Linearization
 
-__all__ = ["Estimator", "KernelEstimator"]
+__all__ = ["Estimate", "Estimator", "KernelEstimator", "SelfAssessed"]
+
+
+class Estimate(NamedTuple):
+    """Estimates of block traces with their standard errors.
+
+    Attributes:
+        traces: of Tr K_bb, a scalar by block.
+        standard_errors: of the traces, a scalar by block.
+    """
+
+    traces: dict[str, tf.Tensor]
+    standard_errors: dict[str, tf.Tensor]
 
 
 class Estimator(Protocol):
@@ -31,4 +43,13 @@ class KernelEstimator(Estimator, Protocol):
 
     def kernel(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
         """One sample of K, ``[n, n]``; arguments as for :meth:`Estimator.traces`."""
+        ...
+
+
+@runtime_checkable
+class SelfAssessed(Estimator, Protocol):
+    """An estimator whose single sample tells its standard error."""
+
+    def estimate(self, linearization: Linearization, seed: tf.Tensor) -> Estimate:
+        """One sample with its standard error; arguments as for :meth:`Estimator.traces`."""
         ...

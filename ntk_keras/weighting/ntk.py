@@ -6,6 +6,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from ntk_keras import estimators
 from ntk_keras.checks import check_count
 from ntk_keras.estimators import ESTIMATORS, Estimator, Exact, KernelEstimator
 from ntk_keras.linearization import Linearization
@@ -25,9 +26,9 @@ class NTK(Adaptive):
     update. A sample that is not finite is left out and counted.
 
     Args:
-        estimator: a name or an object of :mod:`ntk_keras.estimators`. ``"predictor"`` is Algorithm
-            2 as printed, with one probe over all blocks; ``"block-predictor"`` the same on each
-            block by itself.
+        estimator: a name or an object of :mod:`ntk_keras.estimators`, or a name with arguments, as
+            ``{"name": "diagonal", "num_points": 9}``. ``"predictor"`` is Algorithm 2 as printed,
+            with one probe over all blocks; ``"block-predictor"`` the same on each block by itself.
         averaging_rate: alpha, per step, in (0, 1]; 1 keeps no memory.
         num_initial_probes: N, the number of samples in the first average; by default 100, or one of
             an exact estimator.
@@ -36,6 +37,10 @@ class NTK(Adaptive):
             then moves by 1 - (1 - alpha)^n at once: its memory in steps stays the same.
         trace_floor: smallest share of the total trace that a group may have, in (0, 1), which
             bounds its weight by ``1 / trace_floor``.
+        clip: Remark 6's rule: what is negative in a sample becomes zero, of its traces or, where
+            the kernel is averaged, of its diagonal; entries off the diagonal may be negative. A
+            single sample errs less, but a mean of clipped samples is too large, and the weights of
+            small traces too small: the noisier, the more. Averages need no rule but the floor.
         average: ``"traces"`` keeps one number for each group; ``"kernel"`` keeps the whole matrix,
             ``[n, n]``, which needs points that are not redrawn.
         **kwargs: the rules of :class:`Adaptive`.
@@ -44,30 +49,32 @@ class NTK(Adaptive):
         ValueError: for an argument outside its range, or an unknown name.
 
     Reference:
-        Sections 4 and 4.2.
+        Sections 4 and 4.2; Remark 6.
     """
 
     uses_kernel = True
 
     def __init__(
         self,
-        estimator: str | Estimator = "block-predictor",
+        estimator: str | Mapping[str, Any] | Estimator = "block-predictor",
         averaging_rate: float = 1e-3,
         num_initial_probes: int | None = None,
         num_probes: int = 1,
         update_every: int = 1,
         trace_floor: float = 1e-5,
+        clip: bool = False,
         average: Literal["traces", "kernel"] = "traces",
         **kwargs: Any,
     ):
         super().__init__(update_every=update_every, **kwargs)
-        self.estimator = _resolve(estimator)
+        self.estimator = estimators.get(estimator)
         self.averaging_rate = averaging_rate
         if num_initial_probes is None:
             num_initial_probes = 1 if isinstance(self.estimator, Exact) else 100
         self.num_initial_probes = check_count("num_initial_probes", num_initial_probes)
         self.num_probes = check_count("num_probes", num_probes)
         self.trace_floor = trace_floor
+        self.clip = clip
         self.average = average
         self._check()
 
@@ -117,14 +124,14 @@ class NTK(Adaptive):
         return None if self.average == "kernel" else tf.sqrt(self.average_variances.value)
 
     def get_config(self) -> dict[str, Any]:
-        names = [name for name, known in ESTIMATORS.items() if known() == self.estimator]
         return {
             **super().get_config(),
-            "estimator": names[0] if names else self.estimator,
+            "estimator": estimators.serialize(self.estimator),
             "averaging_rate": self.averaging_rate,
             "num_initial_probes": self.num_initial_probes,
             "num_probes": self.num_probes,
             "trace_floor": self.trace_floor,
+            "clip": self.clip,
             "average": self.average,
         }
 
@@ -199,8 +206,13 @@ class NTK(Adaptive):
     def _sample(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
         """One estimate: the kernel ``[n, n]``, or traces and their squares ``[2, adapted]``."""
         if isinstance(self.estimator, KernelEstimator) and self.average == "kernel":
-            return tf.cast(self.estimator.kernel(linearization, seed), self.state_dtype)
-        traces = self.pool(self.estimator.traces(linearization, seed))
+            kernel = tf.cast(self.estimator.kernel(linearization, seed), self.state_dtype)
+            diagonal = tf.maximum(tf.linalg.diag_part(kernel), 0)
+            return tf.linalg.set_diag(kernel, diagonal) if self.clip else kernel
+        sample = self.estimator.traces(linearization, seed)
+        if self.clip:
+            sample = {name: tf.maximum(trace, 0) for name, trace in sample.items()}
+        traces = self.pool(sample)
         return tf.stack([traces, traces**2])
 
     def _traces_of(self, kernel: tf.Tensor) -> tf.Tensor:
@@ -248,25 +260,9 @@ class ExactNTK(NTK):
         self,
         update_every: int = 1,
         averaging_rate: float = 1.0,
-        estimator: str | Estimator = "exact",
+        estimator: str | Mapping[str, Any] | Estimator = "exact",
         **kwargs: Any,
     ):
         super().__init__(
             estimator, averaging_rate=averaging_rate, update_every=update_every, **kwargs
         )
-
-
-def _resolve(estimator: str | Estimator) -> Estimator:
-    if not isinstance(estimator, str):
-        if isinstance(estimator, type) or not callable(getattr(estimator, "traces", None)):
-            raise TypeError(
-                "estimator must be a name or an object with a method `traces`, as in "
-                f"NTK(ntk_keras.estimators.Predictor()). Received {estimator!r}."
-            )
-        return estimator
-    if estimator not in ESTIMATORS:
-        raise ValueError(
-            f"Unknown estimator {estimator!r}. Known estimators: {sorted(ESTIMATORS)}; or pass an "
-            "object with the methods of ntk_keras.estimators.Estimator."
-        )
-    return ESTIMATORS[estimator]()

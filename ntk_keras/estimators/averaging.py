@@ -1,0 +1,56 @@
+"""Means of several samples, with their standard errors."""
+
+import math
+
+import tensorflow as tf
+
+from ntk_keras.checks import check_count
+from ntk_keras.estimators.protocol import Estimate, Estimator, SelfAssessed
+from ntk_keras.linearization import Linearization
+from ntk_keras.seeds import fold_in
+
+__all__ = ["average"]
+
+
+def average(
+    estimator: Estimator, linearization: Linearization, seed: tf.Tensor, num_probes: int
+) -> Estimate:
+    """The mean of several independent samples, and its standard error from their spread.
+
+    Args:
+        estimator: what samples traces.
+        linearization: the residual recorded at the present parameters.
+        seed: ``[2]`` integers.
+        num_probes: number of samples. One is enough for estimators that tell their own error.
+
+    Raises:
+        ValueError: for a single sample of an estimator that does not tell its error.
+    """
+    check_count("num_probes", num_probes)
+    if num_probes == 1 and isinstance(estimator, SelfAssessed):
+        return estimator.estimate(linearization, seed)
+    if num_probes == 1:
+        raise ValueError(
+            f"A single sample of {estimator} has no known standard error. Received num_probes=1; "
+            "take two or more."
+        )
+
+    def sample(index: tf.Tensor) -> list[tf.Tensor]:
+        traces = estimator.traces(linearization, fold_in(seed, index))
+        return [traces[name] for name in names]
+
+    names = list(linearization.residuals)
+    dtypes = [linearization.residuals[name].dtype for name in names]
+    # One at a time, so that no more memory is needed than for one.
+    samples = tf.map_fn(
+        sample, tf.range(num_probes), fn_output_signature=dtypes, parallel_iterations=1
+    )
+    by_block = dict(zip(names, samples, strict=True))
+    spread = math.sqrt(num_probes * (num_probes - 1))
+    return Estimate(
+        {name: tf.reduce_mean(values) for name, values in by_block.items()},
+        {
+            name: tf.norm(values - tf.reduce_mean(values)) / spread
+            for name, values in by_block.items()
+        },
+    )
