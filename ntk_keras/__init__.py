@@ -16,6 +16,7 @@ from ntk_keras import (
     problems,
     weighting,
 )
+from ntk_keras.balancer import LossBalancer
 from ntk_keras.guard import TrainingDivergedError
 from ntk_keras.linearization import Block, Linearization
 from ntk_keras.model import PINNModel
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Block",
     "Linearization",
+    "LossBalancer",
     "PINNModel",
     "Term",
     "TrainingDivergedError",

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-__all__ = ["Block", "Linearization", "parameters_at"]
+__all__ = ["Block", "Linearization", "Recording", "parameters_at"]
 
 Variables = Sequence[tf.Variable | keras.Variable]
 
@@ -154,6 +154,71 @@ class Linearization:
 
     def _evaluate(self) -> dict[str, tf.Tensor]:
         return {name: block() for name, block in self.blocks.items()}
+
+
+class Recording(Linearization):
+    """R(theta) as somebody else's persistent tape has recorded it, with products by J and J^T.
+
+    What needs residuals at other parameters or points is not to be had from a tape.
+
+    Args:
+        residuals: by name, ``[n]`` or ``[n, k]``, computed from ``variables`` under ``tape``.
+        tape: persistent.
+        variables: the parameters theta.
+
+    Raises:
+        ValueError: for a tape that is not persistent, or that has recorded no way from a residual
+            to the variables.
+    """
+
+    def __init__(
+        self,
+        residuals: Mapping[str, tf.Tensor],
+        tape: tf.GradientTape,
+        variables: Variables,
+    ):
+        self.blocks = {name: Block(_refuse) for name in residuals}
+        self.variables = list(variables)
+        self._theta = tensors(self.variables)
+        self._tape = tape
+        self._recorded = dict(residuals)
+        self.residuals = {name: tf.reshape(r, [-1]) for name, r in residuals.items()}
+        self._check()
+
+    def vjp(self, cotangents: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """J^T v, one reverse pass over the tape; arguments as for :class:`Linearization`."""
+        recorded = {name: self._recorded[name] for name in cotangents}
+        return self._tape.gradient(
+            list(recorded.values()),
+            self._theta,
+            output_gradients=[tf.reshape(cotangents[n], tf.shape(r)) for n, r in recorded.items()],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+
+    def _check(self) -> None:
+        if not getattr(self._tape, "_persistent", True):
+            raise ValueError(
+                "Weights take several reverse passes over the tape. Make it persistent: "
+                "tf.GradientTape(persistent=True)."
+            )
+        lost = [
+            name
+            for name, residual in self._recorded.items()
+            if all(g is None for g in self._tape.gradient(residual, self._theta))
+        ]
+        if lost:
+            raise ValueError(
+                f"The tape has recorded no way from {lost} to the variables. Compute residuals "
+                "from the network inside `with tape:`, and pass the variables they depend on."
+            )
+
+
+def _refuse() -> tf.Tensor:
+    """Stands for the function of a recorded residual, which is not known."""
+    raise ValueError(
+        "A tape holds residuals at the present parameters and points only. Give functions that "
+        'compute them instead, or choose an estimator that needs no others: "reverse" or "product".'
+    )
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras import seeds
 from ntk_keras import terms as terms_module
 from ntk_keras import weighting as weighting_module
 from ntk_keras.checks import check_count
@@ -14,9 +15,9 @@ from ntk_keras.guard import TrainingGuard
 from ntk_keras.inspection import inspect_in_training, inspect_term
 from ntk_keras.linearization import Block, Linearization
 from ntk_keras.metrics import RelativeL2
-from ntk_keras.seeds import fold_in
 from ntk_keras.terms import Reduction, Term
 from ntk_keras.weighting import Weighting
+from ntk_keras.weighting.base import by_name
 
 __all__ = ["PINNModel"]
 
@@ -71,16 +72,7 @@ class PINNModel(keras.Model):
         self.network = network
         self.terms = terms_module.check_terms(terms)
         self.reduction = reduction
-        # A seed and a counter. A variable of the model, because Keras saves no SeedGenerator of its
-        # own accord and a resumed run would draw its first points again.
-        first = keras.random.SeedGenerator(seed).state.value.numpy()[0]
-        self.random_state = self.add_weight(
-            shape=(2,),
-            initializer=lambda shape, dtype: tf.constant([int(first) % 2**31, 0], dtype),
-            dtype="int32",
-            trainable=False,
-            name="random_state",
-        )
+        self.random_state = seeds.add_random_state(self, seed)
         self.weighting = weighting_module.get(weighting)
         self._traced_terms: set[str] = set()
         sizes = self._check_terms({})
@@ -107,17 +99,17 @@ class PINNModel(keras.Model):
     @property
     def loss_weights(self) -> dict[str, float]:
         """The present loss weight of every group."""
-        return _by_name(self.weighting.groups, self.weighting.loss_weights.value)
+        return by_name(self.weighting.groups, self.weighting.loss_weights.value)
 
     @property
     def kernel_traces(self) -> dict[str, float]:
         """The present estimate of Tr K_bb of every group that the weighting makes one of."""
-        return _by_name(self.weighting.adapted, self.weighting.traces)
+        return by_name(self.weighting.adapted, self.weighting.traces)
 
     @property
     def trace_standard_errors(self) -> dict[str, float]:
         """Standard errors of :attr:`kernel_traces`; empty if the weighting knows none."""
-        return _by_name(self.weighting.adapted, self.weighting.standard_errors)
+        return by_name(self.weighting.adapted, self.weighting.standard_errors)
 
     @property
     def parameter_dtype(self) -> str:
@@ -230,12 +222,12 @@ class PINNModel(keras.Model):
     @tf.autograph.experimental.do_not_convert
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Algorithm 3: predictor, moving average, corrector."""
-        seed = self._next_seed()
+        seed = seeds.advance(self.random_state)
         linearization = Linearization(
             self._blocks(self._points(data, seed), training=True), self.trainable_variables
         )
         previous = [tf.identity(v.value) for v in self.weighting.state]
-        self.weighting.update(linearization, fold_in(seed, 0))
+        self.weighting.update(linearization, seeds.fold_in(seed, 0))
         losses, loss = self._loss_values(linearization.residuals)
         gradients = self._gradients(linearization)
         self._apply_if_finite(gradients, losses, previous)
@@ -275,7 +267,7 @@ class PINNModel(keras.Model):
             term.name: terms_module.as_tensors(given[term.name], self.parameter_dtype)
             if term.name in given
             else term.points_at(
-                fold_in(seed, 1 + index),
+                seeds.fold_in(seed, 1 + index),
                 self.parameter_dtype,
             )
             for index, term in enumerate(self.terms)
@@ -368,11 +360,6 @@ class PINNModel(keras.Model):
             logs |= self._compile_metrics.result()
         return logs
 
-    def _next_seed(self) -> tf.Tensor:
-        seed = tf.identity(self.random_state.value)
-        self.random_state.assign(seed + [0, 1])
-        return seed
-
     # Checks and data.
 
     def _check_terms(self, data: Mapping[str, Any]) -> dict[str, int]:
@@ -430,10 +417,6 @@ class PINNModel(keras.Model):
             return callbacks
         listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
         return [TrainingGuard(), *(callback for callback in listed if callback is not None)]
-
-
-def _by_name(names: Iterable[str], values: tf.Tensor | None) -> dict[str, float]:
-    return {} if values is None else dict(zip(names, values.numpy().tolist(), strict=True))
 
 
 def _yields_pairs(x: Any) -> bool:

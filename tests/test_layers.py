@@ -26,6 +26,7 @@ ALLOWED = {
     "kernel": {"linearization"},
     "estimators": {"checks", "kernel", "linearization", "probes", "seeds"},
     "weighting": {"checks", "estimators", "linearization", "seeds"},
+    "balancer": {"linearization", "seeds", "weighting"},
     "model": {
         "checks",
         "guard",

@@ -1,13 +1,13 @@
 """The protocol of all weightings, and the one place that turns block traces into loss weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
 from ntk_keras.linearization import Linearization
 
-__all__ = ["Weighting", "check_weights", "weights_from_traces"]
+__all__ = ["Weighting", "by_name", "check_weights", "weights_from_traces"]
 
 
 def weights_from_traces(traces: tf.Tensor, floor: float = 0.0) -> tf.Tensor:
@@ -31,6 +31,16 @@ def weights_from_traces(traces: tf.Tensor, floor: float = 0.0) -> tf.Tensor:
     floored = tf.maximum(positive, tf.cast(floor, traces.dtype) * total)
     floored = tf.where(total > 0, floored, tf.ones_like(traces))
     return tf.reduce_sum(floored) / floored
+
+
+def by_name(names: Iterable[str], values: tf.Tensor | None) -> dict[str, float]:
+    """Values ``[names]`` as floats by name; nothing for None.
+
+    Args:
+        names: as many as values.
+        values: ``[names]``, not in a graph.
+    """
+    return {} if values is None else dict(zip(names, values.numpy().tolist(), strict=True))
 
 
 def check_weights(weights: Mapping[str, float]) -> None:

@@ -1,0 +1,124 @@
+"""Loss weights for training loops of one's own."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ntk_keras import seeds
+from ntk_keras import weighting as weighting_module
+from ntk_keras.linearization import Block, Linearization, Recording
+from ntk_keras.weighting import NTK, Weighting
+from ntk_keras.weighting.base import by_name
+
+__all__ = ["LossBalancer"]
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class LossBalancer(keras.layers.Layer):
+    """Turns residuals and the tape that recorded them into loss weights, once a training step.
+
+    It owns a weighting, and with it the moving average of kernel traces, in Keras variables: make
+    it outside ``tf.function`` and call it inside; set it on a Keras model or a
+    ``tf.train.Checkpoint`` to save it.
+
+    Args:
+        terms: names of the loss terms; or a dict from names to groups, whose terms share a weight.
+        weighting: a name of :data:`ntk_keras.weighting.WEIGHTINGS` or a weighting object. By
+            default NTK weights from one reverse pass over the tape for each term.
+        seed: of the probes; None takes one from ``keras.utils.set_random_seed``'s state.
+        dtype: of weights and traces, that of the parameters.
+
+    Attributes:
+        weighting: the weighting object.
+
+    Raises:
+        ValueError: for no terms, or what the weighting refuses.
+
+    Example::
+
+        balancer = LossBalancer(["equation", "boundary"])
+
+        @tf.function(jit_compile=True)
+        def train_step(x):
+            with tf.GradientTape(persistent=True) as tape:
+                residuals = {"equation": equation(network, x), "boundary": network(ends)}
+            weights = balancer(residuals, tape, network.trainable_variables)
+            gradients = tape.gradient(
+                list(residuals.values()),
+                network.trainable_variables,
+                [weights[name] * r for name, r in residuals.items()],  # of 1/2 sum_b w_b |r_b|^2
+            )
+            optimizer.apply(gradients, network.trainable_variables)
+    """
+
+    def __init__(
+        self,
+        terms: Iterable[str] | Mapping[str, str],
+        weighting: str | Weighting | None = None,
+        *,
+        seed: int | None = None,
+        dtype: str = "float32",
+        **kwargs: Any,
+    ):
+        super().__init__(dtype=dtype, trainable=False, **kwargs)
+        if isinstance(terms, str):
+            raise ValueError(f"terms must be several names, as in [{terms!r}].")
+        self.group_of = dict(terms) if isinstance(terms, Mapping) else {t: t for t in terms}
+        if not self.group_of:
+            raise ValueError("A LossBalancer needs at least one term. Received none.")
+        if weighting is None:
+            weighting = NTK("reverse", averaging_rate=1e-2)
+        self.weighting = weighting_module.get(weighting)
+        self.weighting.prepare(self.group_of, dtype, dict.fromkeys(self.group_of))
+        self.random_state = seeds.add_random_state(self, seed)
+        self.built = True
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The present loss weight of every group."""
+        return by_name(self.weighting.groups, self.weighting.loss_weights.value)
+
+    @property
+    def kernel_traces(self) -> dict[str, float]:
+        """The present estimate of Tr K_bb of every group that the weighting makes one of."""
+        return by_name(self.weighting.adapted, self.weighting.traces)
+
+    # Not `call`: Keras would cast residuals, and the tape would not know them again.
+    def __call__(
+        self,
+        residuals: Mapping[str, tf.Tensor | Block | Callable[[], tf.Tensor]],
+        tape: tf.GradientTape | None,
+        variables: Sequence[tf.Variable | keras.Variable],
+    ) -> dict[str, tf.Tensor]:
+        """Brings the weights up to date and returns them.
+
+        Args:
+            residuals: by term. Tensors ``[n]`` or ``[n, k]`` that ``tape`` has recorded; without a
+                tape, functions that compute them, which serve every estimator.
+            tape: persistent, or None.
+            variables: the parameters theta.
+
+        Returns:
+            The weight of every term, a scalar.
+
+        Raises:
+            ValueError: for other names than the balancer's, a tape that does not serve, or an
+                estimator that a tape does not serve.
+        """
+        if set(residuals) != set(self.group_of):
+            raise ValueError(
+                f"Residuals must be those of the terms {list(self.group_of)}. "
+                f"Received {list(residuals)}."
+            )
+        ordered = {name: residuals[name] for name in self.group_of}
+        if tape is None:
+            linearization = Linearization(ordered, variables)
+        else:
+            linearization = Recording(ordered, tape, variables)
+        self.weighting.update(linearization, seeds.advance(self.random_state))
+        return {
+            name: self.weighting.weight_of(name, residual)
+            for name, residual in linearization.residuals.items()
+        }

@@ -1,0 +1,195 @@
+"""Loss weights in training loops that are not ours, against functions and exact kernels."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ntk_keras as nk
+from ntk_keras.estimators import Diagonal
+from ntk_keras.weighting import NTK, ExactNTK
+
+POINTS = {
+    name: np.random.default_rng(i).uniform(size=(n, 2))
+    for i, (name, n) in enumerate({"equation": 7, "boundary": 3}.items())
+}
+
+
+@pytest.fixture
+def network():
+    return keras.Sequential(
+        [
+            keras.Input((2,), dtype="float64"),
+            keras.layers.Dense(6, "tanh", dtype="float64"),
+            keras.layers.Dense(2, dtype="float64"),
+        ]
+    )
+
+
+def functions(network):
+    """Two components for each point of the equation, one for each of the boundary."""
+    return {
+        "equation": lambda: nk.derivatives.laplacian(network, tf.constant(POINTS["equation"])),
+        "boundary": lambda: network(tf.constant(POINTS["boundary"]))[:, 0] - 1,
+    }
+
+
+def recorded(network):
+    with tf.GradientTape(persistent=True) as tape:
+        residuals = {name: function() for name, function in functions(network).items()}
+    return residuals, tape
+
+
+def balancer(weighting=None, **kwargs):
+    kwargs.setdefault("terms", ["equation", "boundary"])
+    return nk.LossBalancer(weighting=weighting, seed=1, dtype="float64", **kwargs)
+
+
+def exact_weights(network):
+    traces = nk.kernel.traces(functions(network), network.trainable_variables)
+    return {name: float(sum(traces.values()) / trace) for name, trace in traces.items()}
+
+
+# Values.
+
+
+@pytest.mark.parametrize("estimator", ["reverse", "product"])
+def test_a_tape_gives_the_weights_that_functions_give(network, staged, estimator):
+    by_tape, by_functions = (
+        balancer(NTK(estimator, averaging_rate=0.5, num_initial_probes=5)) for _ in range(2)
+    )
+
+    def step():
+        variables = network.trainable_variables
+        return by_tape(*recorded(network), variables), by_functions(
+            functions(network), None, variables
+        )
+
+    step = staged(step)
+    for _ in range(3):
+        ours, theirs = step()
+        assert ours.keys() == theirs.keys() == POINTS.keys()
+        # The same passes over two recordings, which XLA may sum in another order.
+        np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-10)
+    assert by_tape.loss_weights == pytest.approx({n: float(w) for n, w in ours.items()})
+
+
+def test_many_probes_give_nearly_the_exact_weights(network):
+    chosen = balancer(NTK("reverse", num_initial_probes=4000))
+    weights = tf.function(lambda: chosen(*recorded(network), network.trainable_variables))()
+    # One sample of a trace has a relative spread of at most 2^(1/2): 4000 of them 2.2 %.
+    for name, weight in exact_weights(network).items():
+        assert float(weights[name]) == pytest.approx(weight, rel=5 * 0.022)
+        assert abs(weight / 2 - 1) > 0.3, "equal weights would pass"
+
+
+def test_functions_serve_every_estimator(network):
+    chosen = balancer("exact-ntk")
+    weights = chosen(functions(network), None, network.trainable_variables)
+    assert {n: float(w) for n, w in weights.items()} == pytest.approx(exact_weights(network))
+
+
+def test_terms_of_one_group_share_a_weight(network):
+    chosen = balancer(ExactNTK(), terms={"equation": "all", "boundary": "all"})
+    weights = chosen(functions(network), None, network.trainable_variables)
+    assert {n: float(w) for n, w in weights.items()} == {"equation": 1, "boundary": 1}
+    assert chosen.loss_weights == {"all": 1}
+
+
+@pytest.mark.parametrize("name", ["gradient-norm", "softadapt", "uncertainty", "constant"])
+def test_other_weightings_balance_too(network, name):
+    chosen = balancer(name)
+    for _ in range(11):
+        weights = chosen(*recorded(network), network.trainable_variables)
+    assert all(np.isfinite(float(w)) for w in weights.values())
+    assert (chosen.loss_weights != {"equation": 1, "boundary": 1}) == (name != "constant")
+
+
+# The loop.
+
+
+def test_a_loop_trains_with_the_weights_and_never_retraces(network):
+    chosen, optimizer, traced = balancer(), keras.optimizers.SGD(1e-3), []
+    optimizer.build(network.trainable_variables)
+
+    @tf.function(jit_compile=True)
+    def train_step():
+        traced.append(True)
+        residuals, tape = recorded(network)
+        weights = chosen(residuals, tape, network.trainable_variables)
+        gradients = tape.gradient(
+            list(residuals.values()),
+            network.trainable_variables,
+            [weights[name] * r for name, r in residuals.items()],
+        )
+        optimizer.apply(gradients, network.trainable_variables)
+        losses = [w * tf.reduce_sum(residuals[n] ** 2) / 2 for n, w in weights.items()]
+        return tf.add_n(losses), tf.stack(list(weights.values()))
+
+    losses, weights = zip(*(train_step() for _ in range(50)), strict=True)
+    assert len(traced) == 1
+    assert float(losses[-1]) < 0.9 * float(losses[0])
+    assert np.all(np.ptp(weights, axis=0) > 0)
+
+
+def test_a_model_saves_the_balancer_with_itself(network, tmp_path):
+    class Owner(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.network, self.balancer = network, balancer()
+            self.built = True
+
+        def weigh(self):
+            weights = self.balancer(*recorded(network), network.trainable_variables)
+            return [float(w) for w in weights.values()]
+
+    owner = Owner()
+    owner.weigh()
+    owner.save_weights(tmp_path / "owner.weights.h5")
+    following = [owner.weigh() for _ in range(3)]
+    again = Owner()
+    again.load_weights(tmp_path / "owner.weights.h5")
+    assert [again.weigh() for _ in range(3)] == following
+    assert not again.balancer.trainable_variables
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize("estimator", ["predictor", "block-predictor", "perturbation", "exact"])
+def test_a_tape_cannot_serve_estimators_that_evaluate_anew(network, estimator):
+    chosen = balancer(NTK(estimator))
+    with pytest.raises(ValueError, match='present parameters and points only.*"reverse"'):
+        chosen(*recorded(network), network.trainable_variables)
+
+
+def test_a_tape_cannot_serve_the_diagonal(network):
+    with pytest.raises(ValueError, match='present parameters and points only.*"reverse"'):
+        balancer(NTK(Diagonal(2)))(*recorded(network), network.trainable_variables)
+
+
+def test_a_tape_that_is_not_persistent_is_refused(network):
+    with tf.GradientTape() as tape:
+        residuals = {name: function() for name, function in functions(network).items()}
+    with pytest.raises(ValueError, match=r"GradientTape\(persistent=True\)"):
+        balancer()(residuals, tape, network.trainable_variables)
+
+
+def test_residuals_that_the_tape_has_not_seen_are_refused(network):
+    residuals, tape = recorded(network)
+    residuals["boundary"] = 2 * residuals["boundary"]
+    with pytest.raises(ValueError, match=r"no way from \['boundary'\]"):
+        balancer()(residuals, tape, network.trainable_variables)
+
+
+def test_other_names_are_refused(network):
+    with pytest.raises(
+        ValueError, match=r"terms \['a', 'b'\]. Received \['equation', 'boundary'\]"
+    ):
+        balancer(terms=["a", "b"])(*recorded(network), network.trainable_variables)
+
+
+@pytest.mark.parametrize("terms", [[], "equation"])
+def test_no_terms_or_a_bare_name_are_refused(terms):
+    with pytest.raises(ValueError, match="term"):
+        balancer(terms=terms)
