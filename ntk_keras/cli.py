@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ntk_keras import problems, runs
+from ntk_keras import comparison, problems, runs
 from ntk_keras.guard import TrainingDivergedError
 from ntk_keras.problems import PROBLEMS, Settings
+from ntk_keras.weighting import WEIGHTINGS
 
 __all__ = ["main"]
 
@@ -24,8 +25,6 @@ _OVERRIDES = {
 }
 
 _OF_SKETCHES = {"estimator", "averaging_rate", "num_initial_probes"}
-# By weighting, the settings that would have no effect.
-_IDLE = {"constant": {*_OF_SKETCHES, "update_every"}, "exact-ntk": _OF_SKETCHES, "ntk": set()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,36 +69,47 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
+    every = options.weighting == "all"
+    if every:
+        options.weighting = "ntk"
     settings = _settings(options, seed=options.seeds[0])
     if len(set(options.seeds)) < len(options.seeds):
-        raise ValueError(f"Every seed makes one pair of runs. Received --seeds {options.seeds}.")
+        raise ValueError(f"Every seed makes runs of its own. Received --seeds {options.seeds}.")
     if settings.weighting == "constant":
         raise ValueError("compare sets constant weights beside others: choose another --weighting.")
-    results = runs.compare(
-        settings,
+    variants = comparison.every_weighting if every else comparison.against_constant
+    results = comparison.compare(
+        variants(settings),
         options.seeds,
         options.logdir,
         resume=options.resume,
         overwrite=options.overwrite,
         verbose=options.verbose,
     )
-    print(f"\n{runs.comparison_table(results)}\n\nResults in {options.logdir}")
+    print(f"\n{comparison.table(results)}\n\nResults in {options.logdir}")
 
 
 def _settings(options: argparse.Namespace, seed: int) -> Settings:
     presets = problems.get(options.problem).presets
     if options.preset not in presets:
         raise ValueError(f"Unknown preset {options.preset!r}. Known: {sorted(presets)}.")
-    given = {name: getattr(options, name) for name in (*_OVERRIDES, "weighting")}
+    given = {name: getattr(options, name) for name in (*_OVERRIDES, "weighting", "redrawn")}
     changes = {name: value for name, value in given.items() if value is not None}
     weighting = changes.get("weighting", presets[options.preset].weighting)
-    idle = sorted(set(changes) & _IDLE[weighting])
+    idle = sorted(set(changes) & _without_effect(weighting))
     if idle:
         raise ValueError(
             f"{weighting!r} weights take no {' or '.join(idle)}. Leave it out, or choose another "
             "--weighting."
         )
     return dataclasses.replace(presets[options.preset], seed=seed, **changes)
+
+
+def _without_effect(weighting: str) -> set[str]:
+    """The settings that a weighting does not look at."""
+    if weighting == "ntk":
+        return set()
+    return {*_OF_SKETCHES, "update_every"} if weighting == "constant" else _OF_SKETCHES
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,15 +125,15 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="set constant weights beside adaptive ones")
     compare.set_defaults(command=_compare)
     compare.add_argument("--seeds", type=int, nargs="+", default=[0])
-    for command in (run, compare):
+    for command, more in ((run, []), (compare, ["all"])):
         _add_common(command)
+        command.add_argument("--weighting", choices=[*WEIGHTINGS, *more])
     return parser
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("problem", choices=sorted(PROBLEMS))
     parser.add_argument("--preset", default="quick")
-    parser.add_argument("--weighting", choices=["constant", "ntk", "exact-ntk"])
     parser.add_argument("--logdir", default="logs", help="where the runs' folders go")
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--resume", action="store_true", help="go on with an interrupted run")
@@ -133,6 +143,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1 if sys.stdout.isatty() else 2,
         help="0 silent, 1 a progress bar, 2 a line for each epoch",
+    )
+    parser.add_argument(
+        "--redrawn",
+        action=argparse.BooleanOptionalAction,
+        help="new points at every step, or the same throughout (preset's)",
     )
     for name, (kind, text) in _OVERRIDES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"{text} (preset's)")

@@ -16,6 +16,8 @@ __all__ = ["comparison", "curves", "history", "kernel", "solution", "to_array"]
 
 History = Sequence[Mapping[str, float]]
 
+_LINE_STYLES = ("-", "--", ":", "-.")
+
 
 def solution(
     lines: Sequence[np.ndarray],
@@ -75,15 +77,19 @@ def history(rows: History) -> Figure:
 def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
     """Relative L2 error over steps, a colour for each label and a line for each of its runs.
 
+    Beyond ten labels colours come again, with other line styles.
+
     Args:
         histories: the histories of several runs, by label.
     """
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    many = len(histories) > 4
+    figure = Figure(figsize=(9, 5) if many else (6, 4), layout="constrained")
     ax = figure.subplots()
     for number, (label, runs) in enumerate(histories.items()):
+        style = {"color": f"C{number % 10}", "linestyle": _LINE_STYLES[number // 10 % 4]}
         for index, rows in enumerate(runs):
-            _plot_error(ax, rows, label if index == 0 else None, color=f"C{number}")
-    ax.legend()
+            _plot_error(ax, rows, label if index == 0 else None, **style)
+    figure.legend(loc="outside right upper") if many else ax.legend()
     return figure
 
 
@@ -151,13 +157,13 @@ def _solution_on_a_line(
     return figure
 
 
-def _plot_error(ax: Axes, rows: History, label: str | None, color: str | None = None) -> None:
+def _plot_error(ax: Axes, rows: History, label: str | None, **style: str) -> None:
     shown = [row for row in rows if "val_relative_l2" in row]
     ax.semilogy(
         [row["step"] for row in shown],
         [row["val_relative_l2"] for row in shown],
         label=label,
-        color=color,
+        **style,
     )
     ax.set(title="relative L2 error", xlabel="step")
     ax.locator_params(axis="x", nbins=5)

@@ -17,7 +17,7 @@ from ntk_keras.callbacks import Checkpoint, HistoryFile, NTKTensorBoard, Stopwat
 from ntk_keras.model import PINNModel
 from ntk_keras.problems import Problem, Settings
 
-__all__ = ["Result", "compare", "comparison_table", "load_settings", "result_table", "run"]
+__all__ = ["Result", "load_settings", "result_table", "run", "run_name"]
 
 CHECKPOINT = "checkpoint.weights.h5"
 KERNELS_IN_A_RUN = 5
@@ -93,54 +93,15 @@ def run(
     return result
 
 
-def compare(
-    settings: Settings,
-    seeds: Sequence[int],
-    logdir: str | os.PathLike[str],
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-    verbose: int | str = "auto",
-) -> list[Result]:
-    """Runs a problem with constant weights and with those of ``settings``, for each seed.
-
-    Args:
-        settings: of the runs but for weighting and seed.
-        seeds: of the runs.
-        logdir: where the runs' folders go.
-        resume: as for :func:`run`; finished runs are not run again.
-        overwrite: as for :func:`run`.
-        verbose: as for :func:`run`.
-
-    Returns:
-        The results, constant weights first for each seed. A figure of all error curves goes into
-        ``logdir``.
-    """
-    results = []
-    for seed in seeds:
-        for weighting in ("constant", settings.weighting):
-            one = dataclasses.replace(settings, weighting=weighting, seed=seed)
-            results.append(
-                run(
-                    one,
-                    Path(logdir) / run_name(one),
-                    resume=resume,
-                    overwrite=overwrite,
-                    verbose=verbose,
-                )
-            )
-    by_weighting: dict[str, list[list[dict[str, float]]]] = {}
-    for result in results:
-        rows = read_history(result.folder / "history.csv")
-        by_weighting.setdefault(result.settings.weighting, []).append(rows)
-    figure = plots.comparison(by_weighting)
-    figure.savefig(Path(logdir) / f"compare-{settings.problem}-{settings.preset}.png", dpi=120)
-    return results
-
-
 def run_name(settings: Settings) -> str:
-    """The folder name of a run."""
-    return "-".join([settings.problem, settings.preset, settings.weighting, f"seed{settings.seed}"])
+    """The folder name of a run, with estimator and points where they are not the preset's."""
+    usual = problems.get(settings.problem).presets[settings.preset]
+    parts = [settings.problem, settings.preset, settings.weighting]
+    if settings.weighting == "ntk" and settings.estimator != usual.estimator:
+        parts.append(settings.estimator)
+    if settings.redrawn != usual.redrawn:
+        parts.append("redrawn" if settings.redrawn else "fixed")
+    return "-".join([*parts, f"seed{settings.seed}"])
 
 
 def load_settings(path: str | os.PathLike[str]) -> Settings:
@@ -160,31 +121,6 @@ def result_table(result: Result) -> str:
     width = max(len(label) for label, _ in rows)
     lines = [f"  {label:<{width}}  {value:>10}" for label, value in rows]
     return "\n".join([run_name(result.settings), *lines])
-
-
-def comparison_table(results: Sequence[Result]) -> str:
-    """Results of :func:`compare` as a Markdown table, with ratios by seed and their median."""
-    adaptive = results[1].settings.weighting
-    lines = [
-        f"| seed | relative L2, constant | relative L2, {adaptive} | ratio | "
-        f"ms per step, constant | ms per step, {adaptive} |",
-        "|---|---|---|---|---|---|",
-    ]
-    ratios = []
-    for constant, other in zip(results[::2], results[1::2], strict=True):
-        ratios.append(constant.relative_l2 / other.relative_l2)
-        lines.append(
-            f"| {constant.settings.seed} | {constant.relative_l2:.3f} | {other.relative_l2:.3f} | "
-            f"{ratios[-1]:.1f} | {constant.milliseconds_per_step:.1f} | "
-            f"{other.milliseconds_per_step:.1f} |"
-        )
-    errors = [
-        statistics.median(r.relative_l2 for r in group) for group in (results[::2], results[1::2])
-    ]
-    lines.append(
-        f"| median | {errors[0]:.3f} | {errors[1]:.3f} | {statistics.median(ratios):.1f} | | |"
-    )
-    return "\n".join(lines)
 
 
 def _prepare(folder: Path, settings: Settings, resume: bool, overwrite: bool) -> None:

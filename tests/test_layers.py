@@ -40,7 +40,8 @@ ALLOWED = {
     "callbacks": {"checks", "kernel", "linearization", "model", "plots", "weighting"},
     "problems": {"checks", "derivatives", "domains", "model", "networks", "terms", "weighting"},
     "runs": {"callbacks", "model", "plots", "problems"},
-    "cli": {"guard", "problems", "runs"},
+    "comparison": {"callbacks", "estimators", "plots", "problems", "runs", "weighting"},
+    "cli": {"comparison", "guard", "problems", "runs", "weighting"},
 }
 
 

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 
-from ntk_keras import cli, problems, runs
+from ntk_keras import cli, comparison, estimators, problems, runs, weighting
 
 SIZE = ["--width", "8", "--steps", "60", "--steps-per-epoch", "20", "--verbose", "0"]
 TAGS = {
@@ -121,6 +121,10 @@ REFUSED = {
         "'exact-ntk' weights take no averaging_rate",
     ),
     "constant against constant": (["compare", "wave", "--weighting", "constant"], "compare sets"),
+    "points redrawn under weights for each": (
+        ["run", "poisson", "--weighting", "self-adaptive"],
+        "--no-redrawn",
+    ),
     "unknown preset": (["run", "wave", "--preset", "slow"], "Unknown preset 'slow'"),
 }
 
@@ -178,20 +182,55 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path):
     assert history_of(killed) == history_of(tmp_path / "whole" / killed.name)
 
 
-def test_compare_sets_both_weightings_side_by_side(tmp_path, capsys):
+def results_of(logdir):
+    """Errors by folder."""
+    paths = logdir.glob("*/result.json")
+    return {p.parent.name: json.loads(p.read_text())["relative_l2"] for p in paths}
+
+
+def table_of(capsys):
+    """The cells of the printed table, without its heading."""
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_compare_sets_constant_weights_beside_others(tmp_path, capsys):
     arguments = ["compare", "wave", *SIZE, "--seeds", "0", "1", "--logdir", str(tmp_path)]
     assert cli.main(arguments) == 0
-    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert len(table) == 5  # two lines of heading, two seeds, the medians
-    results = {
-        (weighting, seed): json.loads(
-            (tmp_path / f"wave-quick-{weighting}-seed{seed}" / "result.json").read_text()
-        )
-        for weighting in ("constant", "ntk")
-        for seed in (0, 1)
+    table, results = table_of(capsys), results_of(tmp_path)
+    medians = []
+    for row, name in zip(table, ("constant", "ntk"), strict=True):
+        errors = [results[f"wave-quick-{name}-seed{seed}"] for seed in (0, 1)]
+        medians.append(np.mean(errors))
+        assert row[1:5] == [f"{value:.3g}" for value in (*errors, medians[-1])][:3] + [
+            f"{medians[0] / medians[-1]:.1f}"
+        ]
+    assert [row[0] for row in table] == ["constant", "ntk, block-predictor"]
+    assert (tmp_path / "compare-wave-quick.png").stat().st_size > 10_000
+
+
+def test_compare_can_set_every_weighting_side_by_side(tmp_path, capsys, monkeypatch):
+    """With runs that take no time; each weighting's own training is tested elsewhere."""
+
+    def run(settings, folder, **kwargs):
+        folder.mkdir()
+        (folder / "history.csv").write_text("epoch,step,val_relative_l2\n0,2,0.5\n1,4,0.25\n")
+        error = 0.5 if settings.weighting == "constant" else 0.25
+        return runs.Result(settings, folder, error, {}, {}, 1.0, 2.0)
+
+    monkeypatch.setattr(comparison, "run", run)
+    arguments = ["compare", "wave", "--weighting", "all", "--seeds", "3", "4"]
+    assert cli.main([*arguments, "--logdir", str(tmp_path)]) == 0
+    table = table_of(capsys)
+    assert table[0] == ["constant", "0.5", "0.5", "0.5", "1.0", "2.0"]
+    names = [row[0] for row in table]
+    assert {f"ntk, {name}" for name in estimators.ESTIMATORS} < set(names)
+    shown = {name.removesuffix(", fixed points") for name in names}
+    assert set(weighting.WEIGHTINGS) - shown == {"ntk"}
+    assert {name for name in names if "fixed" in name} == {
+        f"{name}, fixed points" for name in ("constant", "self-adaptive", "residual-attention")
     }
-    ratio = results["constant", 1]["relative_l2"] / results["ntk", 1]["relative_l2"]
-    assert table[3].split("|")[4].strip() == f"{ratio:.1f}"
+    assert len(list(tmp_path.glob("*/history.csv"))) == 2 * len(names) == 2 * len(set(names))
     assert (tmp_path / "compare-wave-quick.png").stat().st_size > 10_000
 
 

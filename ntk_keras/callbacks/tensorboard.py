@@ -34,11 +34,11 @@ class NTKTensorBoard(keras.callbacks.Callback):
 
     Scalars by optimizer step: ``loss/total``, ``loss/<term>``, ``weights/<group>``,
     ``traces/<group>``, ``traces/total``, ``traces_standard_error/<group>``,
-    ``validation/<metric>``, ``learning_rate``, and what
-    :class:`~ntk_keras.callbacks.KernelConvergence` has put into the logs before. The custom
-    scalars page lays all weights over each other, and so for traces and losses. At an interval, the
-    kernel as an image (``kernel``) and its eigenvalues as a histogram of their logarithms to base
-    ten (``eigenvalues/log10``).
+    ``validation/<metric>``, ``learning_rate``; with a gate ``gate/sum``, ``gate/accepted`` and
+    ``gate/rejected``; and what :class:`~ntk_keras.callbacks.KernelConvergence` has put into the
+    logs before. The custom scalars page lays all weights over each other, and so for traces and
+    losses. At an interval, the kernel as an image (``kernel``) and its eigenvalues as a histogram
+    of their logarithms to base ten (``eigenvalues/log10``).
 
     A writer that fails warns once and lets training go on.
 
@@ -75,6 +75,7 @@ class NTKTensorBoard(keras.callbacks.Callback):
         self._guarded(lambda: self._writer.close())
 
     def _begin(self) -> None:
+        self._compiled_kernel = tf.function(self._kernel, autograph=False)
         self._writer = tf.summary.create_file_writer(self.log_dir)
         with self._writer.as_default(step=self._step()):
             tf.summary.experimental.write_raw_pb(_layout().SerializeToString(), step=0)
@@ -95,7 +96,7 @@ class NTKTensorBoard(keras.callbacks.Callback):
     def _scalars(self, logs: Mapping[str, Any]) -> dict[str, float]:
         scalars = {"loss/total": logs["loss"]} if "loss" in logs else {}
         for key, value in logs.items():
-            if key.startswith(("loss/", "weights/", "convergence/")):
+            if key.startswith(("loss/", "weights/", "convergence/", "gate/")):
                 scalars[key] = value
             elif key.startswith("val_"):
                 scalars["validation/" + key.removeprefix("val_")] = value
@@ -109,7 +110,7 @@ class NTKTensorBoard(keras.callbacks.Callback):
         return scalars
 
     def _write_kernel(self) -> None:
-        values, sizes = self._kernel()
+        values, sizes = self._compiled_kernel()
         matrix = values.numpy()
         figure = plots.kernel(matrix, {name: int(size) for name, size in sizes.items()})
         tf.summary.image("kernel", plots.to_array(figure)[np.newaxis])
@@ -121,7 +122,6 @@ class NTKTensorBoard(keras.callbacks.Callback):
     def _blocks_known(self) -> bool:
         return any(term.points is not None for term in self.model.terms)
 
-    @tf.function(autograph=False)
     def _kernel(self) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """K at a few points of every term, and the number of rows of each."""
         blocks = {

@@ -7,12 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from ntk_keras import networks
+from ntk_keras import networks, weighting
 from ntk_keras.checks import check_count
 from ntk_keras.domains import Box
 from ntk_keras.model import PINNModel
 from ntk_keras.terms import Reduction, Term
-from ntk_keras.weighting import NTK, Constant, ExactNTK, Weighting
 
 __all__ = ["Problem", "Settings", "build_model"]
 
@@ -24,7 +23,7 @@ class Settings:
     Attributes:
         problem: name of the problem.
         preset: name of the preset the settings began as.
-        weighting: ``"constant"``, ``"ntk"`` or ``"exact-ntk"``.
+        weighting: a name of :data:`ntk_keras.weighting.WEIGHTINGS`.
         seed: of network, points and probes.
         width: neurons in each hidden layer.
         depth: number of hidden layers.
@@ -38,7 +37,8 @@ class Settings:
         estimator: of the traces under ``"ntk"``.
         averaging_rate: alpha of Algorithm 3.
         num_initial_probes: N of Algorithm 3; None for 100, or one of an exact estimator.
-        update_every: n of Algorithm 1, steps between updates of the weights.
+        update_every: n of Algorithm 1, steps between updates of the weights; None for what is usual
+            with the weighting.
         redrawn: whether points are drawn anew at every step.
         reduction: ``"sum"`` or ``"mean"``.
         dtype: of the network.
@@ -64,7 +64,7 @@ class Settings:
     estimator: str = "block-predictor"
     averaging_rate: float = 1e-3
     num_initial_probes: int | None = None
-    update_every: int = 1
+    update_every: int | None = None
     redrawn: bool = True
     reduction: Reduction = "sum"
     dtype: str = "float32"
@@ -72,7 +72,11 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("steps", "steps_per_epoch", "width", "depth"):
             check_count(name, getattr(self, name))
-        build_weighting(self)
+        if isinstance(build_weighting(self), weighting.PointWeighting) and self.redrawn:
+            raise ValueError(
+                f"{self.weighting!r} weighs every point, so points must stay the same. Set "
+                "redrawn=False, on the command line --no-redrawn."
+            )
         if self.steps % self.steps_per_epoch:
             raise ValueError(
                 f"steps must be a multiple of steps_per_epoch={self.steps_per_epoch}. "
@@ -151,26 +155,23 @@ def _fixed(term: Term, settings: Settings) -> Term:
     return Term(term.name, term.residual, term.points.fixed(settings.seed), group=term.group)
 
 
-def build_weighting(settings: Settings) -> Weighting:
+def build_weighting(settings: Settings) -> weighting.Weighting:
     """The weighting that settings name.
 
     Raises:
         ValueError: for an unknown name, or an argument out of its range.
     """
-    if settings.weighting == "constant":
-        return Constant()
-    if settings.weighting == "exact-ntk":
-        return ExactNTK(update_every=settings.update_every)
+    kind: Any = type(weighting.get(settings.weighting))
+    arguments: dict[str, Any] = {}
     if settings.weighting == "ntk":
-        return NTK(
-            settings.estimator,
-            averaging_rate=settings.averaging_rate,
-            num_initial_probes=settings.num_initial_probes,
-            update_every=settings.update_every,
-        )
-    raise ValueError(
-        f"Unknown weighting {settings.weighting!r}. Known: 'constant', 'exact-ntk', 'ntk'."
-    )
+        arguments = {
+            "estimator": settings.estimator,
+            "averaging_rate": settings.averaging_rate,
+            "num_initial_probes": settings.num_initial_probes,
+        }
+    if settings.update_every is not None and issubclass(kind, weighting.Adaptive):
+        arguments["update_every"] = settings.update_every
+    return kind(**arguments)
 
 
 def _optimizer(settings: Settings) -> keras.optimizers.Optimizer:

@@ -1,0 +1,111 @@
+"""Weightings side by side: the same problem, network and optimizer, one run for each seed."""
+
+import dataclasses
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ntk_keras import plots
+from ntk_keras.callbacks import read_history
+from ntk_keras.estimators import ESTIMATORS
+from ntk_keras.problems import Settings
+from ntk_keras.runs import Result, run, run_name
+from ntk_keras.weighting import WEIGHTINGS, PointWeighting
+
+__all__ = ["against_constant", "compare", "every_weighting", "label", "table"]
+
+
+def against_constant(settings: Settings) -> list[Settings]:
+    """Constant weights, and those of the settings."""
+    return [dataclasses.replace(settings, weighting="constant"), settings]
+
+
+def every_weighting(settings: Settings) -> list[Settings]:
+    """Constant weights, NTK weights with each estimator, and all other weightings.
+
+    Those that weigh every point for itself need points that stay the same; they come last, after
+    constant weights on the same fixed points.
+    """
+    sketched = [
+        dataclasses.replace(settings, weighting="ntk", estimator=name) for name in ESTIMATORS
+    ]
+    by_group, by_point = [], [dataclasses.replace(settings, weighting="constant", redrawn=False)]
+    for name, kind in WEIGHTINGS.items():
+        if issubclass(kind, PointWeighting):
+            by_point.append(dataclasses.replace(settings, weighting=name, redrawn=False))
+        elif name not in ("constant", "ntk"):
+            by_group.append(dataclasses.replace(settings, weighting=name))
+    return [
+        dataclasses.replace(settings, weighting="constant"),
+        *sketched,
+        *by_group,
+        *(by_point if settings.redrawn else by_point[1:]),
+    ]
+
+
+def label(settings: Settings) -> str:
+    """What names a weighting in tables and figures."""
+    name = settings.weighting
+    if name == "ntk":
+        name += f", {settings.estimator}"
+    return name if settings.redrawn else f"{name}, fixed points"
+
+
+def compare(
+    variants: Sequence[Settings],
+    seeds: Sequence[int],
+    logdir: str | os.PathLike[str],
+    **kwargs: Any,
+) -> list[list[Result]]:
+    """Runs every variant with every seed.
+
+    Args:
+        variants: settings that differ in their weights; their seeds do not matter.
+        seeds: of the runs.
+        logdir: where the runs' folders go, and a figure of all error curves.
+        **kwargs: as for :func:`ntk_keras.runs.run`; with ``resume`` finished runs are kept.
+
+    Returns:
+        The results by variant and seed. Seed after seed is run, so that what is there of an
+        interrupted comparison is of all variants.
+    """
+    results: list[list[Result]] = [[] for _ in variants]
+    for seed in seeds:
+        for variant, of_variant in zip(variants, results, strict=True):
+            settings = dataclasses.replace(variant, seed=seed)
+            of_variant.append(run(settings, Path(logdir) / run_name(settings), **kwargs))
+    histories = {
+        label(of_variant[0].settings): [
+            read_history(result.folder / "history.csv") for result in of_variant
+        ]
+        for of_variant in results
+    }
+    first = variants[0]
+    figure = plots.comparison(histories)
+    figure.savefig(Path(logdir) / f"compare-{first.problem}-{first.preset}.png", dpi=120)
+    return results
+
+
+def table(results: Sequence[Sequence[Result]]) -> str:
+    """Errors by variant and seed as a Markdown table, the first variant being the measure."""
+    seeds = [result.settings.seed for result in results[0]]
+    base = _median_error(results[0])
+    heads = ["weights", *(f"relative L2, seed {seed}" for seed in seeds), "median", "gain", "ms"]
+    rows = [
+        [
+            label(of_variant[0].settings),
+            *(f"{result.relative_l2:.3g}" for result in of_variant),
+            f"{_median_error(of_variant):.3g}",
+            f"{base / _median_error(of_variant):.1f}",
+            f"{statistics.median(r.milliseconds_per_step for r in of_variant):.1f}",
+        ]
+        for of_variant in results
+    ]
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _median_error(results: Sequence[Result]) -> float:
+    return statistics.median(result.relative_l2 for result in results)
