@@ -2,11 +2,16 @@
 
 Each sub-command writes a Markdown table and a CSV file into ``benchmarks/results``:
 
+    python -m benchmarks.estimators speed --width 500
+    python -m benchmarks.estimators accuracy --width 500 --steps 3000
+    python -m benchmarks.estimators memory --points 20000 --width 1000 --depth 4
     python -m benchmarks.estimators training --steps 20000 [--part 0/2]
     python -m benchmarks.estimators report
 
-``training`` trains with every estimator, averaging rate and seed (many runs: interrupt and resume
-at will, or share them between processes by ``--part``); ``report`` makes its table.
+``speed`` times a step; ``accuracy`` follows the weights along one training run; ``memory`` takes
+the peak of a process for each estimator; ``training`` trains with every estimator, averaging rate
+and seed (many runs: interrupt and resume at will, or share them between processes by ``--part``).
+``report`` joins what is there to the tables and the figure of the README.
 """
 
 import argparse
@@ -14,8 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import training
-from benchmarks.step_time import markdown
+from benchmarks import accuracy, memory, step_time, training
+from benchmarks.step_time import markdown, write_csv
 from ntk_keras.estimators import ESTIMATORS
 
 RESULTS = Path(__file__).parent / "results"
@@ -23,11 +28,35 @@ NAMES = ["constant", *ESTIMATORS]
 
 
 def write_table(out: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the rows as a Markdown table and writes it."""
+    """Prints the rows as a Markdown table and writes it, beside a CSV file of the same."""
     table = markdown(rows)
     print(table)
-    out.mkdir(parents=True, exist_ok=True)
+    write_csv(out / f"{name}.csv", rows)
     (out / f"{name}.md").write_text(table + "\n")
+
+
+def run_speed(options: argparse.Namespace) -> None:
+    """Sub-command ``speed``."""
+    times = step_time.measure(list(step_time.WEIGHTINGS), options.width, True, options.rounds)
+    rows = step_time.rows_of(times, options.width, jit=True)
+    write_table(options.out, f"speed-{options.width}", rows)
+
+
+def run_accuracy(options: argparse.Namespace) -> None:
+    """Sub-command ``accuracy``."""
+    run = accuracy.follow(
+        options.width, options.steps, options.check_every, options.rate, options.sample_at
+    )
+    rows = list(accuracy.rows_of(run, options.width, options.rate))
+    name = f"accuracy-{options.width}-{options.rate:g}"
+    write_table(options.out, name, rows)
+    write_csv(options.out / f"{name}-curves.csv", accuracy.curves(run))
+
+
+def run_memory(options: argparse.Namespace) -> None:
+    """Sub-command ``memory``."""
+    rows = memory.rows(options.estimators, options.points, options.width, options.depth)
+    write_table(options.out, "memory", rows)
 
 
 def run_training(options: argparse.Namespace) -> None:
@@ -38,7 +67,7 @@ def run_training(options: argparse.Namespace) -> None:
 
 def run_report(options: argparse.Namespace) -> None:
     """Sub-command ``report``."""
-    write_table(options.out, "training", training.report(options.out))
+    write_table(options.out, "steps-to-error", training.report(options.out))
 
 
 def part(text: str) -> tuple[int, int]:
@@ -60,6 +89,20 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--out", type=Path, default=RESULTS, help="folder of tables")
         return sub
 
+    sub = add("speed", run_speed)
+    sub.add_argument("--width", type=int, default=500)
+    sub.add_argument("--rounds", type=int, default=9)
+    sub = add("accuracy", run_accuracy)
+    sub.add_argument("--width", type=int, default=500)
+    sub.add_argument("--steps", type=int, default=3000)
+    sub.add_argument("--check-every", type=int, default=50)
+    sub.add_argument("--rate", type=float, default=1e-2)
+    sub.add_argument("--sample-at", type=int, nargs="*", default=[0, 300, 3000])
+    sub = add("memory", run_memory)
+    sub.add_argument("--width", type=int, default=1000)
+    sub.add_argument("--depth", type=int, default=4)
+    sub.add_argument("--points", type=int, nargs="+", default=[900, 20_000])
+    sub.add_argument("--estimators", nargs="+", choices=NAMES, default=NAMES)
     sub = add("training", run_training)
     sub.add_argument("--steps", type=int, default=20_000)
     sub.add_argument("--estimators", nargs="+", choices=NAMES, default=NAMES)

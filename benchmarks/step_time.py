@@ -1,16 +1,17 @@
-"""Time of a training step with constant, sketched and exact NTK weights, side by side.
+"""Time of a training step with constant weights and with each estimator of NTK weights.
 
 The wave problem of Section 5.2.2 at the paper's size by default: 3 x 500 neurons, 900 residuals
-redrawn at every step. All weightings run in one process and take turns, so that whatever else the
-machine does falls on all of them alike. Each step is what ``fit`` runs, drawing of points and
-optimizer included.
+redrawn at every step. All weightings run in one process and take turns of ten steps, so that
+whatever else the machine does falls on all of them alike. Each step is what ``fit`` runs, drawing
+of points and optimizer included.
 
-    python benchmarks/step_time.py [--width 500] [--rounds 15] [--csv FILE]
+    python -m benchmarks.step_time [--width 500] [--rounds 9] [--csv FILE]
 """
 
 import argparse
 import csv
 import dataclasses
+import functools
 import itertools
 import os
 import statistics
@@ -21,43 +22,52 @@ from typing import Any
 
 import tensorflow as tf
 
-from ntk_keras import problems
+from ntk_keras import PINNModel, problems
+from ntk_keras.estimators import ESTIMATORS, Diagonal
+from ntk_keras.weighting import NTK, Constant, ExactNTK, Weighting
 
-# Settings by the name in the table.
-WEIGHTINGS: dict[str, dict[str, Any]] = {
-    "constant": {"weighting": "constant"},
-    "predictor": {"weighting": "ntk", "estimator": "predictor"},
-    "block-predictor": {"weighting": "ntk", "estimator": "block-predictor"},
-    "exact": {"weighting": "exact-ntk"},
+# Weightings by the name in the table.
+WEIGHTINGS: dict[str, Callable[[], Weighting]] = {
+    "constant": Constant,
+    **{name: functools.partial(NTK, name) for name in ESTIMATORS if name != "exact"},
+    "diagonal, 16 points": lambda: NTK(Diagonal(16)),
+    "diagonal, every 10th step": lambda: NTK("diagonal", update_every=10),
+    "exact": ExactNTK,
 }
+STEPS = 10  # in a turn; a multiple of every interval between updates
+SLOW = {"exact": 3}  # steps in all, for those far slower than the others
 
 
 def compiled_step(name: str, width: int, jit_compile: bool) -> Callable[[], object]:
     """One training step of the wave problem as a compiled function, already traced and warm."""
     problem = problems.get("wave")
-    settings = dataclasses.replace(problem.presets["paper"], width=width, **WEIGHTINGS[name])
-    model = problems.build_model(problem, settings)
-    model.optimizer.build(model.trainable_variables)
+    settings = dataclasses.replace(problem.presets["paper"], width=width)
+    usual = problems.build_model(problem, settings)
+    model = PINNModel(usual.network, usual.terms, WEIGHTINGS[name](), seed=0)
+    model.compile(usual.optimizer)
     step = tf.function(lambda: model.train_step(None), jit_compile=jit_compile, autograph=False)
     step()  # traces, and takes the initial samples
     step()
     return step
 
 
-def milliseconds(step: Callable[[], object]) -> float:
-    """Time of one step."""
+def milliseconds(step: Callable[[], object], steps: int) -> float:
+    """Time of one of several steps."""
     began = time.perf_counter()
-    step()
-    return 1000 * (time.perf_counter() - began)
+    for _ in range(steps):
+        step()
+    return 1000 * (time.perf_counter() - began) / steps
 
 
-def measure(width: int, jit_compile: bool, rounds: int) -> dict[str, list[float]]:
-    """Times of all steps, taken in turns; the exact one, far longer, has three."""
-    steps = {name: compiled_step(name, width, jit_compile) for name in WEIGHTINGS}
-    times: dict[str, list[float]] = {name: [] for name in WEIGHTINGS}
-    for index, name in itertools.product(range(rounds), WEIGHTINGS):
-        if name != "exact" or index < 3:
-            times[name].append(milliseconds(steps[name]))
+def measure(
+    names: Sequence[str], width: int, jit_compile: bool, rounds: int
+) -> dict[str, list[float]]:
+    """Times of a step in every turn; slow weightings have turns of one step, and few."""
+    steps = {name: compiled_step(name, width, jit_compile) for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for index, name in itertools.product(range(rounds), names):
+        if index < SLOW.get(name, rounds):
+            times[name].append(milliseconds(steps[name], 1 if name in SLOW else STEPS))
     return times
 
 
@@ -75,7 +85,7 @@ def rows_of(times: Mapping[str, Sequence[float]], width: int, jit: bool) -> list
                 "ms": round(median, 1),
                 "quartiles": f"{low:.1f} to {high:.1f}",
                 "ratio": round(median / base, 2),
-                "steps": len(values),
+                "turns": len(values),
             }
         )
     return rows
@@ -112,12 +122,14 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Measures with and without XLA, prints the table and returns its rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--width", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--weightings", nargs="+", choices=WEIGHTINGS, default=list(WEIGHTINGS))
     parser.add_argument("--csv", help="also write the rows to this file")
     options = parser.parse_args(arguments)
     rows = []
     for jit in (True, False):
-        rows += rows_of(measure(options.width, jit, options.rounds), options.width, jit)
+        times = measure(options.weightings, options.width, jit, options.rounds)
+        rows += rows_of(times, options.width, jit)
     print(markdown(rows))
     if options.csv:
         write_csv(options.csv, rows)

@@ -1,0 +1,80 @@
+"""Peak memory of a loss gradient and one sample of the traces, in a process for each estimator."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from ntk_keras import Block, Linearization, networks, problems
+from ntk_keras.estimators import ESTIMATORS
+from ntk_keras.problems import wave
+
+# Of the residuals of the paper's wave problem, ninths by term.
+NINTHS = {"equation": 3, "velocity": 3, "initial": 1, "left": 1, "right": 1}
+
+
+def rows(
+    names: Sequence[str], numbers: Sequence[int], width: int, depth: int
+) -> list[dict[str, Any]]:
+    """One row for each estimator, one column for each number of residuals."""
+    table = []
+    for name in names:
+        row: dict[str, Any] = {"network": f"{depth} x {width}", "estimator": name}
+        for number in numbers:
+            row[f"GB, {number} residuals"] = f"{peak(name, number, width, depth):.2f}"
+        print(row, flush=True)
+        table.append(row)
+    return table
+
+
+def peak(name: str, points: int, width: int, depth: int) -> float:
+    """GB of resident memory at the peak of a new process that evaluates once."""
+    arguments = [name, str(points), str(width), str(depth)]
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks.memory", *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return float(finished.stdout.split()[-1])
+
+
+def evaluate(name: str, points: int, width: int, depth: int) -> None:
+    """The gradient of the loss and, but for constant weights, a sample of the traces."""
+    settings = dataclasses.replace(
+        problems.get("wave").presets["paper"],
+        points={term: share * points // 9 for term, share in NINTHS.items()},
+    )
+    network = networks.feedforward(wave.BOX, width=width, depth=depth, seed=0)
+
+    def block(term: Any, seed: int) -> Block:
+        drawn = term.points_at(tf.constant([0, seed]), "float32")
+        return Block(lambda x: term.residual(network, x), drawn)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def step() -> list[tf.Tensor]:
+        blocks = {term.name: block(term, i) for i, term in enumerate(wave.terms(settings))}
+        linearization = Linearization(blocks, network.trainable_variables)
+        results = [tf.linalg.global_norm(linearization.vjp(linearization.residuals))]
+        if name != "constant":
+            sample = ESTIMATORS[name]().traces(linearization, tf.constant([1, 0]))
+            results.extend(sample.values())
+        return results
+
+    step()
+
+
+def _peak_of_this_process() -> float:
+    """GB, as Linux counts them; what `resource` reports includes the process that forked."""
+    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(kilobytes) / 2**20
+
+
+if __name__ == "__main__":
+    evaluate(sys.argv[1], *(int(word) for word in sys.argv[2:]))
+    print(_peak_of_this_process())
