@@ -136,6 +136,29 @@ class Linearization:
         part.residuals = {name: self.residuals[name] for name in names}
         return part
 
+    def without(self, *names: str) -> "Linearization":
+        """The same recording as a function of the other parameters; those named are constants.
+
+        Args:
+            names: names or paths of variables.
+
+        Raises:
+            ValueError: for a name that no variable has, or if none is left.
+        """
+        known = [_names_of(variable) for variable in self.variables]
+        kept = [index for index, own in enumerate(known) if own.isdisjoint(names)]
+        unknown = sorted(set(names).difference(*known))
+        if unknown or not kept:
+            trouble = f"{unknown} are not variables" if unknown else "no variable would be left"
+            raise ValueError(
+                f"Leaving {list(names)} out of the kernel: {trouble}. There are "
+                f"{[max(own, key=len) for own in known]}."
+            )
+        part = copy.copy(self)
+        part.variables = [self.variables[index] for index in kept]
+        part._theta = [self._theta[index] for index in kept]
+        return part
+
     def shifted(self, direction: Sequence[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:
         """Theta + step * direction, as tensors."""
         return [
@@ -245,6 +268,11 @@ def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator
     finally:
         for (variable, _), value in zip(bare_pairs, saved, strict=True):
             variable.assign(value)
+
+
+def _names_of(variable: tf.Variable | keras.Variable) -> set[str]:
+    """What a user may call a variable: its name, and its path among layers."""
+    return {variable.name.removesuffix(":0"), getattr(variable, "path", variable.name)}
 
 
 def tensors(variables: Variables) -> list[Any]:

@@ -12,7 +12,7 @@ import transcription
 
 import ntk_keras as nk
 from ntk_keras import probes, seeds, weighting
-from ntk_keras.estimators import Predictor
+from ntk_keras.estimators import ESTIMATORS, Predictor
 from ntk_keras.linearization import Linearization
 from ntk_keras.weighting import NTK, Constant, ExactNTK, weights_from_traces
 
@@ -428,6 +428,71 @@ def test_one_weighting_cannot_serve_two_models():
     quadratic_model(chosen, HALVES)
     with pytest.raises(ValueError, match="cannot serve two"):
         quadratic_model(chosen, HALVES)
+
+
+# Which variables the kernel includes.
+
+
+def with_a_coefficient(chosen):
+    """u'' + c u on one group and u on another, c a variable of the network's."""
+
+    class Network(keras.Model):
+        def __init__(self):
+            super().__init__(dtype="float64")
+            self.c = self.add_weight(initializer="ones", name="coefficient", dtype="float64")
+            initializer = keras.initializers.GlorotNormal(seed=3)
+            self.hidden = keras.layers.Dense(
+                5, "tanh", kernel_initializer=initializer, dtype="float64"
+            )
+            self.outer = keras.layers.Dense(1, kernel_initializer=initializer, dtype="float64")
+
+        def call(self, points):
+            return self.outer(self.hidden(points))
+
+    network, points = Network(), np.linspace(0.1, 1, 8)[:, np.newaxis]
+    terms = [
+        nk.Term(
+            "equation",
+            lambda u, x: nk.derivatives.laplacian(u, x)[:, 0] + network.c * u(x)[:, 0],
+            points,
+        ),
+        nk.Term("value", lambda u, x: u(x)[:, 0] - 1, points[:3]),
+    ]
+    model = nk.PINNModel(network, terms, chosen, seed=SEED)
+    model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    return model, network
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_coefficient_is_in_the_kernel_or_out_of_it_by_choice(estimator):
+    traces = {}
+    for outside in ("coefficient", ()):
+        chosen = NTK(estimator, num_initial_probes=400, exclude_variables=outside)
+        model, network = with_a_coefficient(chosen)
+        variables = [v for v in model.trainable_variables if not outside or v is not network.c]
+        assert len(variables) == (4 if outside else 5)
+        exact = nk.kernel.traces(model.blocks(), variables)
+        trained(model, 1)
+        traces[outside] = {name: float(trace) for name, trace in exact.items()}
+        for name, trace in model.kernel_traces.items():
+            tolerance = max(1e-9 * trace, 5 * model.trace_standard_errors[name])
+            assert trace == pytest.approx(traces[outside][name], abs=tolerance)
+    # What the coefficient adds to the exact traces, sum_i u(x_i)^2, is far beyond those errors.
+    assert traces[()]["equation"] > 1.05 * traces["coefficient"]["equation"]
+    assert traces[()]["value"] == pytest.approx(traces["coefficient"]["value"], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("names", "trouble"),
+    [
+        ("speed", r"\['speed'\] are not variables.*coefficient"),
+        (["coefficient", "kernel", "bias"], "no variable would be left"),
+    ],
+)
+def test_variables_that_cannot_be_left_out_are_refused(names, trouble):
+    model, _ = with_a_coefficient(NTK(exclude_variables=names))
+    with pytest.raises(ValueError, match=trouble):
+        model.fit(verbose=0)
 
 
 # Arguments and names.

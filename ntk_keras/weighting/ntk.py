@@ -1,6 +1,6 @@
 """Weights from the neural tangent kernel: Algorithms 1 and 3 of the paper."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -41,6 +41,9 @@ class NTK(Adaptive):
             the kernel is averaged, of its diagonal; entries off the diagonal may be negative. A
             single sample errs less, but a mean of clipped samples is too large, and the weights of
             small traces too small: the noisier, the more. Averages need no rule but the floor.
+        exclude_variables: names or paths of trainable variables that count as constants in the
+            kernel, as unknown coefficients of the equation, whose derivatives may be of another
+            size. By default the kernel includes all that is trained.
         average: ``"traces"`` keeps one number for each group; ``"kernel"`` keeps the whole matrix,
             ``[n, n]``, which needs points that are not redrawn.
         **kwargs: the rules of :class:`Adaptive`.
@@ -63,6 +66,7 @@ class NTK(Adaptive):
         update_every: int = 1,
         trace_floor: float = 1e-5,
         clip: bool = False,
+        exclude_variables: Sequence[str] = (),
         average: Literal["traces", "kernel"] = "traces",
         **kwargs: Any,
     ):
@@ -75,6 +79,9 @@ class NTK(Adaptive):
         self.num_probes = check_count("num_probes", num_probes)
         self.trace_floor = trace_floor
         self.clip = clip
+        self.exclude_variables = (
+            (exclude_variables,) if isinstance(exclude_variables, str) else tuple(exclude_variables)
+        )
         self.average = average
         self._check()
 
@@ -95,6 +102,8 @@ class NTK(Adaptive):
 
     def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
         """One step of the moving average, and the weights that follow from it."""
+        if self.exclude_variables:
+            linearization = linearization.without(*self.exclude_variables)
         first = self.num_updates.value == 0
         num_samples = tf.where(first, self.num_initial_probes, self.num_probes)
         total, accepted = self._sum_of_samples(linearization, seed, num_samples)
@@ -132,6 +141,7 @@ class NTK(Adaptive):
             "num_probes": self.num_probes,
             "trace_floor": self.trace_floor,
             "clip": self.clip,
+            "exclude_variables": self.exclude_variables,
             "average": self.average,
         }
 
