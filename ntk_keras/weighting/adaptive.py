@@ -34,7 +34,9 @@ class Adaptive(Weighting):
         **kwargs: as for any Keras layer.
 
     Raises:
-        ValueError: for an argument out of range, or, from the model, a group no term belongs to.
+        ValueError: for an argument out of range, or, from the model, a group no term belongs to, or
+            no group left to adapt.
+        TypeError: for a gate that is no :class:`Gate`.
     """
 
     def __init__(
@@ -180,7 +182,7 @@ class Adaptive(Weighting):
         norm = tf.cast(tf.add_n(squares), proposed.dtype)
         change = tf.reduce_max(proposed - self.present()) * norm
         first = self.gate_accepted.value + self.gate_rejected.value == 0
-        constant = norm if gate.constant is None else gate.constant
+        constant = norm if gate.constant is None else tf.constant(gate.constant, norm.dtype)
         self.gate_constant.assign(tf.where(first, constant, self.gate_constant.value))
         # Without weights to start from, the first proposal is Lambda(theta_0), which is not judged.
         free = first & (not self.initial_weights)
@@ -194,8 +196,7 @@ class Adaptive(Weighting):
 
     def _check_rules(self) -> None:
         check_weights(self.initial_weights)
-        low, high = self.bounds
-        if not 0 <= low < high:
+        if not (len(self.bounds) == 2 and 0 <= self.bounds[0] < self.bounds[1]):
             raise ValueError(
                 "bounds must be two numbers, 0 <= smallest < largest. "
                 f"Received bounds={self.bounds}."

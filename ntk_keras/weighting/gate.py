@@ -35,6 +35,7 @@ class Gate:
 
     Raises:
         ValueError: for a constant that is not positive, or a growth that breaks its promises.
+        TypeError: for a growth that is no function.
 
     Reference:
         Corollary 2.
@@ -49,6 +50,11 @@ class Gate:
                 "constant must be positive and finite, or None for the squared norm of the first "
                 f"residual. Received constant={self.constant}."
             )
+        if not callable(self.growth):
+            raise TypeError(
+                "growth must be a function of the number of steps, as lambda t: t**0.5. "
+                f"Received {self.growth!r}."
+            )
         values = [float(self.growth(tf.constant(time, tf.float64))) for time in _TIMES]
         known = dict(zip(_TIMES, values, strict=True))
         if not (np.all(np.isfinite(values)) and min(values) >= 0 and np.all(np.diff(values) >= 0)):
@@ -56,7 +62,8 @@ class Gate:
                 "growth must be finite, never negative and never falling. Received a function "
                 f"with the values {known}. Example: lambda t: t**0.5."
             )
-        if not values[-1] / _TIMES[-1] < values[-2] / _TIMES[-2]:
+        # From 1e6 to 1e9 steps t^0.999 falls by 0.7% beside t, but t + sqrt(t) by 0.1% only.
+        if not values[-1] / _TIMES[-1] <= 0.998 * values[-2] / _TIMES[-2]:
             raise ValueError(
                 "growth must be slower than linear, growth(t) / t -> 0, or Corollary 2 promises "
                 f"nothing. Received a function with the values {known}. Example: lambda t: t**0.5."

@@ -18,7 +18,8 @@ class GradientNorm(Adaptive):
 
     The maximum and the mean are over the parameters, L_b = 1/2 ||R_b||^2 without its weight, and r
     is the group, usually that of the equation, whose weight stays one. An update costs one reverse
-    pass over each group.
+    pass over each group. At rest every weighted mean is the maximum. (The authors' code divides by
+    the mean gradient of the weighted loss, lambda_b L_b: it rests at the square root of the ratio.)
 
     Args:
         reference: the group r; the first by default.

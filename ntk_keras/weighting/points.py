@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ntk_keras.linearization import Linearization
@@ -28,11 +29,11 @@ class PointWeighting(Adaptive):
         super().build_state(sizes)
         self._sizes = self.fixed_sizes(sizes, "A weight for every point")
         initial = [
-            tf.fill([size], self.initial_weights.get(self._group_of[term], self.default_weight))
+            np.full(size, self.initial_weights.get(self._group_of[term], self.default_weight))
             for term, size in self._sizes.items()
         ]
         self.entry_weights = self.add_state("entry_weights", [sum(self._sizes.values())])
-        self.adopt(tf.cast(tf.concat(initial, axis=0), self.state_dtype))
+        self.adopt(tf.constant(np.concatenate(initial), self.state_dtype))
 
     def present(self) -> tf.Tensor:
         """The weight of every entry, ``[n]``."""
@@ -46,7 +47,7 @@ class PointWeighting(Adaptive):
         super().adopt(sums / self.pool({term: tf.size(part) for term, part in parts.items()}))
 
     def weight_of(self, term: str, residual: tf.Tensor) -> tf.Tensor:
-        if residual.shape[0] != self._sizes.get(term):
+        if term not in self._sizes or residual.shape[0] != self._sizes[term]:
             return super().weight_of(term, residual)
         return tf.cast(self.split(self.entry_weights.value)[term], residual.dtype)
 
@@ -56,7 +57,18 @@ class PointWeighting(Adaptive):
         return dict(zip(self._sizes, parts, strict=True))
 
     def join(self, by_term: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Values ``[n_b]`` by adapted term as ``[n]``."""
+        """Values ``[n_b]`` by adapted term as ``[n]``.
+
+        Raises:
+            ValueError: if a term has more or fewer entries than weights.
+        """
+        for term, size in self._sizes.items():
+            if by_term[term].shape[0] not in (size, None):
+                raise ValueError(
+                    f"{type(self).__name__} has a weight for each of the {size} residual entries "
+                    f"of term {term!r}. Received {by_term[term].shape[0]} entries: train on the "
+                    "points of the term itself, or choose another weighting."
+                )
         return tf.concat([tf.cast(by_term[t], self.state_dtype) for t in self._sizes], axis=0)
 
 
