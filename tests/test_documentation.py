@@ -52,7 +52,7 @@ def test_a_public_name_is_documented(name):
 def test_the_arguments_and_result_of_a_public_function_are_documented(name):
     function = PUBLIC[name]
     doc, parameters = inspect.getdoc(function), inspect.signature(function).parameters
-    missing = [p for p in parameters if not re.search(rf"^\s+\*?{p}: ", doc, re.MULTILINE)]
+    missing = [p for p in parameters if not re.search(rf"^\s+\*{{0,2}}{p}: ", doc, re.MULTILINE)]
     if len(parameters) > 1:
         assert not missing, f"{name} says nothing of {missing}"
 
