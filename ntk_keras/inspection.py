@@ -1,10 +1,9 @@
 """What is found out about a term with a network before anything is trained."""
 
 import contextlib
-import functools
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -16,13 +15,17 @@ from ntk_keras.terms import Term
 __all__ = ["check_residual", "inspect_in_training", "inspect_term"]
 
 
-def inspect_term(term: Term, points: Any, network: keras.layers.Layer) -> int:
+View = Callable[[bool], Callable]
+
+
+def inspect_term(term: Term, points: Any, network: keras.layers.Layer, view: View) -> int:
     """Evaluates a residual and its dependence on the network; builds the network if need be.
 
     Args:
         term: what to look at.
         points: a nest of tensors.
-        network: what the term is given to differentiate.
+        network: whose variables are trained.
+        view: the network as one evaluation of the residual is to see it, in training or not.
 
     Returns:
         The number of residual entries.
@@ -34,7 +37,7 @@ def inspect_term(term: Term, points: Any, network: keras.layers.Layer) -> int:
         UserWarning: if it reads variables that will not be trained.
     """
     with _named_failure(term, points, network), tf.GradientTape() as tape:
-        residual = term.residual(functools.partial(_of_right_width, network), points)
+        residual = term.residual(view(False), points)
     check_residual(term, residual, points)
     _warn_of_foreign(term, tape.watched_variables(), network.variables)
     gradients = tape.gradient(residual, [v.value for v in network.trainable_variables])
@@ -48,7 +51,7 @@ def inspect_term(term: Term, points: Any, network: keras.layers.Layer) -> int:
 
 
 def inspect_in_training(
-    term: Term, points: Any, network: keras.layers.Layer, uses_kernel: bool
+    term: Term, points: Any, network: keras.layers.Layer, view: View, uses_kernel: bool
 ) -> None:
     """Evaluates a residual as training will, in a graph: twice, and at its first point.
 
@@ -56,6 +59,7 @@ def inspect_in_training(
         term: what to look at.
         points: a nest of tensors.
         network: built; what its layers assign in training is not kept.
+        view: the network as one evaluation of the residual is to see it, in training or not.
         uses_kernel: whether the weights follow from the kernel.
 
     Raises:
@@ -65,12 +69,11 @@ def inspect_in_training(
     Warns:
         UserWarning: if a row depends on other points under a kernel.
     """
-    u = functools.partial(network, training=True)
 
     def twice(points: Any) -> tuple[tf.Tensor, tf.Tensor]:
         def evaluate() -> tuple[tf.Tensor, tf.Tensor]:
             with keras.StatelessScope():  # what layers assign in training is not kept
-                return term.residual(u, points), term.residual(u, points)
+                return term.residual(view(True), points), term.residual(view(True), points)
 
         return tf.function(evaluate, autograph=False).get_concrete_function()()
 
@@ -94,17 +97,6 @@ def inspect_in_training(
             "both, as in points=(x, y)); BatchNormalization.",
             stacklevel=4,
         )
-
-
-def _of_right_width(network: keras.layers.Layer, points: Any) -> Any:
-    """The network's outputs; refuses points of wrong width, which some layers would broadcast."""
-    expected = getattr(network, "input_shape", None)
-    received = getattr(points, "shape", None)
-    if isinstance(expected, tuple) and expected and received is not None:
-        width, wanted = received[-1] if len(received) else None, expected[-1]
-        if isinstance(wanted, int) and width != wanted:
-            raise ValueError(f"points of width {width}, but the network takes {wanted}.")
-    return network(points, training=False)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """PINNModel: a Keras model that trains a network on loss terms that weigh themselves."""
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from ntk_keras import seeds
 from ntk_keras import terms as terms_module
 from ntk_keras import weighting as weighting_module
 from ntk_keras.checks import check_count
+from ntk_keras.derivatives import Mode, Requests, View
 from ntk_keras.guard import TrainingGuard
 from ntk_keras.inspection import inspect_in_training, inspect_term
 from ntk_keras.linearization import Block, Linearization
@@ -20,6 +22,8 @@ from ntk_keras.weighting import Weighting
 from ntk_keras.weighting.base import by_name
 
 __all__ = ["PINNModel"]
+
+_LOGGER = logging.getLogger("ntk_keras")
 
 
 class PINNModel(keras.Model):
@@ -39,6 +43,9 @@ class PINNModel(keras.Model):
             ``"constant"``, or a weighting object.
         reduction: ``"sum"``, the paper's convention, or ``"mean"``, which divides ||R_b||^2 by its
             number of entries everywhere.
+        derivatives: how residuals differentiate the network: ``"auto"``, forward if every layer has
+            a rule, else by nested tapes; ``"tapes"``; or ``"taylor"``, which refuses a network with
+            a layer that has none. See :meth:`derivatives_summary`.
         seed: of points and probes; None takes one from ``keras.utils.set_random_seed``'s state.
 
     Attributes:
@@ -47,7 +54,8 @@ class PINNModel(keras.Model):
         weighting: the weighting object.
 
     Raises:
-        ValueError: for terms that do not fit the network or each other; the message names the term.
+        ValueError: for terms that do not fit the network or each other; the message names the term;
+            for a network that ``derivatives="taylor"`` cannot serve, naming the layer.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class PINNModel(keras.Model):
         weighting: str | Weighting = "ntk",
         *,
         reduction: Reduction = "sum",
+        derivatives: Mode = "auto",
         seed: int | None = None,
         name: str = "pinn",
         **kwargs: Any,
@@ -72,6 +81,9 @@ class PINNModel(keras.Model):
         self.network = network
         self.terms = terms_module.check_terms(terms)
         self.reduction = reduction
+        self.derivatives = derivatives
+        self._requests = {term.name: Requests() for term in self.terms}
+        View(network, derivatives)  # refuses at once what it cannot serve
         self.random_state = seeds.add_random_state(self, seed)
         self.weighting = weighting_module.get(weighting)
         self._traced_terms: set[str] = set()
@@ -93,6 +105,7 @@ class PINNModel(keras.Model):
         self._term_losses = [keras.metrics.Mean(f"loss/{term.name}") for term in self.terms]
         self._relative_l2 = RelativeL2()
         self.built = True
+        _LOGGER.debug("%s", self.derivatives_summary())
 
     # What users read.
 
@@ -128,6 +141,19 @@ class PINNModel(keras.Model):
             One block for each term, by name. The model's random state does not advance.
         """
         return self._blocks(self._points(data, self.random_state.value), training=False)
+
+    def derivatives_summary(self) -> str:
+        """How each term's residual differentiates the network, and why, as text.
+
+        Returns:
+            A line for the network and one for each term that was evaluated: the channels carried
+            forward, ``u`` the value and ``u_01`` d_0 d_1 u, sets of points divided by bars.
+        """
+        obstacle = View(self.network, self.derivatives).obstacle
+        way = "forward" if obstacle is None else f"by nested tapes, because {obstacle}"
+        lines = [f"Derivatives of {self.network.name!r}: {way}."]
+        lines += [f"  {name}: {requests}" for name, requests in self._requests.items()]
+        return "\n".join(lines)
 
     # What Keras calls.
 
@@ -276,14 +302,26 @@ class PINNModel(keras.Model):
 
     def _blocks(self, points: Mapping[str, Any], training: bool) -> dict[str, Block]:
         """The residual blocks of those terms that ``points`` names, scaled by the convention."""
-        u = functools.partial(self.network, training=training)
         blocks = {}
         for term in self.terms:
             if term.name in points:
-                residual = functools.partial(term.residual, u)
+                residual = functools.partial(self._residual, term, training)
                 scale = self._scale(residual, points[term.name])
                 blocks[term.name] = Block(residual, points[term.name], scale)
         return blocks
+
+    def _residual(self, term: Term, training: bool, points: Any) -> tf.Tensor:
+        return term.residual(self._view(term, training), points)
+
+    def _view(self, term: Term, training: bool) -> View:
+        """The network as one evaluation of a term's residual sees it."""
+        return View(
+            self.network,
+            self.derivatives,
+            training=training,
+            share=True,
+            requests=self._requests[term.name],
+        )
 
     def _scale(self, residual: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor | float:
         return 1.0 if self.reduction == "sum" else terms_module.mean_scale(residual, points)
@@ -369,10 +407,11 @@ class PINNModel(keras.Model):
         sizes = {}
         for term in self.terms:
             if term.name in points:
-                sizes[term.name] = inspect_term(term, points[term.name], self.network)
+                view = functools.partial(self._view, term)
+                sizes[term.name] = inspect_term(term, points[term.name], self.network, view)
                 if term.name not in self._traced_terms:
                     inspect_in_training(
-                        term, points[term.name], self.network, self.weighting.uses_kernel
+                        term, points[term.name], self.network, view, self.weighting.uses_kernel
                     )
                     self._traced_terms.add(term.name)
         if not self.network.built:

@@ -1,6 +1,7 @@
 """The folder listing is the architecture: modules import from layers below their own only."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,14 @@ ALLOWED = {
     "plots": set(),
     "terms": {"domains"},
     "inspection": {"terms"},
-    "networks": {"checks", "domains"},
+    "networks": {"checks", "derivatives", "domains"},
     "kernel": {"linearization"},
     "estimators": {"checks", "kernel", "linearization", "probes", "seeds"},
     "weighting": {"checks", "estimators", "linearization", "seeds"},
     "balancer": {"linearization", "seeds", "weighting"},
     "model": {
         "checks",
+        "derivatives",
         "guard",
         "inspection",
         "linearization",
@@ -42,6 +44,19 @@ ALLOWED = {
     "runs": {"callbacks", "model", "plots", "problems"},
     "comparison": {"callbacks", "estimators", "plots", "problems", "runs", "weighting"},
     "cli": {"comparison", "guard", "problems", "runs", "weighting"},
+}
+
+# Within derivatives, from the bottom upwards; tapes and forward derivatives never see each other.
+DERIVATIVES = {
+    "channels": set(),
+    "arguments": {"channels"},
+    "activations": {"channels"},
+    "jets": {"channels"},
+    "tapes": {"channels"},
+    "taylor": {"activations", "channels", "jets"},
+    "layers": {"activations", "jets", "taylor"},
+    "graph": {"jets", "layers"},
+    "views": {"channels", "graph", "jets"},
 }
 
 
@@ -62,6 +77,15 @@ def imported(path):
             yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("ntk_keras."))
 
 
+def imported_within(path, package):
+    """Modules of one package that a file of it imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == f"ntk_keras.{package}":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from re.findall(rf"^ntk_keras\.{package}\.(\w+)", node.module or "")
+
+
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 
@@ -71,11 +95,18 @@ def test_a_module_imports_from_lower_layers_only(path):
     assert set(imported(path)) - {module} <= ALLOWED[module]
 
 
-def test_the_layers_have_no_cycle():
+@pytest.mark.parametrize("module", list(DERIVATIVES))
+def test_a_module_of_derivatives_imports_from_lower_ones_only(module):
+    path = PACKAGE / "derivatives" / f"{module}.py"
+    assert set(imported_within(path, "derivatives")) == DERIVATIVES[module]
+
+
+@pytest.mark.parametrize("allowed", [ALLOWED, DERIVATIVES], ids=["package", "derivatives"])
+def test_the_layers_have_no_cycle(allowed):
     def reached(module, path=()):
         assert module not in path, f"cycle: {[*path, module]}"
-        for lower in ALLOWED[module]:
+        for lower in allowed[module]:
             reached(lower, (*path, module))
 
-    for module in ALLOWED:
+    for module in allowed:
         reached(module)

@@ -1,0 +1,107 @@
+"""Time of a loss gradient, derivatives taken forward and by nested tapes, side by side.
+
+The wave problem of Section 5.2.2 (u_tt - 4 u_xx, 3 x 500 neurons, 900 residuals, a whole training
+step with constant weights), a Poisson equation in ten dimensions and the biharmonic operator in
+two (3 x 100 neurons, 1000 points). All take turns in one process.
+
+    python -m benchmarks.derivatives [--rounds 15]
+"""
+
+import argparse
+import itertools
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from benchmarks.step_time import markdown, milliseconds
+from ntk_keras import PINNModel, derivatives, networks, problems
+from ntk_keras.derivatives import Mode, Network, View
+from ntk_keras.domains import Box
+
+MODES: tuple[Mode, ...] = ("tapes", "taylor")
+
+
+def biharmonic(u: Network, points: tf.Tensor) -> tf.Tensor:
+    """u_xxxx + 2 u_xxyy + u_yyyy."""
+    x, mixed, y = ([0] * 4, [0, 0, 1, 1], [1] * 4)
+    return (
+        derivatives.partial(u, points, *x)
+        + 2 * derivatives.partial(u, points, *mixed)
+        + derivatives.partial(u, points, *y)
+    )
+
+
+def wave_step(mode: Mode, jit_compile: bool) -> Callable[[], object]:
+    """A training step of the wave problem at the paper's size."""
+    problem = problems.get("wave")
+    settings = problem.presets["paper"]
+    network = networks.feedforward(problem.box, width=settings.width, depth=settings.depth)
+    model = PINNModel(network, problem.terms(settings), "constant", derivatives=mode)
+    model.compile(keras.optimizers.Adam(1e-3))
+    return warm(lambda: model.train_step(None), jit_compile)
+
+
+def operator_step(
+    operator: Callable[[Any, tf.Tensor], tf.Tensor], dimensions: int
+) -> Callable[[Mode, bool], Callable[[], object]]:
+    """The gradient of 1/2 ||operator u||^2 at 1000 points, by mode."""
+    box = Box(**{f"x{k}": (0, 1) for k in range(dimensions)})
+    network = networks.feedforward(box, width=100, depth=3, seed=0)
+    theta = [v.value for v in network.trainable_variables]
+    points = tf.random.stateless_uniform((1000, dimensions), seed=(1, 2))
+
+    def gradient(mode: Mode) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            values = operator(View(network, mode, share=True), points)
+            loss = tf.reduce_sum(values**2) / 2
+        return tape.gradient(loss, theta, unconnected_gradients="zero")
+
+    return lambda mode, jit_compile: warm(lambda: gradient(mode), jit_compile)
+
+
+def warm(function: Callable[[], object], jit_compile: bool) -> Callable[[], object]:
+    """The function compiled and run twice."""
+    step = tf.function(function, jit_compile=jit_compile, autograph=False)
+    step()
+    step()
+    return step
+
+
+CASES: dict[str, Callable[[Mode, bool], Callable[[], object]]] = {
+    "wave, 3 x 500": wave_step,
+    "Poisson, 10-D": operator_step(derivatives.laplacian, 10),
+    "biharmonic, 2-D": operator_step(biharmonic, 2),
+}
+
+
+def measure(case: str, jit_compile: bool, rounds: int) -> dict[str, Any]:
+    """One row of the table: medians and their ratio."""
+    steps = {mode: CASES[case](mode, jit_compile) for mode in MODES}
+    times: dict[str, list[float]] = {mode: [] for mode in steps}
+    for _, mode in itertools.product(range(rounds), steps):
+        times[mode].append(milliseconds(steps[mode]))
+    tapes, forward = (statistics.median(times[mode]) for mode in MODES)
+    return {
+        "case": case,
+        "xla": "yes" if jit_compile else "no",
+        "tapes, ms": round(tapes, 1),
+        "forward, ms": round(forward, 1),
+        "ratio": round(forward / tapes, 2),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Measures with and without XLA, prints the table and returns its rows."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args(arguments)
+    rows = [measure(case, jit, options.rounds) for jit in (True, False) for case in CASES]
+    print(markdown(rows))
+    return rows
+
+
+if __name__ == "__main__":
+    main()

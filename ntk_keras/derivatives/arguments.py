@@ -1,0 +1,90 @@
+"""Checks of what the derivative functions are given."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.derivatives.channels import SecondOrder
+
+__all__ = ["as_axes", "as_points", "as_second_order"]
+
+
+def as_points(points: Any) -> tf.Tensor:
+    """Points as a tensor of floats ``[n, d]``, ``d`` known.
+
+    Args:
+        points: an array, tensor or variable.
+
+    Raises:
+        ValueError: for anything of another shape or kind.
+    """
+    points = tf.convert_to_tensor(points)
+    if points.shape.rank != 2 or points.shape[1] is None:
+        raise ValueError(
+            "Derivatives need points of shape [n, d], d known. Received points of shape "
+            f"{tuple(points.shape)}. Reshape a single column [n] to [n, 1]."
+        )
+    if not points.dtype.is_floating:
+        raise ValueError(
+            f"Derivatives need floating-point points. Received dtype {points.dtype.name}. "
+            "Cast them to the dtype of the network."
+        )
+    return points
+
+
+def as_axes(axes: Sequence[int] | None, points: tf.Tensor) -> list[int]:
+    """Axes as a list; all of them by default.
+
+    Args:
+        axes: indices of inputs.
+        points: ``[n, d]``.
+
+    Raises:
+        ValueError: for an axis that is not an input.
+    """
+    width = points.shape[1]
+    axes = list(range(width)) if axes is None else list(np.atleast_1d(axes).tolist())
+    if not all(isinstance(axis, int) and 0 <= axis < width for axis in axes):
+        raise ValueError(
+            f"Every axis must be an input, 0 to {width - 1} for points of width {width}. "
+            f"Received axes={axes}."
+        )
+    return axes
+
+
+def as_second_order(coefficients: Any, points: tf.Tensor) -> SecondOrder:
+    """The channel sum_k c_k d_k^2 of these coefficients.
+
+    Args:
+        coefficients: ``[d]`` or ``[n, d]``, numbers or tensors.
+        points: ``[n, d]``.
+
+    Raises:
+        ValueError: unless there is one coefficient for each input, at least one of them not zero.
+    """
+    computed = tf.is_tensor(coefficients) or hasattr(coefficients, "__tf_tensor__")
+    if computed:
+        coefficients = tf.cast(tf.convert_to_tensor(coefficients), points.dtype)
+    else:
+        coefficients = np.asarray(coefficients, points.dtype.as_numpy_dtype)
+    shape, (count, width) = coefficients.shape, points.shape
+    if (
+        len(shape) not in (1, 2)
+        or shape[-1] != width
+        or (None not in (count, *shape[:-1]) and (shape[:-1] not in ((), (count,))))
+    ):
+        raise ValueError(
+            f"Coefficients must have shape [d] or [n, d] for points of shape {tuple(points.shape)},"
+            f" one for each input. Received shape {tuple(shape)}."
+        )
+    if not computed and len(shape) == 1:
+        if not np.any(coefficients):
+            raise ValueError(
+                "A second-order operator needs at least one coefficient that is not zero. "
+                f"Received {coefficients.tolist()}."
+            )
+        return SecondOrder(tuple(coefficients.tolist()))
+    columns = tf.reshape(tf.convert_to_tensor(coefficients), [-1, width])
+    return SecondOrder(tuple(column.ref() for column in tf.split(columns, width, axis=1)))

@@ -1,0 +1,113 @@
+"""The way through a network, layer by layer, for channels or for a mere look at each layer."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import keras
+import numpy as np
+
+from ntk_keras.derivatives.jets import Jet, Recorder, constant
+from ntk_keras.derivatives.layers import rule_of
+
+__all__ = ["obstacle", "propagate"]
+
+T = TypeVar("T")
+Visit = Callable[[Any, list[Any]], T]
+
+
+class _ObstacleError(Exception):
+    """Why a network cannot be differentiated forward."""
+
+
+def obstacle(network: Any, dtype: str) -> str | None:
+    """Why channels cannot pass a network, naming the first layer in their way; None if they can.
+
+    Args:
+        network: a Keras model or layer, built.
+        dtype: of the points.
+    """
+
+    def look(operation: Any, inputs: list[Any]) -> None:
+        reason = _reason(operation, dtype)
+        if reason is not None:
+            kind = type(operation).__name__
+            raise _ObstacleError(f"layer {operation.name!r} ({kind}): {reason}")
+
+    if not network.built:
+        return "the network is not built"
+    try:
+        _visit(network, [None], look)
+    except _ObstacleError as found:
+        return str(found)
+    return None
+
+
+def propagate(network: Any, points: Jet, recorder: Recorder | None = None) -> Jet:
+    """The network's outputs, from its points.
+
+    Args:
+        network: one without obstacle.
+        points: the jet of ``[n, d]``.
+        recorder: told of every Dense layer's product.
+    """
+
+    def apply(operation: Any, inputs: list[Any]) -> Jet:
+        jets = [x if isinstance(x, Jet) else constant(x) for x in inputs]
+        return rule_of(operation).apply(operation, jets, recorder)  # type: ignore[union-attr]
+
+    return _visit(network, [points], apply)
+
+
+def _reason(operation: Any, dtype: str) -> str | None:
+    rule = rule_of(operation)
+    if rule is None:
+        return "there is no rule for it, see register_layer"
+    dtypes = {getattr(operation, name, dtype) for name in ("compute_dtype", "variable_dtype")}
+    if dtypes != {dtype}:
+        return f"it computes in {' and '.join(sorted(dtypes))}, the points are {dtype}"
+    return rule.obstacle(operation)
+
+
+def _visit(operation: Any, inputs: list[Any], visit: Visit) -> Any:
+    """Applies a layer; of a model, layer by layer, its own layers."""
+    if not isinstance(operation, keras.Model):
+        return visit(operation, inputs)
+    if not type(operation).call.__module__.startswith("keras."):
+        raise _ObstacleError(f"model {operation.name!r} has a call of its own")
+    if isinstance(operation, keras.Sequential):
+        for layer in operation.layers:
+            inputs = [_visit(layer, inputs, visit)]
+        return inputs[0]
+    return _visit_graph(operation, inputs, visit)
+
+
+def _visit_graph(model: Any, inputs: list[Any], visit: Visit) -> Any:
+    """The layers of a functional model, each after those it needs."""
+    if not len(inputs) == len(model.inputs) == len(model.outputs) == 1:
+        raise _ObstacleError(f"model {model.name!r} has several inputs or outputs")
+    values = {id(model.inputs[0]): inputs[0]}
+
+    def value(tensor: Any) -> Any:
+        if not isinstance(tensor, keras.KerasTensor):
+            return _number(tensor, model)
+        if id(tensor) not in values:
+            operation, index, _ = tensor._keras_history
+            arguments = operation._inbound_nodes[index].arguments
+            if any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten(arguments.kwargs)):
+                raise _ObstacleError(f"layer {operation.name!r} has keyword inputs")
+            values[id(tensor)] = _visit(operation, _values(arguments.args, value), visit)
+        return values[id(tensor)]
+
+    return value(model.outputs[0])
+
+
+def _values(arguments: Sequence[Any], value: Callable[[Any], Any]) -> list[Any]:
+    return [value(x) for x in keras.tree.flatten(arguments)]
+
+
+def _number(argument: Any, model: Any) -> Any:
+    if isinstance(argument, bool) or np.ndim(argument) or not np.isreal(argument):
+        raise _ObstacleError(
+            f"model {model.name!r} holds an argument that is no number: {argument!r}"
+        )
+    return argument

@@ -1,0 +1,189 @@
+"""Which Keras layers can be differentiated forward, and how.
+
+A rule takes a layer, the jets of its inputs and the recorder, and gives the jet of its output. Its
+obstacle says why this very layer cannot be served, or None. Parameters are read when a rule is
+applied, as Keras shows them at that moment, so that a stateless scope is honoured.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ntk_keras.derivatives import taylor
+from ntk_keras.derivatives.activations import derivatives_of, is_identity
+from ntk_keras.derivatives.jets import Jet, Recorder
+
+__all__ = ["Rule", "activate", "register_layer", "rule_of"]
+
+Apply = Callable[[Any, Sequence[Any], Recorder | None], Jet]
+
+
+def _none(layer: Any) -> None:
+    """No obstacle."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """How a kind of layer maps channels.
+
+    Attributes:
+        apply: from the layer, the jets of its inputs and the recorder to the jet of its output.
+        obstacle: why a layer of this kind cannot be served, None if it can.
+    """
+
+    apply: Apply
+    obstacle: Callable[[Any], str | None] = _none
+
+
+_RULES: dict[type, Rule] = {}
+
+
+def register_layer(
+    layer_type: type, apply: Apply, obstacle: Callable[[Any], str | None] = _none
+) -> None:
+    """Makes a kind of layer known, so that networks with it are differentiated forward.
+
+    Args:
+        layer_type: a class of Keras layers. Subclasses count unless they have a ``call`` of their
+            own.
+        apply: ``apply(layer, inputs, recorder)`` returns the :class:`~ntk_keras.derivatives.taylor.
+            Jet` of the layer's output, made from the jets of its inputs by the functions of
+            :mod:`ntk_keras.derivatives.taylor`.
+        obstacle: says why a layer of this kind cannot be served, None if it can.
+    """
+    _RULES[layer_type] = Rule(apply, obstacle)
+
+
+def rule_of(operation: Any) -> Rule | None:
+    """The rule of a layer, or of an operation such as ``x + y`` between symbolic tensors.
+
+    Args:
+        operation: what a Keras model applies.
+    """
+    if not isinstance(operation, keras.layers.Layer):
+        return _OPERATIONS.get(_public_function(operation))
+    for base in type(operation).__mro__:
+        if base in _RULES:
+            own_call = type(operation).call is not base.call  # type: ignore[attr-defined]
+            return None if own_call else _RULES[base]
+    return None
+
+
+def _public_function(operation: Any) -> Callable | None:
+    """``keras.ops.sin`` for the operation that calling it on a symbolic tensor makes."""
+    if not type(operation).__module__.startswith("keras."):
+        return None
+    return getattr(keras.ops, type(operation).__name__.lower(), None)
+
+
+def activate(x: Jet, function: Any) -> Jet:
+    """An activation known to have derivatives.
+
+    Args:
+        x: ``[n, width]`` each.
+        function: as layers are given it.
+    """
+    derivatives = derivatives_of(function)
+    return x if derivatives is None else taylor.pointwise(x, derivatives)
+
+
+def _activation_rule(function: Callable) -> Rule:
+    return Rule(lambda layer, inputs, recorder: activate(inputs[0], function))
+
+
+def _unknown_activation(layer: Any) -> str | None:
+    function = layer.activation
+    if is_identity(function) or derivatives_of(function) is not None:
+        return None
+    name = getattr(function, "__name__", repr(function))
+    return f"its activation {name} has no derivatives registered, see register_activation"
+
+
+def _dense(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+    observe = None if recorder is None else functools.partial(recorder, layer)
+    bias = None if layer.bias is None else tf.convert_to_tensor(layer.bias)
+    z = taylor.linear(inputs[0], tf.convert_to_tensor(layer.kernel), bias, observe)
+    return activate(z, layer.activation)
+
+
+def _dense_obstacle(layer: Any) -> str | None:
+    if getattr(layer, "quantization_mode", None) is not None:
+        return "it is quantized"
+    return _unknown_activation(layer)
+
+
+def _normalization(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+    mean, deviation = layer.mean, tf.maximum(tf.sqrt(layer.variance), keras.config.epsilon())
+    if layer.invert:
+        return taylor.scale(inputs[0], deviation, offset=mean)
+    return taylor.scale(inputs[0], 1 / deviation, centre=mean)
+
+
+def _rescaling(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+    row = functools.partial(tf.cast, dtype=layer.compute_dtype)
+    return taylor.scale(inputs[0], row(layer.scale), offset=row(layer.offset))
+
+
+def _subtract(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+    return taylor.add(inputs[0], taylor.scale(inputs[1], -1))
+
+
+def _average(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+    return taylor.scale(taylor.add(*inputs), 1 / len(inputs))
+
+
+def _add(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+    return taylor.add(*inputs)
+
+
+def _multiply(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+    return functools.reduce(taylor.multiply, inputs)
+
+
+def _concatenate(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+    return taylor.concatenate(*inputs)
+
+
+def _identity(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+    return inputs[0]
+
+
+def _last_axis_only(layer: Any) -> str | None:
+    return None if layer.axis in (-1, 1, (-1,), (1,)) else f"its axis is {layer.axis}, not the last"
+
+
+def _equal_widths(layer: Any) -> str | None:
+    """Rows of one entry would be spread over the others' width."""
+    shapes = {x.shape[-1] for node in layer._inbound_nodes for x in node.input_tensors}
+    return None if len(shapes) == 1 else f"its inputs have different widths: {sorted(shapes)}"
+
+
+register_layer(keras.layers.Dense, _dense, _dense_obstacle)
+register_layer(
+    keras.layers.Activation,
+    lambda layer, inputs, recorder: activate(inputs[0], layer.activation),
+    _unknown_activation,
+)
+register_layer(keras.layers.Normalization, _normalization, _last_axis_only)
+register_layer(keras.layers.Rescaling, _rescaling)
+register_layer(keras.layers.Identity, _identity)
+register_layer(keras.layers.Concatenate, _concatenate, _last_axis_only)
+register_layer(keras.layers.Add, _add, _equal_widths)
+register_layer(keras.layers.Subtract, _subtract, _equal_widths)
+register_layer(keras.layers.Multiply, _multiply, _equal_widths)
+register_layer(keras.layers.Average, _average, _equal_widths)
+
+# What x + y and the like make of symbolic tensors; numbers are constant jets.
+_OPERATIONS: dict[Callable | None, Rule] = {
+    keras.ops.add: Rule(_add, _equal_widths),
+    keras.ops.subtract: Rule(_subtract, _equal_widths),
+    keras.ops.multiply: Rule(_multiply, _equal_widths),
+    keras.ops.negative: Rule(lambda layer, inputs, recorder: taylor.scale(inputs[0], -1)),
+    keras.ops.concatenate: Rule(_concatenate, _last_axis_only),
+}
+for _name in ("tanh", "sigmoid", "softplus", "silu", "sin", "cos", "exp"):
+    _OPERATIONS[getattr(keras.ops, _name)] = _activation_rule(getattr(keras.ops, _name))

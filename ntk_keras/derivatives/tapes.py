@@ -1,0 +1,148 @@
+"""Derivatives with respect to inputs by nested gradient tapes: the general way.
+
+What each function returns is said in :mod:`ntk_keras.derivatives`; arguments come checked.
+"""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from ntk_keras.derivatives.channels import SecondOrder
+
+__all__ = ["check_field", "divergence", "gradient", "hessian_diagonal", "partial", "second_order"]
+
+Network = Callable[[tf.Tensor], tf.Tensor]
+
+
+def gradient(u: Network, points: tf.Tensor) -> tf.Tensor:
+    """First derivatives, ``[n, outputs, d]``.
+
+    Args:
+        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: ``[n, d]``.
+    """
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(points)
+        outputs = _outputs(u, points)
+    return tf.stack([_derivative(tape, output, points) for output in outputs], axis=1)
+
+
+def hessian_diagonal(u: Network, points: tf.Tensor) -> tf.Tensor:
+    """Unmixed second derivatives, ``[n, outputs, d]``.
+
+    Args:
+        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: ``[n, d]``.
+    """
+    return _second_derivatives(u, points, range(points.shape[1]))
+
+
+def second_order(u: Network, points: tf.Tensor, operator: SecondOrder) -> tf.Tensor:
+    """sum_k c_k d_k^2, ``[n, outputs]``.
+
+    Args:
+        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: ``[n, d]``.
+        operator: the coefficients.
+    """
+    second = _second_derivatives(u, points, [k for (k,) in operator.first])
+    weights = operator.column(points.dtype)  # [k, n or 1, 1]
+    return tf.reduce_sum(
+        second if weights is None else second * tf.transpose(weights, [1, 2, 0]), axis=-1
+    )
+
+
+def divergence(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
+    """The derivative of output ``j`` along ``axes[j]``, summed, ``[n]``.
+
+    Args:
+        u: maps points ``[n, d]`` to a field ``[n, len(axes)]``.
+        points: ``[n, d]``.
+        axes: the input that belongs to each output.
+
+    Raises:
+        ValueError: if there is not exactly one output for each axis.
+    """
+    columns = tf.unstack(points, axis=1)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(columns)
+        outputs = _outputs(u, tf.stack(columns, axis=1))
+    check_field(len(outputs), axes)
+    return tf.add_n(
+        [_derivative(tape, out, columns[k]) for out, k in zip(outputs, axes, strict=True)]
+    )
+
+
+def check_field(outputs: int, axes: Sequence[int]) -> None:
+    """Checks that a field has one output for each axis.
+
+    Args:
+        outputs: their number.
+        axes: of the divergence.
+
+    Raises:
+        ValueError: if not.
+    """
+    if outputs != len(axes):
+        raise ValueError(
+            f"The divergence needs one output for each axis. Received {outputs} outputs and "
+            f"axes={list(axes)}. Pass `axes=` to name the input that belongs to each output."
+        )
+
+
+def partial(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
+    """A partial derivative of any order, ``[n, outputs]``.
+
+    Args:
+        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: ``[n, d]``.
+        axes: the input of each differentiation in turn.
+    """
+    columns = tf.unstack(points, axis=1)
+
+    def differentiate(remaining: Sequence[int]) -> list[tf.Tensor]:
+        if not remaining:
+            return _outputs(u, tf.stack(columns, axis=1))
+        column = columns[remaining[-1]]
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(column)
+            values = differentiate(remaining[:-1])
+        return [_derivative(tape, value, column) for value in values]
+
+    return tf.stack(differentiate(axes), axis=1)
+
+
+def _second_derivatives(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
+    """Unmixed second derivatives along ``axes``, ``[n, outputs, len(axes)]``."""
+    columns = tf.unstack(points, axis=1)
+    # Only the columns asked for are watched, each by itself: one reverse pass gives all first
+    # derivatives, and one more for each axis its second, never a full Hessian.
+    watched = [columns[k] for k in axes]
+    with tf.GradientTape(persistent=True) as outer:
+        outer.watch(watched)
+        with tf.GradientTape(persistent=True) as inner:
+            inner.watch(watched)
+            outputs = _outputs(u, tf.stack(columns, axis=1))
+        first = [_derivative(inner, output, watched) for output in outputs]
+    second = [
+        [_derivative(outer, slope, column) for slope, column in zip(slopes, watched, strict=True)]
+        for slopes in first
+    ]
+    return tf.stack([tf.stack(values, axis=1) for values in second], axis=1)
+
+
+def _derivative(tape: tf.GradientTape, target: tf.Tensor, sources: tf.Tensor) -> tf.Tensor:
+    """Gradient of ``target``; where it does not depend on a source, zero rather than None."""
+    return tape.gradient(target, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def _outputs(u: Network, points: tf.Tensor) -> list[tf.Tensor]:
+    """The outputs of ``u``, one tensor ``[n]`` each."""
+    values = u(points)
+    if values.shape.rank != 2 or values.shape[1] is None:
+        raise ValueError(
+            "Derivatives need a network whose outputs have shape [n, outputs]. Received outputs of "
+            f"shape {tuple(values.shape)} for points of shape {tuple(points.shape)}. Wrap the "
+            "network in a function that returns one column for each output."
+        )
+    return tf.unstack(values, axis=1)

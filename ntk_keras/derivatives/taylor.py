@@ -1,0 +1,233 @@
+"""Forward (Taylor-mode) differentiation: how each kind of layer maps jets."""
+
+import functools
+import itertools
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from ntk_keras.derivatives.activations import Derivatives, Tower
+from ntk_keras.derivatives.channels import (
+    VALUE,
+    Block,
+    MultiIndex,
+    SecondOrder,
+    closure,
+    partitions,
+    pattern,
+    splits,
+)
+from ntk_keras.derivatives.jets import Jet, Values
+
+__all__ = ["Jet", "add", "concatenate", "linear", "multiply", "pointwise", "scale", "select"]
+
+
+def linear(x: Jet, kernel: tf.Tensor, bias: tf.Tensor | None = None, observe: Any = None) -> Jet:
+    """X @ kernel + bias: each block of channels through one product, the bias into the value only.
+
+    Args:
+        x: ``[k, n, in]`` each block.
+        kernel: ``[in, units]``.
+        bias: ``[units]``.
+        observe: called with the inputs and the products by block.
+    """
+
+    def compute(missing: Sequence[Block]) -> Values:
+        inputs = x.take(itertools.chain(*missing))
+        products = {block: _rows_times(rows, kernel) for block, rows in inputs.items()}
+        if observe is not None:
+            observe(inputs, dict(products))
+        if bias is not None and (VALUE,) in products:
+            products[(VALUE,)] += bias
+        return products
+
+    return Jet(compute)
+
+
+def _rows_times(rows: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """A block times the kernel as one product of matrices, not k of them."""
+    product = tf.matmul(tf.reshape(rows, [-1, kernel.shape[0]]), kernel)
+    return tf.reshape(product, [rows.shape[0], -1, kernel.shape[1]])
+
+
+def pointwise(x: Jet, derivatives: Derivatives) -> Jet:
+    """s(x), entry by entry, by the chain rule.
+
+    Args:
+        x: ``[k, n, width]`` each block.
+        derivatives: yields s(z), s'(z), ...
+    """
+    towers: list[Tower] = []
+
+    def compute(missing: Sequence[Block]) -> Values:
+        x.take(closure(itertools.chain(*missing)))
+        if not towers:
+            towers.append(Tower(derivatives, x.rows((VALUE,))))
+        return {block: _chain_rule(block, x, towers[0]) for block in missing}
+
+    return Jet(compute)
+
+
+def scale(x: Jet, slope: Any, *, centre: Any = None, offset: Any = None) -> Jet:
+    """Slope (x - centre) + offset, entry by entry.
+
+    Args:
+        x: ``[k, n, width]`` each block.
+        slope: a number or a row ``[width]``.
+        centre: likewise; none by default.
+        offset: likewise; none by default.
+    """
+
+    def compute(missing: Sequence[Block]) -> Values:
+        values = x.take(itertools.chain(*missing))
+        if centre is not None and (VALUE,) in values:
+            values[(VALUE,)] -= centre
+        values = {block: slope * v for block, v in values.items()}
+        if offset is not None and (VALUE,) in values:
+            values[(VALUE,)] += offset
+        return values
+
+    return Jet(compute)
+
+
+def select(x: Jet, columns: Sequence[int]) -> Jet:
+    """Some columns of x, in the order given.
+
+    Args:
+        x: ``[k, n, width]`` each block.
+        columns: which.
+    """
+
+    def compute(missing: Sequence[Block]) -> Values:
+        taken = x.take(itertools.chain(*missing))
+        return {block: tf.gather(v, columns, axis=-1) for block, v in taken.items()}
+
+    return Jet(compute)
+
+
+def add(*terms: Jet) -> Jet:
+    """The sum, all of one width.
+
+    Args:
+        *terms: what to add.
+    """
+
+    def compute(missing: Sequence[Block]) -> Values:
+        parts = [term.take(itertools.chain(*missing)) for term in terms]
+        return {block: _total(part.get(block) for part in parts) for block in missing}
+
+    return Jet(compute)
+
+
+def multiply(f: Jet, g: Jet) -> Jet:
+    """The product, entry by entry, by Leibniz' rule.
+
+    Args:
+        f: ``[k, n, width]`` each block.
+        g: likewise.
+    """
+
+    def compute(missing: Sequence[Block]) -> Values:
+        for factor in (f, g):
+            factor.take(closure(itertools.chain(*missing)))
+        return {block: _product_rule(block, f, g) for block in missing}
+
+    return Jet(compute)
+
+
+def concatenate(*parts: Jet) -> Jet:
+    """Side by side; a part that lacks a channel which another has fills it with zeros.
+
+    Args:
+        *parts: ``[k, n, width]`` each block.
+    """
+
+    def compute(missing: Sequence[Block]) -> Values:
+        for part in parts:
+            part.take([VALUE, *itertools.chain(*missing)])
+        return {block: _side_by_side(block, parts) for block in missing}
+
+    return Jet(compute)
+
+
+def _side_by_side(block: Block, parts: Sequence[Jet]) -> tf.Tensor | None:
+    rows = [part.rows(block) for part in parts]
+    if all(row is None for row in rows):
+        return None
+    zeros = [tf.zeros_like(part.rows((VALUE,))) for part in parts]  # [1, n, width]
+    return tf.concat(
+        [
+            tf.repeat(zero, len(block), axis=0) if row is None else _everywhere(row, zero)
+            for row, zero in zip(rows, zeros, strict=True)
+        ],
+        axis=-1,
+    )
+
+
+def _everywhere(row: tf.Tensor, zero: tf.Tensor) -> tf.Tensor:
+    return row + zero if row.shape[1] == 1 else row
+
+
+def _chain_rule(block: Block, z: Jet, s: Tower) -> tf.Tensor | None:
+    """A block of s(z): Faa di Bruno's formula, or the forward Laplacian."""
+    if block == (VALUE,):
+        return s[0]
+    if isinstance(block[0], SecondOrder):
+        inner = {1: z.rows(block), 2: _contract(block[0], z, z)}
+    else:
+        ways_by_number = partitions(pattern(block[0]))
+        inner = {m: _sum_over(ways, block, [z] * m) for m, ways in ways_by_number.items()}
+    return _total(s[m] * factor for m, factor in inner.items() if factor is not None)
+
+
+def _product_rule(block: Block, f: Jet, g: Jet) -> tf.Tensor | None:
+    """A block of f g: Leibniz' rule, L(f g) = g L f + 2 sum_k c_k (d_k f) (d_k g) + f L g."""
+    if not isinstance(block[0], SecondOrder):
+        return _sum_over(splits(pattern(block[0])), block, [f, g])
+    mixed, value = _contract(block[0], f, g), (VALUE,)
+    return _total(
+        [
+            _product([f.rows(block), g.rows(value)]),
+            None if mixed is None else 2 * mixed,
+            _product([f.rows(value), g.rows(block)]),
+        ]
+    )
+
+
+def _contract(second: SecondOrder, f: Jet, g: Jet) -> tf.Tensor | None:
+    """sum_k c_k (d_k f) (d_k g)."""
+    product = _product([f.rows(second.first), g.rows(second.first)])
+    if product is None:
+        return None
+    weights = second.column(product.dtype)
+    return tf.reduce_sum(product if weights is None else weights * product, axis=0, keepdims=True)
+
+
+def _sum_over(ways: Mapping[tuple, int], block: Block, factors: Sequence[Jet]) -> tf.Tensor | None:
+    """Sum of products of channels over the ways to split the pattern of a block."""
+    axes = [sorted(set(channel)) for channel in block if isinstance(channel, tuple)]
+
+    def term(parts: Sequence[MultiIndex], multiplicity: int) -> tf.Tensor | None:
+        members = [[tuple(own[label] for label in part) for own in axes] for part in parts]
+        product = _product(f.rows(m) for f, m in zip(factors, members, strict=True))
+        return product if product is None or multiplicity == 1 else multiplicity * product
+
+    return _total(itertools.starmap(term, ways.items()))
+
+
+def _product(factors: Iterable[tf.Tensor | None]) -> tf.Tensor | None:
+    """The product, None if a factor is zero."""
+    product = None
+    for factor in factors:
+        if factor is None:
+            return None
+        product = factor if product is None else product * factor
+    return product
+
+
+def _total(terms: Iterable[tf.Tensor | None]) -> tf.Tensor | None:
+    """The sum of what is not zero, None if all is."""
+    present = [term for term in terms if term is not None]
+    return functools.reduce(operator.add, present) if present else None

@@ -1,0 +1,214 @@
+"""The view of a network that a residual receives: called like it, and asked for derivatives."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, get_args
+
+import tensorflow as tf
+from tensorflow.python.ops.gradients_util import PossibleTapeGradientTypes
+
+from ntk_keras.derivatives import graph
+from ntk_keras.derivatives.channels import VALUE, Channel, SecondOrder, describe
+from ntk_keras.derivatives.jets import Jet, Recorder, seed
+
+__all__ = ["Mode", "Requests", "View"]
+
+Mode = Literal["auto", "tapes", "taylor"]
+
+
+@dataclasses.dataclass
+class Requests:
+    """What residuals of one kind have asked of a network, so that the next is served at once.
+
+    Attributes:
+        evaluations: the channels asked for at the first, second, ... set of points.
+        fallbacks: why something was left to nested tapes.
+    """
+
+    evaluations: list[dict[Channel, None]] = dataclasses.field(default_factory=list)
+    fallbacks: list[str] = dataclasses.field(default_factory=list)
+
+    def learn(self, number: int, channels: Iterable[Channel]) -> None:
+        """Notes what an evaluation was asked for, except what the next cannot ask for again."""
+        while len(self.evaluations) <= number:
+            self.evaluations.append({})
+        lasting = [c for c in channels if not isinstance(c, SecondOrder) or c.constant]
+        self.evaluations[number].update(dict.fromkeys(lasting))
+
+    def __str__(self) -> str:
+        parts = [", ".join(map(describe, channels)) for channels in self.evaluations]
+        if self.fallbacks:
+            parts.append("nested tapes, because " + "; ".join(self.fallbacks))
+        return " | ".join(parts) or "nothing yet"
+
+
+@dataclasses.dataclass
+class _Evaluation:
+    """A network at points, in the graph that was being built."""
+
+    points: tf.Tensor
+    graph: Any
+    outputs: Jet
+
+
+class View:
+    """A network as residuals see it.
+
+    Called, it is the network. The functions of :mod:`ntk_keras.derivatives` ask it first how to
+    differentiate, and it answers by forward propagation where every layer has a rule.
+
+    Args:
+        network: a Keras model or layer.
+        mode: ``"auto"`` differentiates forward if every layer has a rule; ``"tapes"`` never;
+            ``"taylor"`` raises where it cannot.
+        training: passed to the network when it is called as a whole.
+        share: whether all that is asked of this view at the same tensor of points is computed once.
+            Such a view serves one evaluation of a residual, so that no value outlives the
+            parameters it was computed with. Points that a gradient tape watches are never shared,
+            so that the tape sees how its values came about; a tape that watches anything else must
+            be open before the first request.
+        requests: with ``share``, what earlier views of the same residual were asked for, so that
+            this one computes it all at the first request; extended by this one.
+        recorder: told of every Dense layer that channels pass.
+
+    Attributes:
+        network: the network.
+        obstacle: why it cannot be differentiated forward, None if it can.
+        fallbacks: what of this view's work was left to nested tapes, and why. As long as it is
+            empty, the recorder has seen everything.
+
+    Raises:
+        ValueError: for an unknown mode, or a network that ``"taylor"`` cannot serve: names the
+            layer.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        mode: Mode = "auto",
+        *,
+        training: bool | None = None,
+        share: bool = False,
+        requests: Requests | None = None,
+        recorder: Recorder | None = None,
+    ):
+        if mode not in get_args(Mode):
+            raise ValueError(f"derivatives must be one of {get_args(Mode)}. Received {mode!r}.")
+        self.network = network
+        self.obstacle = _obstacle(network, mode)
+        self.fallbacks: list[str] = []
+        self.requests = Requests() if requests is None else requests
+        self._training = training
+        self._share = share
+        self._recorder = recorder
+        self._evaluations: list[_Evaluation] = []
+
+    def __call__(self, points: Any, **kwargs: Any) -> Any:
+        """The network's outputs.
+
+        Args:
+            points: what the network takes.
+            **kwargs: whatever else its call takes.
+        """
+        values = None if kwargs else self.derivative_channels(points, [VALUE])
+        if values is None:
+            return self.network(points, **{"training": self._training, **kwargs})
+        return values[0]
+
+    def derivative_channels(
+        self, points: Any, channels: Sequence[Channel]
+    ) -> list[tf.Tensor] | None:
+        """Derivatives of the outputs, or None where nested tapes have to serve.
+
+        Args:
+            points: ``[n, d]``.
+            channels: what to compute.
+
+        Returns:
+            ``[n, outputs]`` for each channel.
+
+        Raises:
+            ValueError: for points of a width that the network does not take.
+        """
+        if not self.network.built:  # nor can it be asked anything before its first call
+            return None
+        _check_width(points, self.network)
+        if tf.is_tensor(points):
+            points = tf.convert_to_tensor(points)  # in a graph, the capture of an eager tensor
+        reason = self.obstacle or _unsuitable(points, self.network)
+        if reason is not None:
+            self._note(reason)
+            return None
+        if PossibleTapeGradientTypes([points]):
+            self._note("a gradient tape watches its points")
+            return _values(self._propagated(points), channels, [])
+        if not self._share:
+            return _values(self._propagated(points), channels, [])
+        number, evaluation = self._evaluation(points)
+        self.requests.learn(number, channels)
+        return _values(evaluation.outputs, channels, self.requests.evaluations[number])
+
+    def _evaluation(self, points: tf.Tensor) -> tuple[int, _Evaluation]:
+        """The network at these points in the present graph, and which in turn it is."""
+        place = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+        for number, evaluation in enumerate(self._evaluations):
+            if evaluation.points is points and evaluation.graph is place:
+                return number, evaluation
+        self._evaluations.append(_Evaluation(points, place, self._propagated(points)))
+        return len(self._evaluations) - 1, self._evaluations[-1]
+
+    def _propagated(self, points: tf.Tensor) -> Jet:
+        jet = seed(points, everywhere=self._recorder is not None)
+        return graph.propagate(self.network, jet, self._recorder)
+
+    def _note(self, reason: str) -> None:
+        for fallbacks in (self.fallbacks, self.requests.fallbacks):
+            if reason not in fallbacks:
+                fallbacks.append(reason)
+
+
+def _values(outputs: Jet, channels: Sequence[Channel], expected: Iterable[Channel]) -> list:
+    """The channels, zeros included; with them in one pass those that are expected."""
+    outputs.take([*channels, *expected])
+    rows = [outputs.row(c) for c in channels]
+    if all(row is not None and row.shape[0] != 1 for row in rows):
+        return rows
+    outputs.take([VALUE])
+    zeros = tf.zeros_like(outputs.row(VALUE))  # of all points
+    return [zeros if row is None else row + zeros for row in rows]
+
+
+def _obstacle(network: Any, mode: Mode) -> str | None:
+    if mode == "tapes":
+        return 'derivatives="tapes" was chosen'
+    obstacle = graph.obstacle(network, _input_dtype(network))
+    if obstacle is not None and mode == "taylor" and network.built:
+        raise ValueError(
+            f'The network cannot be differentiated forward, as derivatives="taylor" demands: '
+            f'{obstacle}. Use derivatives="auto", which takes nested tapes for such a network.'
+        )
+    return obstacle
+
+
+def _input_dtype(network: Any) -> str:
+    inputs = getattr(network, "inputs", None)
+    return inputs[0].dtype if inputs else network.compute_dtype
+
+
+def _unsuitable(points: Any, network: Any) -> str | None:
+    """Why points cannot be seeds of channels, None if they can."""
+    if not tf.is_tensor(points) or points.shape.rank != 2 or points.shape[1] is None:
+        return "its points are no tensor [n, d]"
+    if points.dtype.name != _input_dtype(network):
+        return f"its points are {points.dtype.name}, the network takes {_input_dtype(network)}"
+    return None
+
+
+def _check_width(points: Any, network: Any) -> None:
+    """Refuses points of wrong width, which some layers would broadcast."""
+    expected = getattr(network, "input_shape", None)
+    received = getattr(points, "shape", None)
+    if isinstance(expected, tuple) and expected and received is not None:
+        width, wanted = received[-1] if len(received) else None, expected[-1]
+        if isinstance(wanted, int) and width != wanted:
+            raise ValueError(f"points of width {width}, but the network takes {wanted}.")

@@ -1,0 +1,137 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ntk_keras import derivatives, domains, networks
+from ntk_keras.networks import FourierFeatures, PeriodicEmbedding
+
+BOX = domains.Box(t=(0, 2), x=(-1, 1))
+BUILDERS = {
+    "feedforward": networks.feedforward,
+    "residual": networks.residual,
+    "gated": networks.gated,
+}
+every_builder = pytest.mark.parametrize("build", list(BUILDERS.values()), ids=list(BUILDERS))
+
+
+def points_of(dtype="float64", n=6):
+    return tf.constant(np.random.default_rng(1).uniform(0, 1, (n, 2)), dtype)
+
+
+@every_builder
+def test_a_network_has_the_shapes_asked_for(build, dtype):
+    network = build(BOX, 3, width=7, depth=2, dtype=dtype, seed=1)
+    values = network(points_of(dtype))
+    assert values.shape == (6, 3)
+    assert values.dtype == dtype
+    assert derivatives.View(network).obstacle is None
+
+
+@every_builder
+def test_equal_seeds_give_equal_networks(build):
+    one, same, other = (build(BOX, width=4, depth=1, seed=seed) for seed in (1, 1, 2))
+    for a, b in zip(one.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(np.any(a != b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+
+
+@every_builder
+def test_inputs_are_standardised_over_the_box(build):
+    network = build(BOX, width=4, depth=1)
+    standardised = network.get_layer("standardise")(BOX.grid(101, 101))
+    np.testing.assert_allclose(np.mean(standardised, axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(np.std(standardised, axis=0), 1, rtol=0.02)
+
+
+@every_builder
+@pytest.mark.parametrize("name", ["outputs", "width", "depth"])
+def test_counts_are_checked(build, name):
+    with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1"):
+        build(BOX, **{name: 0})
+
+
+@every_builder
+def test_a_flat_box_is_refused(build):
+    with pytest.raises(ValueError, match="flat along an axis"):
+        build(domains.Box(t=(0, 1), x=(1, 1)))
+
+
+def values_of(network, *names):
+    """Inputs and outputs of layers by hand, from the weights of those named."""
+    return [[w.numpy() for w in network.get_layer(name).weights] for name in names]
+
+
+def test_the_residual_network_adds_what_its_blocks_say():
+    network = networks.residual(BOX, width=5, depth=1, dtype="float64")
+    x = network.get_layer("standardise")(points_of()).numpy()
+    first, inner, outer, output = values_of(
+        network, "hidden", "block_1_inner", "block_1_outer", "output"
+    )
+    h = np.tanh(x @ first[0] + first[1])
+    h = h + np.tanh(np.tanh(h @ inner[0] + inner[1]) @ outer[0] + outer[1])
+    np.testing.assert_allclose(network(points_of()), h @ output[0] + output[1], rtol=1e-12)
+
+
+def test_the_gated_network_blends_its_encodings():
+    network = networks.gated(BOX, width=5, depth=2, dtype="float64")
+    x = network.get_layer("standardise")(points_of()).numpy()
+    names = ["encoding_1", "encoding_2", "hidden_1", "hidden_2", "output"]
+    *hidden, output = values_of(network, *names)
+    u, v = (np.tanh(x @ kernel + bias) for kernel, bias in hidden[:2])
+    h = x
+    for kernel, bias in hidden[2:]:
+        z = np.tanh(h @ kernel + bias)
+        h = (1 - z) * u + z * v
+    np.testing.assert_allclose(network(points_of()), h @ output[0] + output[1], rtol=1e-12)
+
+
+def test_fourier_features_are_cosines_and_sines_of_fixed_frequencies():
+    layer = FourierFeatures(200, scale=3.0, seed=1, dtype="float64")
+    points = points_of()
+    phases = points.numpy() @ (layer(points) is not None and layer.frequencies.numpy())
+    np.testing.assert_allclose(layer(points)[:, :200], np.cos(phases), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(layer(points)[:, 200:], np.sin(phases), rtol=1e-12, atol=1e-12)
+    assert layer.trainable_variables == []
+    # 400 draws: their standard deviation is known to 1 / sqrt(800).
+    assert abs(np.std(layer.frequencies) / 3 - 1) < 5 / np.sqrt(800)
+
+
+def test_a_periodic_embedding_makes_the_network_periodic():
+    network = keras.Sequential(
+        [
+            keras.Input((2,), dtype="float64"),
+            PeriodicEmbedding([None, 0.5], dtype="float64"),
+            keras.layers.Dense(5, "tanh", dtype="float64"),
+            keras.layers.Dense(1, dtype="float64"),
+        ]
+    )
+    points = points_of()
+    for function in (derivatives.gradient, derivatives.hessian_diagonal):
+        for shift, same in (([0.0, 0.5], True), ([0.5, 0.0], False)):
+            moved = function(network, points + tf.constant(shift, "float64"))
+            assert np.allclose(function(network, points), moved, rtol=1e-9) == same
+
+
+@pytest.mark.parametrize("periods", [[], [None, None], [1.0, 0.0], [None, -1.0]])
+def test_periods_are_checked(periods):
+    with pytest.raises(ValueError, match=r"one period for each input.*Received \["):
+        PeriodicEmbedding(periods)
+
+
+def test_a_period_is_needed_for_each_input():
+    with pytest.raises(ValueError, match="has 3 periods, its inputs 2 columns"):
+        PeriodicEmbedding([1.0, None, None])(points_of())
+
+
+@pytest.mark.parametrize(
+    "layer", [lambda: FourierFeatures(3, 2.0, seed=1), lambda: PeriodicEmbedding([None, 2])]
+)
+def test_an_embedding_is_saved_with_its_network(layer, tmp_path):
+    network = keras.Sequential([keras.Input((2,)), layer(), keras.layers.Dense(2)])
+    network.save(tmp_path / "network.keras")
+    loaded = keras.models.load_model(tmp_path / "network.keras")
+    np.testing.assert_array_equal(network(points_of("float32")), loaded(points_of("float32")))
+    assert network.layers[0].get_config() == loaded.layers[0].get_config()
+    expected = network.layers[0].compute_output_shape((None, 2))
+    assert network.layers[1].kernel.shape[0] == expected[-1]
