@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from benchmarks.step_time import markdown, milliseconds
+from benchmarks.step_time import STEPS, markdown, milliseconds
 from ntk_keras import PINNModel, derivatives, networks, problems
 from ntk_keras.derivatives import Mode, Network, View
 from ntk_keras.domains import Box
@@ -82,7 +82,7 @@ def measure(case: str, jit_compile: bool, rounds: int) -> dict[str, Any]:
     steps = {mode: CASES[case](mode, jit_compile) for mode in MODES}
     times: dict[str, list[float]] = {mode: [] for mode in steps}
     for _, mode in itertools.product(range(rounds), steps):
-        times[mode].append(milliseconds(steps[mode]))
+        times[mode].append(milliseconds(steps[mode], STEPS))
     tapes, forward = (statistics.median(times[mode]) for mode in MODES)
     return {
         "case": case,

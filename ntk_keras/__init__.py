@@ -17,8 +17,9 @@ from ntk_keras import (
     weighting,
 )
 from ntk_keras.balancer import LossBalancer
+from ntk_keras.blocks import Block
 from ntk_keras.guard import TrainingDivergedError
-from ntk_keras.linearization import Block, Linearization
+from ntk_keras.linearization import Linearization
 from ntk_keras.model import PINNModel
 from ntk_keras.terms import Term
 

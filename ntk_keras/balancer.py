@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from ntk_keras import seeds
 from ntk_keras import weighting as weighting_module
-from ntk_keras.linearization import Block, Linearization, Recording
+from ntk_keras.blocks import Block
+from ntk_keras.linearization import Linearization, Recording
 from ntk_keras.weighting import NTK, Weighting
 from ntk_keras.weighting.base import by_name
 

@@ -10,12 +10,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras import signals
+from ntk_keras.blocks import Recorder
 from ntk_keras.terms import Term
 
 __all__ = ["check_residual", "inspect_in_training", "inspect_term"]
 
 
-View = Callable[[bool], Callable]
+# The network as one evaluation of a residual sees it: in training or not, with or without recorder.
+View = Callable[..., Any]
 
 
 def inspect_term(term: Term, points: Any, network: keras.layers.Layer, view: View) -> int:
@@ -52,7 +55,7 @@ def inspect_term(term: Term, points: Any, network: keras.layers.Layer, view: Vie
 
 def inspect_in_training(
     term: Term, points: Any, network: keras.layers.Layer, view: View, uses_kernel: bool
-) -> None:
+) -> str | None:
     """Evaluates a residual as training will, in a graph: twice, and at its first point.
 
     Args:
@@ -62,6 +65,9 @@ def inspect_in_training(
         view: the network as one evaluation of the residual is to see it, in training or not.
         uses_kernel: whether the weights follow from the kernel.
 
+    Returns:
+        Why the residual's Jacobian cannot be factored, None if it can.
+
     Raises:
         ValueError: if the residual fails in a graph, its components are points, or it holds noise
             under a kernel.
@@ -69,10 +75,12 @@ def inspect_in_training(
     Warns:
         UserWarning: if a row depends on other points under a kernel.
     """
+    obstacles: list[str | None] = []
 
     def twice(points: Any) -> tuple[tf.Tensor, tf.Tensor]:
         def evaluate() -> tuple[tf.Tensor, tf.Tensor]:
             with keras.StatelessScope():  # what layers assign in training is not kept
+                obstacles.append(_obstacle(term, points, network, view))
                 return term.residual(view(True), points), term.residual(view(True), points)
 
         return tf.function(evaluate, autograph=False).get_concrete_function()()
@@ -81,15 +89,15 @@ def inspect_in_training(
         whole, again = twice(points)
         first, _ = twice(tf.nest.map_structure(lambda x: x[:1], points))
     _check_components(term, whole, first)
-    if not uses_kernel:
-        return
-    if not _same(whole, again):
+    if uses_kernel and not _same(whole, again):
         raise ValueError(
             f"Term {term.name!r}: two evaluations at the same points and parameters differ, so "
             "the network holds noise (Dropout, GaussianNoise) that would drown the kernel. "
             'Remove those layers, or use weighting="constant".'
         )
-    if not _same(whole[:1], first):
+    if _same(whole[:1], first):
+        return obstacles[0]
+    if uses_kernel:
         warnings.warn(
             f"Term {term.name!r}: the residual of the first point is another one without the "
             "other points. Exact traces take each point by itself and will differ from what is "
@@ -97,6 +105,21 @@ def inspect_in_training(
             "both, as in points=(x, y)); BatchNormalization.",
             stacklevel=4,
         )
+    return "its rows depend on other points"
+
+
+def _obstacle(term: Term, points: Any, network: keras.layers.Layer, view: View) -> str | None:
+    """Why the residual's Jacobian cannot be factored; while a graph is built."""
+    views: list[Any] = []
+
+    def evaluate(recorder: Recorder) -> tf.Tensor:
+        views.append(view(True, recorder))
+        return term.residual(views[-1], points)
+
+    count = tf.nest.flatten(points)[0].shape[0]
+    reason = signals.obstacle(evaluate, count, network.trainable_variables)
+    left = views[0].fallbacks
+    return f"nested tapes serve it: {left[0]}" if left else reason
 
 
 @contextlib.contextmanager

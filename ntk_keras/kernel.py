@@ -1,7 +1,7 @@
 """The exact neural tangent kernel K = J J^T of residual blocks.
 
 ``J = dR/dtheta`` has shape ``[n, p]``: one row for each residual entry, one column for each
-parameter. Every function takes residual blocks (a :class:`~ntk_keras.linearization.Block`, or a
+parameter. Every function takes residual blocks (a :class:`~ntk_keras.blocks.Block`, or a
 dict of them by name) and the variables theta, with or without Keras.
 
 Rows of J are computed in chunks of points, each point's gradient by itself, so that traces and
@@ -10,15 +10,17 @@ takes 2 MB in float32, and all 900 of them 1.8 GB.
 """
 
 import functools
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import tensorflow as tf
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from ntk_keras.linearization import Block, Linearization, Variables
+from ntk_keras.blocks import Block, Variables
+from ntk_keras.linearization import Linearization
+from ntk_keras.rows import CHUNK_BYTES, in_turn, map_rows, points_in, squared_norms
+from ntk_keras.signals import FactoredJacobian
 
 __all__ = [
     "blocks",
@@ -35,7 +37,6 @@ Blocks = Block | Callable[[], tf.Tensor] | Mapping[str, Block | Callable[[], tf.
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_CHUNK_BYTES = 128 * 2**20  # Of Jacobian rows at a time; a few copies of them are alive at once.
 _KEPT_BYTES = 2 * 2**30  # Of Jacobian rows that a kernel keeps; beyond, it computes them anew.
 
 
@@ -72,8 +73,8 @@ def jacobian(blocks: Blocks, variables: Variables, *, chunk_size: int | None = N
         return tf.concat([tf.reshape(g, [tf.shape(g)[0], -1]) for g in gradients], axis=1)
 
     named = _named(blocks)
-    rows = _in_turn(
-        functools.partial(_map_rows, row, block, variables, chunk_size) for block in named.values()
+    rows = in_turn(
+        functools.partial(map_rows, row, block, variables, chunk_size) for block in named.values()
     )
     return tf.concat(rows, axis=0)
 
@@ -98,14 +99,10 @@ def diagonal(
     Returns:
         ``[n_b]`` by block, fewer with a subset; a block given by itself is named ``"residual"``.
     """
-
-    def squared_norms(gradients: list[tf.Tensor]) -> tf.Tensor:
-        return tf.add_n([tf.reduce_sum(g**2, axis=range(1, g.shape.rank)) for g in gradients])
-
     named = _named(blocks)
-    entries = _in_turn(
+    entries = in_turn(
         functools.partial(
-            _map_rows, squared_norms, block, variables, chunk_size, (subset or {}).get(name)
+            _diagonal_of_block, block, variables, chunk_size, (subset or {}).get(name)
         )
         for name, block in named.items()
     )
@@ -145,7 +142,7 @@ def matrix(blocks: Blocks, variables: Variables, *, chunk_size: int | None = Non
         ``[n, n]``, symmetric and positive semidefinite.
     """
     named = _named(blocks)
-    if chunk_size is None and _num_points(named) <= _points_in(_KEPT_BYTES, variables):
+    if chunk_size is None and _num_points(named) <= points_in(_KEPT_BYTES, variables):
         rows = jacobian(named, variables)
         return tf.matmul(rows, rows, transpose_b=True)
     pieces = [piece for b in named.values() for piece in _pieces(b, variables, chunk_size)]
@@ -271,6 +268,15 @@ def product(
     return Linearization(_named(blocks), variables).product(vector)
 
 
+def _diagonal_of_block(
+    block: Block, variables: Variables, chunk_size: int | None, subset: tf.Tensor | None
+) -> tf.Tensor:
+    """By signals where the block can be recorded, else row by row."""
+    if block.recorded is None or chunk_size is not None:
+        return map_rows(squared_norms, block, variables, chunk_size, subset)
+    return FactoredJacobian(block, variables).diagonal(range(len(variables)), subset)
+
+
 def _operator(blocks: Mapping[str, Block], variables: Variables) -> LinearOperator:
     """K as a linear map of arrays ``[n]``, its product compiled once."""
     residuals = [block() for block in blocks.values()]
@@ -308,112 +314,6 @@ def _named(blocks: Blocks) -> dict[str, Block]:
     return {name: b if isinstance(b, Block) else Block(b) for name, b in named.items()}
 
 
-def _map_rows(
-    reduce: Callable[[list[tf.Tensor]], tf.Tensor],
-    block: Block,
-    variables: Variables,
-    chunk_size: int | None,
-    subset: tf.Tensor | None = None,
-) -> tf.Tensor:
-    """``reduce`` of every residual entry's gradient, stacked over the entries of a block.
-
-    ``reduce`` takes the gradients of one point's k entries, ``[k, *shape]`` for each variable.
-    """
-    if block.points is None:
-        return _map_entries(reduce, block, variables, chunk_size, subset)
-
-    def one(point: Any) -> tf.Tensor:
-        residuals, gradient = _recorded(
-            lambda: block.at(tf.nest.map_structure(lambda x: x[tf.newaxis], point)), variables
-        )
-        if residuals.shape[0] is None:
-            raise ValueError("A residual must give every point the same, known number of entries.")
-        units = tf.unstack(tf.eye(residuals.shape[0], dtype=residuals.dtype))
-        by_entry = [gradient(unit) for unit in units]
-        return reduce([tf.stack(parts) for parts in zip(*by_entry, strict=True)])
-
-    points = block.points
-    if subset is not None:
-        points = tf.nest.map_structure(lambda x: tf.gather(x, subset), points)
-    rows = _map_chunks(one, points, chunk_size or _points_in(_CHUNK_BYTES, variables))
-    return tf.reshape(rows, tf.concat([[-1], tf.shape(rows)[2:]], axis=0))
-
-
-def _map_entries(
-    reduce: Callable[[list[tf.Tensor]], tf.Tensor],
-    block: Block,
-    variables: Variables,
-    chunk_size: int | None,
-    subset: tf.Tensor | None,
-) -> tf.Tensor:
-    """:func:`_map_rows` for a block without points: one reverse pass of the block per entry."""
-    residuals, gradient = _recorded(block, variables)
-    count = tf.shape(residuals)[0]
-
-    def one(index: tf.Tensor) -> tf.Tensor:
-        unit = tf.one_hot(index, count, dtype=residuals.dtype)
-        return reduce([g[tf.newaxis] for g in gradient(unit)])[0]
-
-    entries = tf.range(count) if subset is None else subset
-    return _map_chunks(one, entries, chunk_size or _points_in(_CHUNK_BYTES, variables))
-
-
-def _recorded(
-    function: Callable[[], tf.Tensor], variables: Variables
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
-    """The residuals of ``function`` and a function from cotangents to gradients."""
-    linearization = Linearization({"residual": Block(function)}, variables)
-    residuals = linearization.residuals["residual"]
-    return residuals, lambda cotangent: linearization.vjp({"residual": cotangent})
-
-
-def _map_chunks(function: Callable[[Any], tf.Tensor], points: Any, chunk_size: int) -> tf.Tensor:
-    """``function`` of every point, vectorised over chunks of them, stacked."""
-    points = tf.nest.map_structure(tf.convert_to_tensor, points)
-    first = tf.nest.flatten(points)[0]
-    if first.shape[0] is not None and first.shape[0] <= chunk_size:
-        return tf.vectorized_map(function, points)
-    count = tf.shape(first)[0]
-    chunk_size = tf.minimum(chunk_size, count)
-    num_chunks = -(-count // chunk_size)
-    # Chunks of one size, so that one graph serves them all: the last is filled up with copies of
-    # the last point, dropped at the end.
-    index = tf.minimum(tf.range(num_chunks * chunk_size), count - 1)
-    index = tf.reshape(index, [num_chunks, chunk_size])
-    stacked = tf.map_fn(
-        lambda rows: tf.vectorized_map(
-            function, tf.nest.map_structure(lambda x: tf.gather(x, rows), points)
-        ),
-        index,
-        fn_output_signature=_output_dtype(function, points),
-        parallel_iterations=1,
-    )
-    shape = tf.concat([[num_chunks * chunk_size], tf.shape(stacked)[2:]], axis=0)
-    return tf.reshape(stacked, shape)[:count]
-
-
-def _output_dtype(function: Callable[[Any], tf.Tensor], points: Any) -> tf.DType:
-    one = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape[1:], x.dtype), points)
-    return (
-        tf.function(function, autograph=False).get_concrete_function(one).structured_outputs.dtype
-    )
-
-
-def _in_turn(results: Iterable[Callable[[], tf.Tensor]]) -> list[tf.Tensor]:
-    """Each result computed after the one before, where a graph would hold them all at once."""
-    computed: list[tf.Tensor] = []
-    for result in results:
-        with tf.control_dependencies(computed[-1:]):
-            computed.append(result())
-    return computed
-
-
-def _points_in(memory: int, variables: Variables) -> int:
-    """The number of points, at least one, whose gradients fit into ``memory`` bytes."""
-    row = sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
-    return max(1, memory // max(row, 1))
-
-
 def _num_points(blocks: Mapping[str, Block]) -> int:
     """Points of all blocks; those whose number a graph does not know count as none."""
     firsts = [tf.nest.flatten(b.points)[0] for b in blocks.values() if b.points is not None]
@@ -424,7 +324,7 @@ def _pieces(block: Block, variables: Variables, chunk_size: int | None) -> list[
     """A block cut into blocks whose Jacobians fit into memory."""
     if block.points is None:
         return [block]
-    size = chunk_size or _points_in(_CHUNK_BYTES, variables)
+    size = chunk_size or points_in(CHUNK_BYTES, variables)
     points = tf.nest.map_structure(tf.convert_to_tensor, block.points)
     count = tf.nest.flatten(points)[0].shape[0]
     if count is None or count <= size:

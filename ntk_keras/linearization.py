@@ -8,44 +8,17 @@ parameters as a list of ``tf.Variable`` or ``keras.Variable``, and knows no mode
 
 import contextlib
 import copy
-import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-__all__ = ["Block", "Linearization", "Recording", "parameters_at"]
+from ntk_keras.blocks import Block, Variables, tensors
+from ntk_keras.rows import in_turn, map_rows, squared_norms
+from ntk_keras.signals import FactoredJacobian
 
-Variables = Sequence[tf.Variable | keras.Variable]
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """One block R_b of the stacked residual.
-
-    Attributes:
-        residual: maps ``points`` to residuals ``[n]`` or ``[n, k]``. Each row must depend on its
-            own point only. Without points it takes no argument, and rows may depend on anything.
-        points: a tensor or any nest of tensors that share their first axis, of length ``n``.
-        scale: constant factor of the residual, ``1 / sqrt(n k)`` under the mean convention.
-    """
-
-    residual: Callable[..., tf.Tensor]
-    points: Any = None
-    scale: tf.Tensor | float = 1.0
-
-    def __call__(self) -> tf.Tensor:
-        """The block's residuals at the present parameters, ``[n * k]``, point by point."""
-        return self.at(self.points)
-
-    def at(self, points: Any) -> tf.Tensor:
-        """The residuals of other points, with the scale of this block, ``[m * k]``."""
-        values = self.residual() if points is None else self.residual(points)
-        values = tf.reshape(values, [-1])
-        # A Python number as it is: a cast would round it to single precision on the way.
-        scale = tf.cast(self.scale, values.dtype) if tf.is_tensor(self.scale) else self.scale
-        return values * scale
+__all__ = ["Linearization", "Recording", "parameters_at"]
 
 
 class Linearization:
@@ -61,19 +34,38 @@ class Linearization:
     Args:
         blocks: residual blocks by name; any function without arguments will do for a block.
         variables: the parameters theta.
+        factored: whether blocks that can be recorded keep their Jacobians in factored form
+            (:mod:`ntk_keras.signals`). It costs what a plain reverse pass costs, and after it rows
+            of J and products with J are cheap.
     """
 
-    def __init__(self, blocks: Mapping[str, Block | Callable[[], tf.Tensor]], variables: Variables):
+    def __init__(
+        self,
+        blocks: Mapping[str, Block | Callable[[], tf.Tensor]],
+        variables: Variables,
+        *,
+        factored: bool = False,
+    ):
         self.blocks = {
             name: block if isinstance(block, Block) else Block(block)
             for name, block in blocks.items()
         }
         self.variables = list(variables)
         self._theta = tensors(self.variables)
+        self._places = list(range(len(self._theta)))
+        self._jacobians = {
+            name: FactoredJacobian(block, variables)
+            for name, block in self.blocks.items()
+            if factored and block.recorded is not None
+        }
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(self._theta)
-            self.residuals = self._evaluate()
+            taped = {n: block() for n, block in self.blocks.items() if n not in self._jacobians}
         self._tape = tape
+        self.residuals = {
+            name: self._jacobians[name].residual if name in self._jacobians else taped[name]
+            for name in self.blocks
+        }
 
     def vjp(self, cotangents: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         """J^T v, one reverse pass over the recorded residuals.
@@ -84,20 +76,17 @@ class Linearization:
         Returns:
             One tensor for each variable, in its shape.
         """
-        names = list(cotangents)
-        return self._tape.gradient(
-            [self.residuals[name] for name in names],
-            self._theta,
-            output_gradients=[cotangents[name] for name in names],
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
+        factored = {name: v for name, v in cotangents.items() if name in self._jacobians}
+        taped = {name: v for name, v in cotangents.items() if name not in self._jacobians}
+        pulled = [self._jacobians[name].pull(v) for name, v in factored.items()]
+        by_tape = self._taped_vjp(taped) if taped or not factored else [None] * len(self._theta)
+        return [
+            _sum(theta, part, *(by_variable.get(place) for by_variable in pulled))
+            for theta, part, place in zip(self._theta, by_tape, self._places, strict=True)
+        ]
 
     def product(self, vector: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """K v = J (J^T v), without forming J or K.
-
-        J^T v is one reverse pass. It is linear in v, so differentiating ``<J^T v, w>`` with respect
-        to v gives J w: a second reverse pass, through the first ("double reverse"), which unlike
-        forward accumulation also compiles with XLA.
 
         Args:
             vector: v by block, each ``[n_b]``; a block left out counts as zero.
@@ -105,17 +94,40 @@ class Linearization:
         Returns:
             K v by block, for the blocks of ``vector``, each ``[n_b]``.
         """
-        names = list(vector)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([vector[name] for name in names])
-            pulled = self.vjp(vector)
-        pushed = tape.gradient(
-            pulled,
-            [vector[name] for name in names],
-            output_gradients=[tf.stop_gradient(part) for part in pulled],
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
-        return dict(zip(names, pushed, strict=True))
+        pulled = [tf.stop_gradient(part) for part in self.vjp(vector)]
+        direction = dict(zip(self._places, pulled, strict=True))
+        taped = {name: v for name, v in vector.items() if name not in self._jacobians}
+        pushed = self._taped_push(taped, pulled)
+        return {
+            name: pushed[name] if name in taped else self._jacobians[name].push(direction)
+            for name in vector
+        }
+
+    def diagonal(
+        self, subset: Mapping[str, tf.Tensor] | None = None, chunk_size: int | None = None
+    ) -> dict[str, tf.Tensor]:
+        """K_ii = ||J_i||^2 of every residual entry.
+
+        Args:
+            subset: by block, the indices of the points that count, or of the entries of a block
+                without points; all by default.
+            chunk_size: points whose gradients are computed at a time, where a block is not
+                factored; chosen by memory by default.
+
+        Returns:
+            ``[n_b]`` by block, fewer with a subset.
+        """
+        chosen = subset or {}
+
+        def one(name: str) -> tf.Tensor:
+            if name in self._jacobians:
+                return self._jacobians[name].diagonal(self._places, chosen.get(name))
+            return map_rows(
+                squared_norms, self.blocks[name], self.variables, chunk_size, chosen.get(name)
+            )
+
+        entries = in_turn(functools.partial(one, name) for name in self.blocks)
+        return dict(zip(self.blocks, entries, strict=True))
 
     def residuals_at(self, parameters: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
         """R at other parameters; the variables keep their values bit for bit.
@@ -157,6 +169,7 @@ class Linearization:
         part = copy.copy(self)
         part.variables = [self.variables[index] for index in kept]
         part._theta = [self._theta[index] for index in kept]
+        part._places = [self._places[index] for index in kept]
         return part
 
     def shifted(self, direction: Sequence[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:
@@ -174,6 +187,40 @@ class Linearization:
     def norm(self) -> tf.Tensor:
         """Euclidean norm of theta."""
         return tf.linalg.global_norm(self.parameters)
+
+    def _taped_vjp(self, cotangents: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        return self._tape.gradient(
+            [self.residuals[name] for name in cotangents],
+            self._theta,
+            output_gradients=list(cotangents.values()),
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+
+    def _taped_push(
+        self, like: Mapping[str, tf.Tensor], direction: list[tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """J w for taped blocks.
+
+        J^T v is linear in v, so differentiating ``<J^T v, w>`` with respect to v gives J w: a
+        second reverse pass, through the first ("double reverse"), which unlike forward accumulation
+        also compiles with XLA.
+
+        Args:
+            like: by block, any cotangent.
+            direction: w.
+        """
+        if not like:
+            return {}
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(like.values()))
+            pulled = self._taped_vjp(like)
+        pushed = tape.gradient(
+            pulled,
+            list(like.values()),
+            output_gradients=direction,
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        return dict(zip(like, pushed, strict=True))
 
     def _evaluate(self) -> dict[str, tf.Tensor]:
         return {name: block() for name, block in self.blocks.items()}
@@ -203,13 +250,14 @@ class Recording(Linearization):
         self.blocks = {name: Block(_refuse) for name in residuals}
         self.variables = list(variables)
         self._theta = tensors(self.variables)
+        self._places = list(range(len(self._theta)))
+        self._jacobians = {}
         self._tape = tape
         self._recorded = dict(residuals)
         self.residuals = {name: tf.reshape(r, [-1]) for name, r in residuals.items()}
         self._check()
 
-    def vjp(self, cotangents: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
-        """J^T v, one reverse pass over the tape; arguments as for :class:`Linearization`."""
+    def _taped_vjp(self, cotangents: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         recorded = {name: self._recorded[name] for name in cotangents}
         return self._tape.gradient(
             list(recorded.values()),
@@ -234,6 +282,12 @@ class Recording(Linearization):
                 f"The tape has recorded no way from {lost} to the variables. Compute residuals "
                 "from the network inside `with tape:`, and pass the variables they depend on."
             )
+
+
+def _sum(like: tf.Variable, *parts: tf.Tensor | None) -> tf.Tensor:
+    """The sum of what is there, in the shape of a variable."""
+    present = [tf.reshape(part, like.shape) for part in parts if part is not None]
+    return tf.add_n(present) if present else tf.zeros(like.shape, like.dtype)
 
 
 def _refuse() -> tf.Tensor:
@@ -273,8 +327,3 @@ def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator
 def _names_of(variable: tf.Variable | keras.Variable) -> set[str]:
     """What a user may call a variable: its name, and its path among layers."""
     return {variable.name.removesuffix(":0"), getattr(variable, "path", variable.name)}
-
-
-def tensors(variables: Variables) -> list[Any]:
-    """What a gradient tape can watch: the ``tf.Variable`` behind a ``keras.Variable``."""
-    return [v.value if isinstance(v, keras.Variable) else v for v in variables]

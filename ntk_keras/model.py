@@ -11,11 +11,12 @@ import tensorflow as tf
 from ntk_keras import seeds
 from ntk_keras import terms as terms_module
 from ntk_keras import weighting as weighting_module
+from ntk_keras.blocks import Block
 from ntk_keras.checks import check_count
-from ntk_keras.derivatives import Mode, Requests, View
+from ntk_keras.derivatives import Mode, Recorder, Requests, View
 from ntk_keras.guard import TrainingGuard
 from ntk_keras.inspection import inspect_in_training, inspect_term
-from ntk_keras.linearization import Block, Linearization
+from ntk_keras.linearization import Linearization
 from ntk_keras.metrics import RelativeL2
 from ntk_keras.terms import Reduction, Term
 from ntk_keras.weighting import Weighting
@@ -86,7 +87,8 @@ class PINNModel(keras.Model):
         View(network, derivatives)  # refuses at once what it cannot serve
         self.random_state = seeds.add_random_state(self, seed)
         self.weighting = weighting_module.get(weighting)
-        self._traced_terms: set[str] = set()
+        # By term, once it was evaluated: why its Jacobian is not factored, None if it is.
+        self._factoring: dict[str, str | None] = {}
         sizes = self._check_terms({})
         self.weighting.prepare(
             {term.name: term.group for term in self.terms},
@@ -250,7 +252,9 @@ class PINNModel(keras.Model):
         """One step of Algorithm 3: predictor, moving average, corrector."""
         seed = seeds.advance(self.random_state)
         linearization = Linearization(
-            self._blocks(self._points(data, seed), training=True), self.trainable_variables
+            self._blocks(self._points(data, seed), training=True),
+            self.trainable_variables,
+            factored=self.weighting.differentiates,
         )
         previous = [tf.identity(v.value) for v in self.weighting.state]
         self.weighting.update(linearization, seeds.fold_in(seed, 0))
@@ -307,13 +311,17 @@ class PINNModel(keras.Model):
             if term.name in points:
                 residual = functools.partial(self._residual, term, training)
                 scale = self._scale(residual, points[term.name])
-                blocks[term.name] = Block(residual, points[term.name], scale)
+                factored = self._factoring.get(term.name, "not evaluated yet") is None
+                recorded = residual if factored else None
+                blocks[term.name] = Block(residual, points[term.name], scale, recorded)
         return blocks
 
-    def _residual(self, term: Term, training: bool, points: Any) -> tf.Tensor:
-        return term.residual(self._view(term, training), points)
+    def _residual(
+        self, term: Term, training: bool, points: Any, recorder: Recorder | None = None
+    ) -> tf.Tensor:
+        return term.residual(self._view(term, training, recorder), points)
 
-    def _view(self, term: Term, training: bool) -> View:
+    def _view(self, term: Term, training: bool, recorder: Recorder | None = None) -> View:
         """The network as one evaluation of a term's residual sees it."""
         return View(
             self.network,
@@ -321,6 +329,7 @@ class PINNModel(keras.Model):
             training=training,
             share=True,
             requests=self._requests[term.name],
+            recorder=recorder,
         )
 
     def _scale(self, residual: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor | float:
@@ -409,11 +418,10 @@ class PINNModel(keras.Model):
             if term.name in points:
                 view = functools.partial(self._view, term)
                 sizes[term.name] = inspect_term(term, points[term.name], self.network, view)
-                if term.name not in self._traced_terms:
-                    inspect_in_training(
+                if term.name not in self._factoring:
+                    self._factoring[term.name] = inspect_in_training(
                         term, points[term.name], self.network, view, self.weighting.uses_kernel
                     )
-                    self._traced_terms.add(term.name)
         if not self.network.built:
             raise ValueError(
                 "The network is not built: no term has points to call it on. Give its input shape, "

@@ -12,6 +12,7 @@ import tensorflow as tf
 import transcription
 
 from ntk_keras import derivatives, estimators, kernel, probes, seeds
+from ntk_keras.blocks import Block
 from ntk_keras.estimators import (
     BlockPredictor,
     Diagonal,
@@ -21,7 +22,7 @@ from ntk_keras.estimators import (
     Product,
     Reverse,
 )
-from ntk_keras.linearization import Block, Linearization
+from ntk_keras.linearization import Linearization
 
 SEEDS = [1, 2, 3]
 THETA = [0.47, 0.52, 0.41]

@@ -9,26 +9,31 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ntk_keras"
 
 # What each module may import from the package; a package stands for all that is in it. The
-# description of problems (derivatives, domains, terms) and the mathematics of the kernel
-# (linearization, probes, kernel, estimators) stand side by side and never see each other.
+# description of problems (derivatives, domains, terms) and the mathematics of the kernel (blocks,
+# rows, signals, linearization, probes, kernel, estimators) stand side by side and never see each
+# other.
 ALLOWED = {
     "checks": set(),
     "seeds": set(),
     "derivatives": set(),
     "domains": {"checks", "seeds"},
-    "linearization": set(),
+    "terms": {"domains"},
+    "networks": {"checks", "derivatives", "domains"},
+    "blocks": set(),
+    "rows": {"blocks"},
+    "signals": {"blocks"},
+    "linearization": {"blocks", "rows", "signals"},
     "probes": {"seeds"},
+    "kernel": {"blocks", "linearization", "rows", "signals"},
+    "estimators": {"blocks", "checks", "kernel", "linearization", "probes", "seeds"},
+    "weighting": {"checks", "estimators", "linearization", "seeds"},
+    "balancer": {"blocks", "linearization", "seeds", "weighting"},
     "guard": set(),
     "metrics": set(),
     "plots": set(),
-    "terms": {"domains"},
-    "inspection": {"terms"},
-    "networks": {"checks", "derivatives", "domains"},
-    "kernel": {"linearization"},
-    "estimators": {"checks", "kernel", "linearization", "probes", "seeds"},
-    "weighting": {"checks", "estimators", "linearization", "seeds"},
-    "balancer": {"linearization", "seeds", "weighting"},
+    "inspection": {"blocks", "signals", "terms"},
     "model": {
+        "blocks",
         "checks",
         "derivatives",
         "guard",
@@ -39,7 +44,7 @@ ALLOWED = {
         "terms",
         "weighting",
     },
-    "callbacks": {"checks", "kernel", "linearization", "model", "plots", "weighting"},
+    "callbacks": {"blocks", "checks", "kernel", "plots", "weighting"},
     "problems": {"checks", "derivatives", "domains", "model", "networks", "terms", "weighting"},
     "runs": {"callbacks", "model", "plots", "problems"},
     "comparison": {"callbacks", "estimators", "plots", "problems", "runs", "weighting"},

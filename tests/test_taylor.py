@@ -323,7 +323,7 @@ class Rows:
     def __init__(self):
         self.by_layer = {}
 
-    def __call__(self, layer, inputs, products):
+    def __call__(self, layer, inputs, products, bias):
         channels = [c for block in inputs for c in block]
         self.by_layer.setdefault(layer.name, []).extend(channels)
 
@@ -403,7 +403,7 @@ def test_the_signals_of_recorded_products_make_the_gradient(build):
     cotangent = tf.constant(np.random.default_rng(2).normal(size=5))
     with tf.GradientTape(persistent=True) as tape:
 
-        def recorder(layer, inputs, products):
+        def recorder(layer, inputs, products, bias):
             tape.watch(list(products.values()))
             calls.append((layer, inputs, products))
 

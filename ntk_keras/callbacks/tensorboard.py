@@ -14,8 +14,8 @@ from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.hparams import api as hparams
 
 from ntk_keras import kernel, plots
+from ntk_keras.blocks import Block
 from ntk_keras.checks import check_count
-from ntk_keras.linearization import Block
 
 __all__ = ["NTKTensorBoard"]
 

@@ -33,10 +33,15 @@ class Recorder(Protocol):
             tape which watches them gives the derivatives of a residual by them: the signal of each
             channel at each point. The bias enters the value only: its gradient is the sum of the
             value's signals.
+        bias: as read for the value, None if there is none.
     """
 
     def __call__(
-        self, layer: Any, inputs: Mapping[Block, tf.Tensor], products: Mapping[Block, tf.Tensor]
+        self,
+        layer: Any,
+        inputs: Mapping[Block, tf.Tensor],
+        products: Mapping[Block, tf.Tensor],
+        bias: tf.Tensor | None,
     ) -> None: ...
 
 

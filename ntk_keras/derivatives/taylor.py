@@ -31,14 +31,14 @@ def linear(x: Jet, kernel: tf.Tensor, bias: tf.Tensor | None = None, observe: An
         x: ``[k, n, in]`` each block.
         kernel: ``[in, units]``.
         bias: ``[units]``.
-        observe: called with the inputs and the products by block.
+        observe: called with the inputs and the products by block, and the bias.
     """
 
     def compute(missing: Sequence[Block]) -> Values:
         inputs = x.take(itertools.chain(*missing))
         products = {block: _rows_times(rows, kernel) for block, rows in inputs.items()}
         if observe is not None:
-            observe(inputs, dict(products))
+            observe(inputs, dict(products), bias)
         if bias is not None and (VALUE,) in products:
             products[(VALUE,)] += bias
         return products

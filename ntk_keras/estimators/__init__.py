@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras.blocks import Block
 from ntk_keras.estimators.averaging import average
 from ntk_keras.estimators.diagonal import Diagonal, Exact
 from ntk_keras.estimators.protocol import Estimate, Estimator, KernelEstimator, SelfAssessed
@@ -27,7 +28,7 @@ from ntk_keras.estimators.sketching import (
     sketch,
 )
 from ntk_keras.estimators.squares import Perturbation, Reverse
-from ntk_keras.linearization import Block, Linearization
+from ntk_keras.linearization import Linearization
 
 __all__ = [
     "ESTIMATORS",

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from ntk_keras import kernel
+from ntk_keras.blocks import Block
 from ntk_keras.checks import check_count
 from ntk_keras.estimators.protocol import Estimate
-from ntk_keras.linearization import Block, Linearization
+from ntk_keras.linearization import Linearization
 from ntk_keras.seeds import fold_in
 
 __all__ = ["Diagonal", "Exact"]
@@ -51,7 +52,7 @@ class Diagonal:
             totals[name] = _num_points(block, linearization.residuals[name])
             count = self._count(name, totals[name])
             chosen[name] = _subset(fold_in(seed, index), totals[name], count)
-        entries = kernel.diagonal(linearization.blocks, linearization.variables, subset=chosen)
+        entries = linearization.diagonal(chosen)
         estimate = Estimate({}, {})
         for name, values in entries.items():
             by_point = tf.reduce_sum(tf.reshape(values, [tf.shape(chosen[name])[0], -1]), axis=1)
@@ -87,9 +88,8 @@ class Exact:
 
     def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Tr K_bb by block; the seed is not used."""
-        return kernel.traces(
-            linearization.blocks, linearization.variables, chunk_size=self.chunk_size
-        )
+        entries = linearization.diagonal(chunk_size=self.chunk_size)
+        return {name: tf.reduce_sum(values) for name, values in entries.items()}
 
     def estimate(self, linearization: Linearization, seed: tf.Tensor) -> Estimate:
         """Tr K_bb by block, without error."""

@@ -72,9 +72,11 @@ class Weighting(keras.layers.Layer):
         loss_weights: the weights lambda, a variable ``[groups]``.
         uses_kernel: whether the weights follow from the kernel, which wants every row of a residual
             to be a function of its own point.
+        differentiates: whether an update takes products with the Jacobian or rows of it.
     """
 
     uses_kernel = False
+    differentiates = False
     groups: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     loss_weights: keras.Variable

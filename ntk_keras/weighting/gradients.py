@@ -36,6 +36,8 @@ class GradientNorm(Adaptive):
         Physics-Informed Neural Networks", SIAM J. Sci. Comput. 43 (2021), Algorithm 1.
     """
 
+    differentiates = True
+
     def __init__(
         self,
         reference: str | None = None,

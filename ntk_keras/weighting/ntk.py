@@ -56,6 +56,7 @@ class NTK(Adaptive):
     """
 
     uses_kernel = True
+    differentiates = True
 
     def __init__(
         self,

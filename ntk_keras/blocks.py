@@ -1,0 +1,67 @@
+"""Residual blocks as plain functions, and the parameters they depend on."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+__all__ = ["Block", "Recorder", "Variables", "tensors"]
+
+Variables = Sequence[tf.Variable | keras.Variable]
+
+# Told of every product that a kernel takes part in: the layer, by block of channels the inputs
+# ``[k, n, in]`` and the products ``[k, n, units]``, and the bias that was read for the value, the
+# channel ``()``, or None.
+Recorder = Callable[[Any, Mapping[tuple, tf.Tensor], Mapping[tuple, tf.Tensor], Any], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One block R_b of the stacked residual.
+
+    Attributes:
+        residual: maps ``points`` to residuals ``[n]`` or ``[n, k]``. Each row must depend on its
+            own point only. Without points it takes no argument, and rows may depend on anything.
+        points: a tensor or any nest of tensors that share their first axis, of length ``n``.
+        scale: constant factor of the residual, ``1 / sqrt(n k)`` under the mean convention.
+        recorded: the same function for points and a recorder, which it tells of every product that
+            a parameter takes part in; None if that is not possible. With it rows of the Jacobian
+            come from the signals of one reverse pass: see :mod:`ntk_keras.signals`.
+    """
+
+    residual: Callable[..., tf.Tensor]
+    points: Any = None
+    scale: tf.Tensor | float = 1.0
+    recorded: Callable[[Any, Recorder], tf.Tensor] | None = None
+
+    def __call__(self) -> tf.Tensor:
+        """The block's residuals at the present parameters, ``[n * k]``, point by point."""
+        return self.at(self.points)
+
+    def at(self, points: Any) -> tf.Tensor:
+        """The residuals of other points, with the scale of this block, ``[m * k]``."""
+        values = self.residual() if points is None else self.residual(points)
+        return self._scaled(tf.reshape(values, [-1]))
+
+    def observed(self, recorder: Recorder) -> tf.Tensor:
+        """The block's residuals ``[n, k]``, of which the recorder is told."""
+        if self.recorded is None:
+            raise ValueError("This block cannot be recorded: it has no function `recorded`.")
+        values = self.recorded(self.points, recorder)
+        return self._scaled(values if values.shape.rank == 2 else values[:, tf.newaxis])
+
+    def _scaled(self, values: tf.Tensor) -> tf.Tensor:
+        # A Python number as it is: a cast would round it to single precision on the way.
+        scale = tf.cast(self.scale, values.dtype) if tf.is_tensor(self.scale) else self.scale
+        return values * scale
+
+
+def tensors(variables: Variables) -> list[Any]:
+    """What a gradient tape can watch: the ``tf.Variable`` behind a ``keras.Variable``.
+
+    Args:
+        variables: of either kind.
+    """
+    return [v.value if isinstance(v, keras.Variable) else v for v in variables]

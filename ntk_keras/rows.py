@@ -1,0 +1,152 @@
+"""Gradients of single residual entries, the rows of J, by a reverse pass for each.
+
+Works for any residual function. Rows are computed in chunks of points, each point's gradient by
+itself, so that no more than a chunk of them is held.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import tensorflow as tf
+
+from ntk_keras.blocks import Block, Variables, tensors
+
+__all__ = ["CHUNK_BYTES", "in_turn", "map_rows", "points_in", "squared_norms"]
+
+CHUNK_BYTES = 128 * 2**20  # Of Jacobian rows at a time; a few copies of them are alive at once.
+
+
+def map_rows(
+    reduce: Callable[[list[tf.Tensor]], tf.Tensor],
+    block: Block,
+    variables: Variables,
+    chunk_size: int | None,
+    subset: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """``reduce`` of every residual entry's gradient, stacked over the entries of a block.
+
+    Args:
+        reduce: takes the gradients of one point's k entries, ``[k, *shape]`` for each variable.
+        block: its residual.
+        variables: the parameters theta.
+        chunk_size: points whose gradients are computed at a time; None chooses it by memory.
+        subset: indices of the points that count, or of the entries of a block without points.
+    """
+    if block.points is None:
+        return _map_entries(reduce, block, variables, chunk_size, subset)
+
+    def one(point: Any) -> tf.Tensor:
+        residuals, gradient = _recorded(
+            lambda: block.at(tf.nest.map_structure(lambda x: x[tf.newaxis], point)), variables
+        )
+        if residuals.shape[0] is None:
+            raise ValueError("A residual must give every point the same, known number of entries.")
+        units = tf.unstack(tf.eye(residuals.shape[0], dtype=residuals.dtype))
+        by_entry = [gradient(unit) for unit in units]
+        return reduce([tf.stack(parts) for parts in zip(*by_entry, strict=True)])
+
+    points = block.points
+    if subset is not None:
+        points = tf.nest.map_structure(lambda x: tf.gather(x, subset), points)
+    rows = _map_chunks(one, points, chunk_size or points_in(CHUNK_BYTES, variables))
+    return tf.reshape(rows, tf.concat([[-1], tf.shape(rows)[2:]], axis=0))
+
+
+def squared_norms(gradients: list[tf.Tensor]) -> tf.Tensor:
+    """||J_i||^2 of each of k entries, ``[k]``.
+
+    Args:
+        gradients: ``[k, *shape]`` for each variable.
+    """
+    return tf.add_n([tf.reduce_sum(g**2, axis=range(1, g.shape.rank)) for g in gradients])
+
+
+def _map_entries(
+    reduce: Callable[[list[tf.Tensor]], tf.Tensor],
+    block: Block,
+    variables: Variables,
+    chunk_size: int | None,
+    subset: tf.Tensor | None,
+) -> tf.Tensor:
+    """:func:`map_rows` for a block without points: one reverse pass of the block per entry."""
+    residuals, gradient = _recorded(block, variables)
+    count = tf.shape(residuals)[0]
+
+    def one(index: tf.Tensor) -> tf.Tensor:
+        unit = tf.one_hot(index, count, dtype=residuals.dtype)
+        return reduce([g[tf.newaxis] for g in gradient(unit)])[0]
+
+    entries = tf.range(count) if subset is None else subset
+    return _map_chunks(one, entries, chunk_size or points_in(CHUNK_BYTES, variables))
+
+
+def _recorded(
+    function: Callable[[], tf.Tensor], variables: Variables
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
+    """The residuals of ``function`` and a function from cotangents to gradients."""
+    theta = tensors(variables)
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(theta)
+        residuals = function()
+
+    def gradient(cotangent: tf.Tensor) -> list[tf.Tensor]:
+        return tape.gradient(residuals, theta, cotangent, tf.UnconnectedGradients.ZERO)
+
+    return residuals, gradient
+
+
+def _map_chunks(function: Callable[[Any], tf.Tensor], points: Any, chunk_size: int) -> tf.Tensor:
+    """``function`` of every point, vectorised over chunks of them, stacked."""
+    points = tf.nest.map_structure(tf.convert_to_tensor, points)
+    first = tf.nest.flatten(points)[0]
+    if first.shape[0] is not None and first.shape[0] <= chunk_size:
+        return tf.vectorized_map(function, points)
+    count = tf.shape(first)[0]
+    chunk_size = tf.minimum(chunk_size, count)
+    num_chunks = -(-count // chunk_size)
+    # Chunks of one size, so that one graph serves them all: the last is filled up with copies of
+    # the last point, dropped at the end.
+    index = tf.minimum(tf.range(num_chunks * chunk_size), count - 1)
+    index = tf.reshape(index, [num_chunks, chunk_size])
+    stacked = tf.map_fn(
+        lambda rows: tf.vectorized_map(
+            function, tf.nest.map_structure(lambda x: tf.gather(x, rows), points)
+        ),
+        index,
+        fn_output_signature=_output_dtype(function, points),
+        parallel_iterations=1,
+    )
+    shape = tf.concat([[num_chunks * chunk_size], tf.shape(stacked)[2:]], axis=0)
+    return tf.reshape(stacked, shape)[:count]
+
+
+def _output_dtype(function: Callable[[Any], tf.Tensor], points: Any) -> tf.DType:
+    one = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape[1:], x.dtype), points)
+    return (
+        tf.function(function, autograph=False).get_concrete_function(one).structured_outputs.dtype
+    )
+
+
+def in_turn(results: Iterable[Callable[[], tf.Tensor]]) -> list[tf.Tensor]:
+    """Each result computed after the one before, where a graph would hold them all at once.
+
+    Args:
+        results: what computes them.
+    """
+    computed: list[tf.Tensor] = []
+    for result in results:
+        with tf.control_dependencies(computed[-1:]):
+            computed.append(result())
+    return computed
+
+
+def points_in(memory: int, variables: Variables) -> int:
+    """The number of points, at least one, whose gradients fit into memory.
+
+    Args:
+        memory: bytes.
+        variables: the parameters theta.
+    """
+    row = sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
+    return max(1, memory // max(row, 1))

@@ -1,0 +1,288 @@
+"""Rows of the Jacobian in factored form, from one reverse pass for all points at once.
+
+A residual whose row i depends on point i alone reaches the kernel W of a Dense layer through
+products z_s = a_s W, one for each channel s (the value, its derivatives) that is carried through
+the network. With the signals d_s = dr_i / dz_s, the gradient of r_i is the sum of outer products
+sum_s a_s (x) d_s, and for the bias the signal of the value. Since points do not meet, one reverse
+pass from the sum of all residuals gives the signals of all points, and no gradient of a kernel is
+formed in it. Everything else follows, layer by layer:
+
+- the kernel's diagonal, K_ii = sum_{s,s'} (a_s . a_s') (d_s . d_s') + ||d_value||^2;
+- J^T v = a^T diag(v) d, one product: each point's signal only scales;
+- J w = sum_s (a_s W') . d_s, W' being the layer's part of w.
+"""
+
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from ntk_keras.blocks import Block, Recorder, Variables, tensors
+
+__all__ = ["FactoredJacobian", "obstacle"]
+
+# Entries of a variable that is no layer's, each of which takes a reverse pass of its own.
+MAX_ENTRIES = 16
+
+
+class _Product(NamedTuple):
+    """One product of a layer, for a block of channels, before its signals are known."""
+
+    layer: Any
+    block: tuple
+    inputs: tf.Tensor  # [channels, n, in]
+    outputs: tf.Tensor  # [channels, n, units]
+
+
+class _Factor(NamedTuple):
+    """What one product contributes to the rows of J: sum_s a_s (x) d_s."""
+
+    inputs: tf.Tensor  # a: [channels, n, in]
+    signals: tf.Tensor  # d: [k, channels, n, units], or [channels, n, units] summed over k
+    is_value: bool  # whether the bias enters
+
+
+class _Layer(NamedTuple):
+    """What one layer contributes: all products of its kernel."""
+
+    kernel: int | None  # which variable, None for one that is not trained
+    bias: int | None
+    factors: list[_Factor]
+
+
+class FactoredJacobian:
+    """J_b = dR_b/dtheta of one block, its rows sums of outer products.
+
+    Attributes:
+        residual: R_b, ``[n * k]``, point by point.
+
+    Args:
+        block: with a function that can be recorded, whose rows do not meet.
+        variables: the parameters theta: kernels and biases of the layers recorded, and whatever
+            few numbers else (coefficients of the equation).
+    """
+
+    def __init__(self, block: Block, variables: Variables):
+        theta = tensors(variables)
+        few = [v for v in theta if v.shape.num_elements() <= MAX_ENTRIES]
+        found: list[_Product] = []
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(few)
+
+            def recorder(layer: Any, inputs: Any, products: Any, bias: Any) -> None:
+                tape.watch(list(products.values()))
+                found.extend(_products(layer, inputs, products))
+
+            rows = block.observed(recorder)  # [n, k]
+            components = tf.unstack(rows, axis=1)
+        self.residual = tf.reshape(rows, [-1])
+        self._rows_shape = tf.shape(rows)
+        places = {id(v): index for index, v in enumerate(theta)}
+        self._layers = _layers(found, _signals(tape, components, found), places)
+        layered = {index for layer in self._layers for index in (layer.kernel, layer.bias)}
+        self._entries = {
+            places[id(v)]: tf.stack([_by_point(tape, r, v) for r in components])  # [k, n, entries]
+            for v in few
+            if places[id(v)] not in layered
+        }
+
+    def diagonal(self, which: Iterable[int], subset: tf.Tensor | None = None) -> tf.Tensor:
+        """Squared norms of the rows, ``||J_i||^2`` of every entry of the residual.
+
+        Args:
+            which: the variables that count.
+            subset: indices of the points that count; all by default.
+
+        Returns:
+            ``[n * k]``, point by point; fewer with a subset.
+        """
+        which = set(which)
+        squares = [
+            _squares(_at(layer, subset), layer.kernel in which, layer.bias in which)
+            for layer in self._layers
+        ]
+        for entries in (self._entries[index] for index in self._entries if index in which):
+            chosen = entries if subset is None else tf.gather(entries, subset, axis=1)
+            squares.append(tf.reduce_sum(chosen**2, axis=2))
+        return _point_by_point(_total(squares))
+
+    def push(self, direction: Mapping[int, tf.Tensor]) -> tf.Tensor:
+        """J_b w.
+
+        Args:
+            direction: w, by variable; one left out counts as zero.
+
+        Returns:
+            ``[n * k]``, point by point.
+        """
+        pushed = [_pushed(layer, direction) for layer in self._layers]
+        for index, entries in self._entries.items():
+            if index in direction:
+                pushed.append(tf.linalg.matvec(entries, tf.reshape(direction[index], [-1])))
+        return _point_by_point(_total(pushed))
+
+    def pull(self, cotangent: tf.Tensor) -> dict[int, tf.Tensor]:
+        """J_b^T v, a product for each layer and block of channels.
+
+        Args:
+            cotangent: v, ``[n * k]``.
+
+        Returns:
+            By variable, flat for those that are no layer's; variables left out are zero.
+        """
+        v = tf.transpose(tf.reshape(cotangent, self._rows_shape))  # [k, n]
+        pulled = {i: tf.einsum("kne,kn->e", d, v) for i, d in self._entries.items()}
+        scale = v[:, tf.newaxis, :, tf.newaxis]
+        for layer in self._layers:
+            scaled = [(f, tf.reduce_sum(f.signals * scale, axis=0)) for f in layer.factors]
+            if layer.kernel is not None:
+                pulled[layer.kernel] = tf.add_n([_outer(f.inputs, d) for f, d in scaled])
+            values = [tf.reduce_sum(d, axis=[0, 1]) for f, d in scaled if f.is_value]
+            if layer.bias is not None and values:
+                pulled[layer.bias] = tf.add_n(values)
+        return pulled
+
+
+def obstacle(
+    evaluate: Callable[[Recorder], tf.Tensor], count: int, variables: Variables
+) -> str | None:
+    """Why the Jacobian of a residual cannot be factored, None if it can.
+
+    Only while a graph is built, which is looked at. That rows do not meet is not looked at here.
+
+    Args:
+        evaluate: the residual, which tells a recorder of its products.
+        count: the number of points.
+        variables: the parameters theta.
+    """
+    found: list[_Product] = []
+    read: list[tf.Tensor] = []
+
+    def recorder(layer: Any, inputs: Any, products: Any, bias: Any) -> None:
+        found.extend(_products(layer, inputs, products))
+        read.extend([] if bias is None else [bias])
+
+    residual = evaluate(recorder)
+    for product in found:
+        points = product.outputs.shape[1]
+        if points != count:
+            return f"layer {product.layer.name!r} is evaluated at {points} points for {count} rows"
+    own = {id(v) for product in found for v in _parameters(product.layer)}
+    others = [v for v in tensors(variables) if id(v) in own or v.shape.num_elements() > MAX_ENTRIES]
+    passed = [*(product.outputs for product in found), *read]
+    direct = tf.gradients(residual, others, stop_gradients=passed)
+    reached = [v.name for v, gradient in zip(others, direct, strict=True) if gradient is not None]
+    if reached:
+        return f"it depends on {reached} in other ways than by products of Dense layers"
+    return None
+
+
+def _products(layer: Any, inputs: Mapping, products: Mapping) -> list[_Product]:
+    """What a recorder is told, one by one."""
+    return [_Product(layer, block, inputs[block], z) for block, z in products.items()]
+
+
+def _parameters(layer: Any) -> list[Any]:
+    """The kernel of a layer, and its bias if it has one."""
+    return tensors([v for v in (layer.kernel, layer.bias) if v is not None])
+
+
+def _signals(tape: tf.GradientTape, components: list[tf.Tensor], found: list[_Product]) -> list:
+    """The derivative of every component by every product, ``[k, channels, n, units]`` each."""
+    outputs = [product.outputs for product in found]
+    by_component = [tape.gradient(r, outputs, unconnected_gradients="zero") for r in components]
+    return [tf.stack(signals) for signals in zip(*by_component, strict=True)]
+
+
+def _layers(found: list[_Product], signals: list, places: Mapping[int, int]) -> list[_Layer]:
+    """The products by layer: their channels count as channels of one."""
+    by_layer: dict[int, _Layer] = {}
+    for product, d in zip(found, signals, strict=True):
+        kernel, bias = (
+            None if v is None else places.get(id(tensors([v])[0]))
+            for v in (product.layer.kernel, product.layer.bias)
+        )
+        layer = by_layer.setdefault(id(product.layer), _Layer(kernel, bias, []))
+        layer.factors.append(_Factor(product.inputs, d, product.block == ((),)))
+    return list(by_layer.values())
+
+
+def _by_point(tape: tf.GradientTape, component: tf.Tensor, variable: tf.Variable) -> tf.Tensor:
+    """The derivative of each point's residual by a variable's entries, ``[n, entries]``.
+
+    Sums over points are linear in their cotangent, so differentiating by that tells them apart.
+    """
+    ones = tf.ones_like(component)
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as outer:
+        outer.watch(ones)
+        summed = tape.gradient(component, variable, ones, unconnected_gradients="zero")
+        entries = tf.unstack(tf.reshape(summed, [-1]), num=variable.shape.num_elements())
+    columns = [outer.gradient(entry, ones, unconnected_gradients="zero") for entry in entries]
+    return tf.stack(columns, axis=1)
+
+
+def _squares(layer: _Layer, kernel: bool, bias: bool) -> tf.Tensor | None:
+    """||sum_s a_s (x) d_s||^2 + ||sum of the values' d||^2, ``[k, n]``."""
+    a = [row for f in layer.factors for row in tf.unstack(f.inputs)]
+    d = [rows for f in layer.factors for rows in tf.unstack(f.signals, axis=1)]
+    terms = []
+    for s, t in itertools.combinations_with_replacement(range(len(a) if kernel else 0), 2):
+        product = tf.reduce_sum(a[s] * a[t], axis=-1) * tf.reduce_sum(d[s] * d[t], axis=-1)
+        terms.append(product if s == t else 2 * product)
+    if bias:
+        values = _of_values(layer)
+        terms.append(None if values is None else tf.reduce_sum(values**2, axis=-1))
+    return _total(terms)
+
+
+def _pushed(layer: _Layer, direction: Mapping[int, tf.Tensor]) -> tf.Tensor | None:
+    """sum_s (a_s W') . d_s + b' . (sum of the values' d), ``[k, n]``."""
+    kernel, bias = (None if i is None else direction.get(i) for i in (layer.kernel, layer.bias))
+    terms = []
+    if kernel is not None:
+        for f in layer.factors:
+            change = tf.matmul(tf.reshape(f.inputs, [-1, kernel.shape[0]]), kernel)
+            change = tf.reshape(change, tf.shape(f.signals)[1:])
+            terms.append(tf.reduce_sum(f.signals * change, axis=[1, 3]))
+    if bias is not None:
+        values = _of_values(layer)
+        terms.append(None if values is None else tf.tensordot(values, bias, 1))
+    return _total(terms)
+
+
+def _of_values(layer: _Layer) -> tf.Tensor | None:
+    """The signals that the bias receives, ``[k, n, units]``."""
+    return _total(f.signals[:, 0] for f in layer.factors if f.is_value)
+
+
+def _outer(a: tf.Tensor, d: tf.Tensor) -> tf.Tensor:
+    """Sum of a (x) d over channels and points, ``[in, units]``."""
+    flat = (tf.reshape(x, [-1, x.shape[-1]]) for x in (a, d))
+    return tf.matmul(*flat, transpose_a=True)
+
+
+def _at(layer: _Layer, subset: tf.Tensor | None) -> _Layer:
+    """What some points contribute."""
+    if subset is None:
+        return layer
+    factors = [
+        f._replace(
+            inputs=tf.gather(f.inputs, subset, axis=1), signals=tf.gather(f.signals, subset, axis=2)
+        )
+        for f in layer.factors
+    ]
+    return layer._replace(factors=factors)
+
+
+def _point_by_point(values: tf.Tensor) -> tf.Tensor:
+    """``[k, n]`` as ``[n * k]``."""
+    return tf.reshape(tf.transpose(values), [-1])
+
+
+def _total(terms: Iterable[tf.Tensor | None]) -> Any:
+    """The sum of what is there; None if nothing is."""
+    present = [term for term in terms if term is not None]
+    return functools.reduce(operator.add, present) if present else None

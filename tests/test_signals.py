@@ -1,0 +1,291 @@
+"""Jacobians in factored form, against those of gradient tapes."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ntk_keras as nk
+from ntk_keras import derivatives
+from ntk_keras.linearization import Linearization
+from ntk_keras.weighting import ExactNTK
+
+POINTS = np.random.default_rng(0).uniform(-1, 1, size=(6, 2))
+Dense = keras.layers.Dense
+
+
+def sequential(dtype):
+    layers = [Dense(7, "tanh"), Dense(5, "swish"), Dense(1)]
+    return built(keras.Sequential, [keras.Input((2,), dtype=dtype), *layers], dtype)
+
+
+def two_outputs(dtype):
+    layers = [Dense(7, "sigmoid"), Dense(4, "tanh", use_bias=False), Dense(2)]
+    return built(keras.Sequential, [keras.Input((2,), dtype=dtype), *layers], dtype)
+
+
+def shared_layer_and_gate(dtype):
+    """One layer applied twice, a product and a concatenation on the way."""
+    x = keras.Input((2,), dtype=dtype)
+    hidden = Dense(5, "tanh", dtype=dtype)
+    first = Dense(5, "tanh", dtype=dtype)(x)
+    gate = keras.layers.Multiply(dtype=dtype)([hidden(first), hidden(hidden(first))])
+    joined = keras.layers.Concatenate(dtype=dtype)([gate, x])
+    return keras.Model(x, Dense(1, dtype=dtype)(joined))
+
+
+def built(kind, layers, dtype):
+    for layer in layers[1:]:
+        layer.dtype_policy = keras.DTypePolicy(dtype)
+    return kind(layers)
+
+
+def wave(u, x):
+    return derivatives.second_order(u, x, [1.0, -4.0])[:, 0]
+
+
+def everything(u, x):
+    """Value, gradient and second derivatives in one residual that is not linear in them."""
+    value, slope = u(x)[:, 0], derivatives.gradient(u, x)[:, 0]
+    second = derivatives.hessian_diagonal(u, x)[:, 0]
+    return value * slope[:, 0] + second[:, 1] ** 2 - derivatives.partial(u, x, 0, 1)[:, 0]
+
+
+def components(u, x):
+    return derivatives.laplacian(u, x) - u(x) ** 3
+
+
+def periodic(u, pair):
+    """Two evaluations make one row."""
+    left, right = pair
+    return u(left)[:, 0] - u(right)[:, 0] + derivatives.partial(u, left, 0)[:, 0]
+
+
+def periodic_value(u, x):
+    return u(x)[:, 0] - u(-x)[:, 0]
+
+
+CASES = {
+    "an operator of second order": (sequential, wave, POINTS),
+    "all kinds of derivatives": (sequential, everything, POINTS),
+    "two components": (two_outputs, components, POINTS),
+    "pairs of points": (sequential, periodic, (POINTS, -POINTS)),
+    "a shared layer": (shared_layer_and_gate, wave, POINTS),
+}
+cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def model_of(network, *residuals, points=POINTS, weighting="exact-ntk", **kwargs):
+    terms = [nk.Term(f"term_{i}", r, points) for i, r in enumerate(residuals)]
+    model = nk.PINNModel(network, terms, weighting, seed=0, **kwargs)
+    model.compile(keras.optimizers.SGD(1e-3), jit_compile=False)
+    return model
+
+
+def both_ways(model):
+    """The model's linearization in factored form, and by tapes."""
+    blocks = model.blocks()
+    assert all(block.recorded is not None for block in blocks.values()), model._factoring
+    plain = {name: dataclasses.replace(b, recorded=None) for name, b in blocks.items()}
+    variables = model.trainable_variables
+    return Linearization(blocks, variables, factored=True), Linearization(plain, variables)
+
+
+def compared(linearization, subset=None):
+    """Everything that estimators ask for."""
+    vector = {
+        name: tf.sin(tf.cast(tf.range(1, 1 + r.shape[0]), r.dtype))
+        for name, r in linearization.residuals.items()
+    }
+    return {
+        "residuals": linearization.residuals,
+        "vjp": linearization.vjp(vector),
+        "product": linearization.product(vector),
+        "diagonal": linearization.diagonal(subset),
+    }
+
+
+def assert_equal(ours, theirs, dtype):
+    """Up to sums of a few dozen products in another order."""
+    for name, expected in theirs.items():
+        for a, b in zip(tf.nest.flatten(ours[name]), tf.nest.flatten(expected), strict=True):
+            scale = max(1.0, float(np.max(np.abs(b))))
+            tolerance = 300 * np.finfo(dtype).eps * scale
+            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance, err_msg=name)
+
+
+@cases
+def test_rows_and_products_are_those_of_tapes(case, dtype):
+    make, residual, points = case
+    model = model_of(make(dtype), residual, points=points)
+    subset = {"term_0": tf.constant([4, 1])}
+    ours, theirs = tf.function(lambda: [compared(one, subset) for one in both_ways(model)])()
+    assert_equal(ours, theirs, dtype)
+
+
+def test_several_blocks_compile(staged):
+    model = model_of(two_outputs("float64"), components, lambda u, x: 3 * wave(u, x))
+    ours, theirs = staged(lambda: [compared(one) for one in both_ways(model)])()
+    assert_equal(ours, theirs, "float64")
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_the_public_kernel_takes_this_way_too(reduction):
+    model = model_of(two_outputs("float64"), components, reduction=reduction)
+    plain = {n: dataclasses.replace(b, recorded=None) for n, b in model.blocks().items()}
+    variables = model.trainable_variables
+    subset = {"term_0": tf.constant([5, 2])}
+    for function, kwargs in (
+        (nk.kernel.traces, {}),
+        (nk.kernel.diagonal, {"subset": subset}),
+        (nk.kernel.diagonal, {"chunk_size": 4}),
+    ):
+        ours = function(model.blocks(), variables, **kwargs)
+        assert_equal(ours, function(plain, variables, **kwargs), "float64")
+
+
+def test_frozen_layers_are_no_parameters(dtype):
+    network = sequential(dtype)
+    network.layers[1].trainable = False
+    model = model_of(network, everything)
+    assert len(model.trainable_variables) == 4
+    assert_equal(*(compared(one) for one in both_ways(model)), dtype)
+
+
+class WithCoefficients(keras.Sequential):
+    """A network with a pair of numbers of its own that no layer uses."""
+
+    def __init__(self, layers):
+        super().__init__(layers)
+        self.c = self.add_weight(shape=(2,), initializer="ones", dtype="float64", name="c")
+
+
+def test_coefficients_are_parameters_too(staged):
+    layers = [keras.Input((2,), dtype="float64"), Dense(5, "tanh"), Dense(2)]
+    network = built(WithCoefficients, layers, "float64")
+
+    def equation(u, x):
+        c = network.c.value
+        return derivatives.laplacian(u, x) * c[0] - tf.sin(c[1] * u(x))
+
+    model = model_of(network, equation)
+    assert any(v is network.c for v in model.trainable_variables)
+    ours, theirs = staged(lambda: [compared(one) for one in both_ways(model)])()
+    assert_equal(ours, theirs, "float64")
+    without = [one.without("c").diagonal() for one in both_ways(model)]
+    assert_equal({"d": without[0]}, {"d": without[1]}, "float64")
+    assert np.all(without[0]["term_0"] < ours["diagonal"]["term_0"])
+
+
+@pytest.mark.parametrize("estimator", ["exact", "diagonal", "product", "block-predictor"])
+def test_training_is_the_same_either_way(estimator):
+    histories = []
+    for mode in ("auto", "tapes"):
+        keras.utils.set_random_seed(3)
+        chosen = nk.weighting.NTK(estimator, num_initial_probes=3, averaging_rate=0.5)
+        network = sequential("float64")
+        model = model_of(network, wave, periodic_value, weighting=chosen, derivatives=mode)
+        fitted = model.fit(epochs=2, steps_per_epoch=2, verbose=0)
+        histories.append(fitted.history | {"theta": network.get_weights()})
+    ours, theirs = histories
+    # A finite difference of step 1e-8 loses half the digits, wherever they come from.
+    rtol = 1e-5 if estimator in ("predictor", "block-predictor", "perturbation") else 1e-9
+    for name in theirs:
+        for a, b in zip(ours[name], theirs[name], strict=True):
+            np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-9, err_msg=name)
+
+
+# What cannot be factored.
+
+
+class Shifted(keras.layers.Layer):
+    """A layer without a rule."""
+
+    def build(self, shape):
+        self.shift = self.add_weight(shape=(shape[-1],), dtype="float64", initializer="ones")
+
+    def call(self, x):
+        return tf.sin(x + self.shift)
+
+
+def custom(dtype):
+    layers = [Dense(5, "tanh"), Shifted(), Dense(1)]
+    return built(keras.Sequential, [keras.Input((2,), dtype=dtype), *layers], dtype)
+
+
+def by_its_kernel(network):
+    return lambda u, x: u(x)[:, 0] * tf.reduce_sum(network.layers[0].kernel.value ** 2)
+
+
+def by_its_bias(network):
+    return lambda u, x: u(x)[:, 0] + tf.reduce_sum(network.layers[0].bias.value)
+
+
+def by_the_network_itself(network):
+    return lambda u, x: u(x)[:, 0] - network(2 * x)[:, 0]
+
+
+def at_other_points(network):
+    return lambda u, x: u(x)[:, 0] - tf.reduce_mean(u(tf.ones([9, 2], "float64")))
+
+
+def through_a_tape(network):
+    def residual(u, x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = u(x)
+        return tape.gradient(value, x)[:, 0]
+
+    return residual
+
+
+OBSTACLES = {
+    "a layer without a rule": (custom, lambda network: wave, "Shifted"),
+    "a kernel read directly": (sequential, by_its_kernel, "other ways than by products"),
+    "a bias read directly": (sequential, by_its_bias, "other ways than by products"),
+    "the network itself": (sequential, by_the_network_itself, "other ways than by products"),
+    "other points": (sequential, at_other_points, "at 9 points for 6 rows"),
+    "a tape of one's own": (sequential, through_a_tape, "a gradient tape watches"),
+}
+
+
+@pytest.mark.parametrize("case", OBSTACLES.values(), ids=OBSTACLES)
+def test_what_cannot_be_factored_trains_all_the_same(case):
+    make, residual_of, reason = case
+    network = make("float64")
+    model = model_of(network, wave, residual_of(network))
+    assert reason in model._factoring["term_1"]
+    assert model.blocks()["term_1"].recorded is None
+    traces = nk.kernel.traces(
+        {n: dataclasses.replace(b, recorded=None) for n, b in model.blocks().items()},
+        model.trainable_variables,
+    )
+    model.fit(verbose=0)
+    expected = {name: float(trace) for name, trace in traces.items()}
+    assert model.kernel_traces == pytest.approx(expected, rel=1e-10)
+
+
+def test_rows_that_meet_are_not_factored():
+    def less_the_mean(u, x):
+        return u(x)[:, 0] - tf.reduce_mean(u(x)[:, 0])
+
+    with pytest.warns(UserWarning, match="another one without the other points"):
+        model = model_of(sequential("float64"), less_the_mean)
+    assert model._factoring == {"term_0": "its rows depend on other points"}
+
+
+def test_mixed_blocks_add_up():
+    network = sequential("float64")
+    model = model_of(network, wave, by_the_network_itself(network))
+    blocks, variables = model.blocks(), model.trainable_variables
+    mixed = Linearization(blocks, variables, factored=True)
+    plain = {name: dataclasses.replace(b, recorded=None) for name, b in blocks.items()}
+    assert_equal(compared(mixed), compared(Linearization(plain, variables)), "float64")
+
+
+def test_a_model_of_exact_weights_uses_it():
+    model = model_of(sequential("float64"), wave, weighting=ExactNTK())
+    assert model.weighting.differentiates
+    assert not model_of(sequential("float64"), wave, weighting="constant").weighting.differentiates
