@@ -230,12 +230,18 @@ def _squares(layer: _Layer, kernel: bool, bias: bool) -> tf.Tensor | None:
     d = [rows for f in layer.factors for rows in tf.unstack(f.signals, axis=1)]
     terms = []
     for s, t in itertools.combinations_with_replacement(range(len(a) if kernel else 0), 2):
-        product = tf.reduce_sum(a[s] * a[t], axis=-1) * tf.reduce_sum(d[s] * d[t], axis=-1)
+        product = _dots(a[s], a[t]) * _dots(d[s], d[t])
         terms.append(product if s == t else 2 * product)
     if bias:
         values = _of_values(layer)
         terms.append(None if values is None else tf.reduce_sum(values**2, axis=-1))
     return _total(terms)
+
+
+def _dots(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """x . y along the last axis."""
+    # By a product with ones: XLA on a CPU sums along the last axis entry by entry, in twice the time.
+    return tf.linalg.matvec(x * y, tf.ones(x.shape[-1], x.dtype))
 
 
 def _pushed(layer: _Layer, direction: Mapping[int, tf.Tensor]) -> tf.Tensor | None:

@@ -204,6 +204,9 @@ class NTK(Adaptive):
             total = tf.where(finite, total + sample, total)
             return index + 1, total, accepted + tf.cast(finite, tf.int32)
 
+        if self.num_initial_probes == self.num_probes == 1:
+            _, total, accepted = add_sample(0, tf.zeros(self._sample_shape, self.state_dtype), 0)
+            return total, accepted
         # One loop, whatever the number of samples: the first step, an ordinary step and a step
         # without an update run the same graph.
         _, total, accepted = tf.while_loop(
