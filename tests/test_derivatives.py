@@ -365,6 +365,12 @@ def test_an_axis_that_is_no_input_is_refused(axis):
             call()
 
 
+@pytest.mark.parametrize("function", [derivatives.laplacian, derivatives.divergence])
+def test_no_axes_at_all_are_refused(function):
+    with pytest.raises(ValueError, match=r"needs at least one axis.*axes=\[\]"):
+        function(field, points_of("float32"), axes=[])
+
+
 @every_function
 @pytest.mark.parametrize("shape", [[6], [6, 3, 1]])
 def test_outputs_that_are_not_columns_are_refused(name, shape):

@@ -1,6 +1,7 @@
 """Forward derivatives against nested tapes, to rounding, for everything that has a rule."""
 
 import functools
+import itertools
 import logging
 
 import hypothesis
@@ -549,6 +550,37 @@ def test_coefficients_may_be_trained(mode):
     assert_same(tf.convert_to_tensor(tape.gradient(total, speed)), desired)
 
 
+@pytest.mark.parametrize("mode", ["tapes", "taylor"])
+def test_numbers_and_unknown_coefficients_may_be_mixed(mode):
+    network, points = sequential(dense(4, "tanh"), dense(2)), points_of()
+    speed, field = tf.Variable(2.0, dtype="float64"), tf.sin(points[:, 0])
+    with tf.GradientTape() as tape:
+        coefficients = [1, -(speed**2), field]
+        values = derivatives.second_order(View(network, mode), points, coefficients)
+        total = tf.reduce_sum(values)
+    second = derivatives.hessian_diagonal(network, points)
+    assert_same(values, second[..., 0] - 4 * second[..., 1] + field[:, None] * second[..., 2])
+    assert_same(tape.gradient(total, speed), -4 * tf.reduce_sum(second[..., 1]))
+    view = View(network, mode)
+    assert_same(derivatives.second_order(view, points, [0, speed, 0]), 2 * second[..., 1])
+    with pytest.raises(ValueError, match="one for each input"):
+        derivatives.second_order(view, points, [1, speed])
+
+
+def test_all_derivatives_of_an_order_agree_in_a_graph(staged):
+    """Of one request, where channels are cut from blocks and stacked anew."""
+    network, points = sequential(dense(4, "tanh"), dense(4, "swish"), dense(2)), points_of()
+    for order in (2, 3, 4):
+        indices = list(itertools.combinations_with_replacement(range(WIDTH), order))
+
+        @staged
+        def forward(indices=indices):
+            return View(network).derivative_channels(points, indices)
+
+        for index, channel in zip(indices, forward(), strict=True):
+            assert_same(channel, derivatives.partial(network, points, *index))
+
+
 # What users add.
 
 
@@ -564,6 +596,27 @@ def test_an_activation_may_be_registered(monkeypatch):
     assert_served(network, functions={name: FUNCTIONS[name] for name in low})
     with pytest.raises(ValueError, match="order 3 of an activation is asked for, but 2 are"):
         derivatives.partial(View(network), points_of(), 0, 0, 0)
+
+
+class OwnCall(keras.Sequential):
+    def call(self, x):
+        return super().call(x) ** 2
+
+
+def test_a_model_with_its_own_call_may_be_registered(monkeypatch):
+    monkeypatch.setattr(layers, "_RULES", dict(layers._RULES))
+    network = OwnCall([keras.Input((WIDTH,), dtype="float64"), dense(4, "tanh"), dense(2)])
+    network.dtype_policy = keras.DTypePolicy("float64")
+    assert "has a call of its own" in View(network).obstacle
+
+    def squared(model, inputs, recorder):
+        jet = inputs[0]
+        for layer in model.layers:
+            jet = layers.rule_of(layer).apply(layer, [jet], recorder)
+        return derivatives.taylor.multiply(jet, jet)
+
+    derivatives.register_layer(OwnCall, squared)
+    assert_served(network)
 
 
 def test_a_layer_may_be_registered(monkeypatch):

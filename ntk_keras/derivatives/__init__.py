@@ -99,8 +99,9 @@ def second_order(u: Network, points: tf.Tensor, coefficients: Any) -> tf.Tensor:
     Args:
         u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
         points: ``[n, d]``.
-        coefficients: c, ``[d]`` or, at every point its own, ``[n, d]``. Numbers or tensors; inputs
-            with the number zero cost nothing.
+        coefficients: c, ``[d]`` or, at every point its own, ``[n, d]``. Numbers or tensors, or a
+            sequence of both, as in ``[1, -c**2]`` with an unknown c; inputs with the number zero
+            cost nothing.
 
     Returns:
         ``[n, outputs]``.
@@ -155,7 +156,7 @@ def divergence(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None)
     """
     points = as_points(points)
     axes = as_axes(axes, points)
-    channels = _channels(u, points, [(k,) for k in axes])
+    channels = _channels(u, points, [(k,) for k in axes]) if axes else None
     if channels is None:
         return tapes.divergence(u, points, axes)
     tapes.check_field(channels[0].shape[1], axes)

@@ -58,33 +58,60 @@ def as_second_order(coefficients: Any, points: tf.Tensor) -> SecondOrder:
     """The channel sum_k c_k d_k^2 of these coefficients.
 
     Args:
-        coefficients: ``[d]`` or ``[n, d]``, numbers or tensors.
+        coefficients: ``[d]`` or ``[n, d]``, numbers or tensors; or a sequence of d numbers and
+            tensors, a tensor being a scalar or ``[n]``.
         points: ``[n, d]``.
 
     Raises:
         ValueError: unless there is one coefficient for each input, at least one of them not zero.
     """
-    computed = tf.is_tensor(coefficients) or hasattr(coefficients, "__tf_tensor__")
+    if isinstance(coefficients, list | tuple) and any(map(_is_computed, coefficients)):
+        return _mixed(coefficients, points)
+    computed = _is_computed(coefficients)
     if computed:
         coefficients = tf.cast(tf.convert_to_tensor(coefficients), points.dtype)
     else:
         coefficients = np.asarray(coefficients, points.dtype.as_numpy_dtype)
-    shape, (count, width) = coefficients.shape, points.shape
-    if (
-        len(shape) not in (1, 2)
-        or shape[-1] != width
-        or (None not in (count, *shape[:-1]) and (shape[:-1] not in ((), (count,))))
-    ):
-        raise ValueError(
-            f"Coefficients must have shape [d] or [n, d] for points of shape {tuple(points.shape)},"
-            f" one for each input. Received shape {tuple(shape)}."
-        )
-    if not computed and len(shape) == 1:
+    _check_coefficients(coefficients.shape, points)
+    if not computed and len(coefficients.shape) == 1:
         if not np.any(coefficients):
             raise ValueError(
                 "A second-order operator needs at least one coefficient that is not zero. "
                 f"Received {coefficients.tolist()}."
             )
         return SecondOrder(tuple(coefficients.tolist()))
-    columns = tf.reshape(tf.convert_to_tensor(coefficients), [-1, width])
-    return SecondOrder(tuple(column.ref() for column in tf.split(columns, width, axis=1)))
+    columns = tf.reshape(tf.convert_to_tensor(coefficients), [-1, points.shape[1]])
+    return SecondOrder(tuple(c.ref() for c in tf.split(columns, points.shape[1], axis=1)))
+
+
+def _is_computed(value: Any) -> bool:
+    """Whether a tensor or variable, whose value may be unknown or differentiated by."""
+    return tf.is_tensor(value) or hasattr(value, "__tf_tensor__")
+
+
+def _mixed(coefficients: Sequence[Any], points: tf.Tensor) -> SecondOrder:
+    """Numbers stay numbers, so that zeros cost nothing; tensors stay differentiable."""
+    tensors = [
+        tf.cast(tf.convert_to_tensor(c), points.dtype) if _is_computed(c) else float(c)
+        for c in coefficients
+    ]
+    for c in tensors:
+        rows = [] if isinstance(c, float) else c.shape
+        _check_coefficients([*rows, len(coefficients)], points)
+    return SecondOrder(
+        tuple(c if isinstance(c, float) else tf.reshape(c, [-1, 1]).ref() for c in tensors)
+    )
+
+
+def _check_coefficients(shape: Sequence[int | None], points: tf.Tensor) -> None:
+    count, width = points.shape
+    counted = None not in (count, *shape[:-1])
+    if (
+        len(shape) not in (1, 2)
+        or shape[-1] != width
+        or (counted and tuple(shape[:-1]) not in ((), (count,)))
+    ):
+        raise ValueError(
+            f"Coefficients must have shape [d] or [n, d] for points of shape {tuple(points.shape)},"
+            f" one for each input. Received shape {tuple(shape)}."
+        )

@@ -65,7 +65,9 @@ class SecondOrder:
         used = [c for c in self.coefficients if not _is_zero(c)]
         if self.constant:
             return None if set(used) == {1.0} else tf.reshape(tf.constant(used, dtype), [-1, 1, 1])
-        return tf.stack([c.deref() for c in used])
+        columns = [tf.constant([[c]], dtype) if isinstance(c, float) else c.deref() for c in used]
+        rows = functools.reduce(tf.maximum, [tf.shape(c)[0] for c in columns])
+        return tf.stack([tf.broadcast_to(c, [rows, 1]) for c in columns])
 
 
 def _is_zero(coefficient: Any) -> bool:

@@ -70,7 +70,7 @@ def _reason(operation: Any, dtype: str) -> str | None:
 
 def _visit(operation: Any, inputs: list[Any], visit: Visit) -> Any:
     """Applies a layer; of a model, layer by layer, its own layers."""
-    if not isinstance(operation, keras.Model):
+    if not isinstance(operation, keras.Model) or rule_of(operation) is not None:
         return visit(operation, inputs)
     if not type(operation).call.__module__.startswith("keras."):
         raise _ObstacleError(f"model {operation.name!r} has a call of its own")

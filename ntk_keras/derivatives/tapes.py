@@ -81,8 +81,10 @@ def check_field(outputs: int, axes: Sequence[int]) -> None:
         axes: of the divergence.
 
     Raises:
-        ValueError: if not.
+        ValueError: if not, or if there is no axis.
     """
+    if not axes:
+        raise ValueError("A divergence needs at least one axis. Received axes=[].")
     if outputs != len(axes):
         raise ValueError(
             f"The divergence needs one output for each axis. Received {outputs} outputs and "
