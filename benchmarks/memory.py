@@ -10,9 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from ntk_keras import Block, Linearization, networks, problems
+from ntk_keras import Block, Linearization, problems
 from ntk_keras.estimators import ESTIMATORS
-from ntk_keras.problems import wave
 
 # Of the residuals of the paper's wave problem, ninths by term.
 NINTHS = {"equation": 3, "velocity": 3, "initial": 1, "left": 1, "right": 1}
@@ -46,22 +45,24 @@ def peak(name: str, points: int, width: int, depth: int) -> float:
 
 def evaluate(name: str, points: int, width: int, depth: int) -> None:
     """The gradient of the loss and, but for constant weights, a sample of the traces."""
-    settings = dataclasses.replace(
-        problems.get("wave").presets["paper"],
-        points={term: share * points // 9 for term, share in NINTHS.items()},
+    problem = problems.get("wave")
+    small = dataclasses.replace(problem.presets["paper"], width=width, depth=depth)
+    model = problems.build_model(problem, small)  # looks at its terms at few points
+    large = dataclasses.replace(
+        small, points={term: share * points // 9 for term, share in NINTHS.items()}
     )
-    network = networks.feedforward(wave.BOX, width=width, depth=depth, seed=0)
 
     def block(term: Any, seed: int) -> Block:
         drawn = term.points_at(tf.constant([0, seed]), "float32")
-        return Block(lambda x: term.residual(network, x), drawn)
+        return dataclasses.replace(model.blocks()[term.name], points=drawn)
 
     @tf.function(jit_compile=True, autograph=False)
     def step() -> list[tf.Tensor]:
-        blocks = {term.name: block(term, i) for i, term in enumerate(wave.terms(settings))}
-        linearization = Linearization(blocks, network.trainable_variables)
+        blocks = {term.name: block(term, i) for i, term in enumerate(problem.terms(large))}
+        factored = name != "constant"
+        linearization = Linearization(blocks, model.trainable_variables, factored=factored)
         results = [tf.linalg.global_norm(linearization.vjp(linearization.residuals))]
-        if name != "constant":
+        if factored:
             sample = ESTIMATORS[name]().traces(linearization, tf.constant([1, 0]))
             results.extend(sample.values())
         return results
