@@ -124,6 +124,14 @@ def with_operators(x, dtype):
     return dense(2, None, dtype)(-keras.ops.concatenate([blend, x], axis=-1))
 
 
+def hard_constraint(x, dtype):
+    """Columns t and x, y of the points: t (t + 1) N and sin(x) y."""
+    t, rest = x[:, :1], x[..., 1:]
+    inner = dense(1, None, dtype)(dense(4, "tanh", dtype)(x))
+    start = keras.ops.sin(rest[:, 0:1]) * rest[:, -1:]
+    return keras.ops.concatenate([t * (t + 1) * inner, start], axis=-1)
+
+
 def shared_twice(x, dtype):
     inner = keras.Sequential([dense(3, "tanh", dtype), dense(3, "tanh", dtype)])
     outer = functional(lambda y, dtype: keras.layers.Add(dtype=dtype)([y, inner(y)]))
@@ -159,6 +167,7 @@ NETWORKS = {
     "multiply": lambda: merged(keras.layers.Multiply),
     "average": lambda: merged(keras.layers.Average),
     "operators": lambda: functional(with_operators),
+    "hard constraint": lambda: functional(hard_constraint),
     "models within models": lambda: functional(shared_twice),
     "fourier features": lambda: sequential(
         networks.FourierFeatures(4, 2.0, seed=1, dtype="float64"), dense(4, "tanh"), dense(2)
@@ -473,6 +482,10 @@ UNSERVED = {
     "broadcast": (
         lambda: functional(lambda x, dtype: dense(1)(x) + dense(3)(x)),
         "its inputs have different widths: [1, 3]",
+    ),
+    "index": (
+        lambda: functional(lambda x, dtype: dense(1)(x[::2, :])),
+        "it is no slice of columns",
     ),
     "array": (
         lambda: functional(lambda x, dtype: dense(3)(x) * np.arange(3.0)),

@@ -106,6 +106,8 @@ def _values(arguments: Sequence[Any], value: Callable[[Any], Any]) -> list[Any]:
 
 
 def _number(argument: Any, model: Any) -> Any:
+    if isinstance(argument, slice | type(...)):  # of an index, which its rule looks at
+        return argument
     if isinstance(argument, bool) or np.ndim(argument) or not np.isreal(argument):
         raise _ObstacleError(
             f"model {model.name!r} holds an argument that is no number: {argument!r}"

@@ -7,6 +7,7 @@ applied, as Keras shows them at that moment, so that a stateless scope is honour
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -77,7 +78,8 @@ def _public_function(operation: Any) -> Callable | None:
     """``keras.ops.sin`` for the operation that calling it on a symbolic tensor makes."""
     if not type(operation).__module__.startswith("keras."):
         return None
-    return getattr(keras.ops, type(operation).__name__.lower(), None)
+    name = type(operation).__name__.lower()
+    return operator.getitem if name == "getitem" else getattr(keras.ops, name, None)
 
 
 def activate(x: Jet, function: Any) -> Jet:
@@ -162,6 +164,24 @@ def _equal_widths(layer: Any) -> str | None:
     return None if len(shapes) == 1 else f"its inputs have different widths: {sorted(shapes)}"
 
 
+def _columns(operation: Any) -> list[int] | None:
+    """The columns that ``x[:, a:b]`` takes; None for any other index."""
+    (node,) = operation._inbound_nodes
+    key = node.arguments.args[1]
+    if not isinstance(key, tuple) or len(key) != 2 or not isinstance(key[1], slice):
+        return None
+    whole = key[0] == slice(None) or key[0] is Ellipsis
+    return list(range(node.input_tensors[0].shape[-1]))[key[1]] if whole else None
+
+
+def _slice(operation: Any, inputs: Sequence[Any], recorder: Recorder | None) -> Jet:
+    return taylor.select(inputs[0], _columns(operation) or [])
+
+
+def _columns_only(operation: Any) -> str | None:
+    return None if _columns(operation) else "it is no slice of columns, as in x[:, 0:1]"
+
+
 register_layer(keras.layers.Dense, _dense, _dense_obstacle)
 register_layer(
     keras.layers.Activation,
@@ -183,6 +203,7 @@ _OPERATIONS: dict[Callable | None, Rule] = {
     keras.ops.subtract: Rule(_subtract, _equal_widths),
     keras.ops.multiply: Rule(_multiply, _equal_widths),
     keras.ops.negative: Rule(lambda layer, inputs, recorder: taylor.scale(inputs[0], -1)),
+    operator.getitem: Rule(_slice, _columns_only),
     keras.ops.concatenate: Rule(_concatenate, _last_axis_only),
 }
 for _name in ("tanh", "sigmoid", "softplus", "silu", "sin", "cos", "exp"):
