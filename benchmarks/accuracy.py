@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.contenders import CONTENDERS
 from ntk_keras import Linearization, PINNModel, kernel, problems, seeds
-from ntk_keras.estimators import ESTIMATORS
 from ntk_keras.terms import Term
 from ntk_keras.weighting import NTK, weights_from_traces
 
-NAMES = list(ESTIMATORS)  # "exact" is so at the points of a step, which are redrawn
 REFERENCE_POINTS = 1500  # of every term
 SAMPLES = 200  # at each of the places where single samples are looked at
 
@@ -44,10 +43,18 @@ class Run:
     groups: tuple[str, ...] = ()
 
 
-def follow(width: int, steps: int, check_every: int, rate: float, sample_at: Sequence[int]) -> Run:
+def follow(
+    names: Sequence[str],
+    width: int,
+    steps: int,
+    check_every: int,
+    rate: float,
+    sample_at: Sequence[int],
+) -> Run:
     """Trains the network and compares on the way.
 
     Args:
+        names: of estimators; ``"exact"`` is so at the points of a step, which are redrawn.
         width: of the three hidden layers.
         steps: of training.
         check_every: steps from one comparison to the next; the first comes before any step.
@@ -59,9 +66,11 @@ def follow(width: int, steps: int, check_every: int, rate: float, sample_at: Seq
         problem.presets["paper"], width=width, estimator="diagonal", averaging_rate=rate
     )
     model = problems.build_model(problem, settings)
-    averages = {name: _prepared(NTK(name, averaging_rate=rate), model) for name in NAMES}
+    averages = {
+        name: _prepared(NTK(CONTENDERS[name], averaging_rate=rate), model) for name in names
+    }
     reference = _reference(model)
-    run = Run(groups=model.weighting.groups, averaged={name: [] for name in NAMES})
+    run = Run(groups=model.weighting.groups, averaged={name: [] for name in names})
 
     @tf.function(jit_compile=True, autograph=False)
     def step(index: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -73,7 +82,7 @@ def follow(width: int, steps: int, check_every: int, rate: float, sample_at: Seq
     for index in range(steps + 1):
         checked = index % check_every == 0
         exact = weights_from_traces(reference()).numpy() if checked else None
-        for name in NAMES if index in sample_at else []:
+        for name in names if index in sample_at else []:
             samples = _samples(model, averages[name])
             run.negative[name, index] = np.mean(samples < 0, axis=0)
             run.spread[name, index] = np.std(samples, axis=0) / np.mean(samples, axis=0)

@@ -19,12 +19,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accuracy, memory, step_time, training
+from benchmarks import accuracy, memory, report, step_time, training
+from benchmarks.contenders import CONTENDERS
 from benchmarks.step_time import markdown, write_csv
-from ntk_keras.estimators import ESTIMATORS
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = ["constant", *ESTIMATORS]
+FIGURES = Path(__file__).parents[1] / "docs" / "images"
+NAMES = ["constant", *CONTENDERS]
 
 
 def write_table(out: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -45,7 +46,12 @@ def run_speed(options: argparse.Namespace) -> None:
 def run_accuracy(options: argparse.Namespace) -> None:
     """Sub-command ``accuracy``."""
     run = accuracy.follow(
-        options.width, options.steps, options.check_every, options.rate, options.sample_at
+        options.estimators,
+        options.width,
+        options.steps,
+        options.check_every,
+        options.rate,
+        options.sample_at,
     )
     rows = list(accuracy.rows_of(run, options.width, options.rate))
     name = f"accuracy-{options.width}-{options.rate:g}"
@@ -68,6 +74,8 @@ def run_training(options: argparse.Namespace) -> None:
 def run_report(options: argparse.Namespace) -> None:
     """Sub-command ``report``."""
     write_table(options.out, "steps-to-error", training.report(options.out))
+    figure = report.error_against_overhead(options.out, (50, 500))
+    figure.savefig(options.figures / "error-against-overhead.png", dpi=120)
 
 
 def part(text: str) -> tuple[int, int]:
@@ -98,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--check-every", type=int, default=50)
     sub.add_argument("--rate", type=float, default=1e-2)
     sub.add_argument("--sample-at", type=int, nargs="*", default=[0, 300, 3000])
+    sub.add_argument("--estimators", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     sub = add("memory", run_memory)
     sub.add_argument("--width", type=int, default=1000)
     sub.add_argument("--depth", type=int, default=4)
@@ -110,7 +119,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--seeds", type=int, nargs="+", default=training.SEEDS)
     sub.add_argument("--logdir", type=Path, default=Path("logs/estimators"))
     sub.add_argument("--part", type=part, default=(0, 1), help="k/n: every n-th run from the k-th")
-    add("report", run_report)
+    sub = add("report", run_report)
+    sub.add_argument("--figures", type=Path, default=FIGURES, help="folder of figures")
     return top
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from ntk_keras import Block, Linearization, problems
-from ntk_keras.estimators import ESTIMATORS
+from benchmarks.contenders import CONTENDERS
+from ntk_keras import Block, Linearization, estimators, problems
 
 # Of the residuals of the paper's wave problem, ninths by term.
 NINTHS = {"equation": 3, "velocity": 3, "initial": 1, "left": 1, "right": 1}
@@ -63,7 +63,7 @@ def evaluate(name: str, points: int, width: int, depth: int) -> None:
         linearization = Linearization(blocks, model.trainable_variables, factored=factored)
         results = [tf.linalg.global_norm(linearization.vjp(linearization.residuals))]
         if factored:
-            sample = ESTIMATORS[name]().traces(linearization, tf.constant([1, 0]))
+            sample = estimators.get(CONTENDERS[name]).traces(linearization, tf.constant([1, 0]))
             results.extend(sample.values())
         return results
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import keras
 
+from benchmarks.contenders import CONTENDERS
 from benchmarks.step_time import read_csv, write_csv
 from ntk_keras import problems
 from ntk_keras.callbacks import Checkpoint, HistoryFile, Stopwatch, read_history
@@ -42,7 +43,7 @@ class Job:
     """One run.
 
     Attributes:
-        estimator: a name of :data:`ntk_keras.estimators.ESTIMATORS`, or ``"constant"``.
+        estimator: a name of :data:`CONTENDERS`, or ``"constant"``.
         rate: averaging rate; None for constant weights.
         seed: of the run.
         steps: of the run.
@@ -76,7 +77,7 @@ class Job:
         if self.rate is not None:
             weights = {
                 "weighting": "ntk",
-                "estimator": self.estimator,
+                "estimator": CONTENDERS[self.estimator],
                 "averaging_rate": self.rate,
             }
         quick = problems.get("wave").presets["quick"]

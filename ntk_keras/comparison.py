@@ -49,7 +49,7 @@ def label(settings: Settings) -> str:
     """What names a weighting in tables and figures."""
     name = settings.weighting
     if name == "ntk":
-        name += f", {settings.estimator}"
+        name += f", {settings.estimator_label}"
     return name if settings.redrawn else f"{name}, fixed points"
 
 

@@ -179,6 +179,10 @@ class Linearization:
             for theta, change in zip(self._theta, direction, strict=True)
         ]
 
+    def is_factored(self, name: str) -> bool:
+        """Whether a block keeps its Jacobian in factored form, so that its diagonal is cheap."""
+        return name in self._jacobians
+
     @property
     def parameters(self) -> list[tf.Tensor]:
         """Theta, one tensor for each variable."""

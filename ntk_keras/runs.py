@@ -98,7 +98,7 @@ def run_name(settings: Settings) -> str:
     usual = problems.get(settings.problem).presets[settings.preset]
     parts = [settings.problem, settings.preset, settings.weighting]
     if settings.weighting == "ntk" and settings.estimator != usual.estimator:
-        parts.append(settings.estimator)
+        parts.append(settings.estimator_label)
     if settings.redrawn != usual.redrawn:
         parts.append("redrawn" if settings.redrawn else "fixed")
     return "-".join([*parts, f"seed{settings.seed}"])

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import ntk_keras as nk
 from ntk_keras import derivatives
+from ntk_keras.estimators import Diagonal, Exact, is_exact
 from ntk_keras.linearization import Linearization
 from ntk_keras.weighting import ExactNTK
 
@@ -34,6 +35,13 @@ def shared_layer_and_gate(dtype):
     gate = keras.layers.Multiply(dtype=dtype)([hidden(first), hidden(hidden(first))])
     joined = keras.layers.Concatenate(dtype=dtype)([gate, x])
     return keras.Model(x, Dense(1, dtype=dtype)(joined))
+
+
+def hard_constraint(dtype):
+    """Columns of the points times what the layers make of them."""
+    x = keras.Input((2,), dtype=dtype)
+    inner = Dense(1, dtype=dtype)(Dense(5, "tanh", dtype=dtype)(x))
+    return keras.Model(x, x[:, :1] * inner + keras.ops.sin(x[:, 1:]))
 
 
 def built(kind, layers, dtype):
@@ -73,6 +81,7 @@ CASES = {
     "two components": (two_outputs, components, POINTS),
     "pairs of points": (sequential, periodic, (POINTS, -POINTS)),
     "a shared layer": (shared_layer_and_gate, wave, POINTS),
+    "a hard constraint": (hard_constraint, wave, POINTS),
 }
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -179,7 +188,10 @@ def test_coefficients_are_parameters_too(staged):
     assert np.all(without[0]["term_0"] < ours["diagonal"]["term_0"])
 
 
-@pytest.mark.parametrize("estimator", ["exact", "diagonal", "product", "block-predictor"])
+SUBSET = {"name": "diagonal", "num_points": 2}
+
+
+@pytest.mark.parametrize("estimator", ["exact", SUBSET, "product", "block-predictor"], ids=str)
 def test_training_is_the_same_either_way(estimator):
     histories = []
     for mode in ("auto", "tapes"):
@@ -289,3 +301,16 @@ def test_a_model_of_exact_weights_uses_it():
     model = model_of(sequential("float64"), wave, weighting=ExactNTK())
     assert model.weighting.differentiates
     assert not model_of(sequential("float64"), wave, weighting="constant").weighting.differentiates
+
+
+def test_the_diagonal_takes_all_points_where_that_is_cheap_and_three_elsewhere():
+    model = model_of(sequential("float64"), wave)
+    factored, taped = both_ways(model)
+    seed, diagonal = tf.constant([0, 1]), Diagonal()
+    assert is_exact(diagonal, factored)
+    assert not is_exact(diagonal, taped)
+    assert not is_exact(Diagonal(3), factored)
+    assert is_exact(Diagonal(len(POINTS)), taped)
+    exact = Exact().estimate(taped, seed)
+    assert_equal(diagonal.estimate(factored, seed)._asdict(), exact._asdict(), "float64")
+    assert_equal(diagonal.traces(taped, seed), Diagonal(3).traces(taped, seed), "float64")

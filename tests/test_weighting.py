@@ -369,7 +369,7 @@ def test_clipping_a_kernel_leaves_its_entries_off_the_diagonal():
 
 def test_a_residual_that_is_not_finite_moves_neither_traces_nor_weights():
     variable, broken = tf.Variable([1.0, 2.0]), tf.Variable(0.0)
-    chosen = NTK(averaging_rate=0.5, num_initial_probes=100)
+    chosen = NTK("block-predictor", averaging_rate=0.5)
     chosen.prepare({"a": "a", "b": "b"}, "float32", {"a": 2, "b": 2})
 
     def update(step):
@@ -663,9 +663,32 @@ def test_an_estimator_is_a_name_or_an_object(estimator):
         NTK(estimator)
 
 
-def test_the_first_average_of_an_exact_estimator_is_one_kernel():
-    assert NTK("exact").num_initial_probes == ExactNTK().num_initial_probes == 1
-    assert NTK().num_initial_probes == 100
+def test_the_averaging_rate_suits_the_estimator():
+    assert NTK().averaging_rate == NTK("exact").averaging_rate == 1e-2
+    assert NTK("predictor").averaging_rate == NTK(Predictor()).averaging_rate == 1e-3
+    assert NTK("predictor", averaging_rate=0.5).averaging_rate == 0.5
+    assert ExactNTK().averaging_rate == 1
+
+
+class Counting:
+    """An estimator that counts its samples."""
+
+    def __init__(self, exact):
+        self.exact, self.count = exact, tf.Variable(0)
+
+    def traces(self, linearization, seed):
+        self.count.assign_add(1)
+        return {name: tf.reduce_sum(r**2) for name, r in linearization.residuals.items()}
+
+    def is_exact(self, linearization):
+        return self.exact
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_of_an_exact_estimator_one_sample_is_taken(exact):
+    chosen, linearization = prepared(NTK(Counting(exact), num_initial_probes=5, num_probes=3))
+    updated(chosen, linearization, 2)
+    assert int(chosen.estimator.count) == (2 if exact else 5 + 3)
 
 
 # Several samples, updates between pauses, and the standard error of the average.

@@ -2,7 +2,8 @@
 
 Each takes a :class:`~ntk_keras.linearization.Linearization`, the residual recorded at the present
 parameters, and returns one sample of Tr K_bb for every block. All are unbiased, up to a difference
-step where there is one; all but the exact one are noisy: average their samples.
+step where there is one. All are noisy, and their samples to be averaged, but those of all points
+(``exact``, and ``diagonal`` where Jacobians are factored).
 """
 
 import dataclasses
@@ -15,7 +16,13 @@ import tensorflow as tf
 from ntk_keras.blocks import Block
 from ntk_keras.estimators.averaging import average
 from ntk_keras.estimators.diagonal import Diagonal, Exact
-from ntk_keras.estimators.protocol import Estimate, Estimator, KernelEstimator, SelfAssessed
+from ntk_keras.estimators.protocol import (
+    Estimate,
+    Estimator,
+    KernelEstimator,
+    SelfAssessed,
+    is_exact,
+)
 from ntk_keras.estimators.sketching import (
     BlockPredictor,
     Predictor,
@@ -49,6 +56,7 @@ __all__ = [
     "difference_product",
     "estimate",
     "get",
+    "is_exact",
     "lambda_pred",
     "predictor_product",
     "serialize",

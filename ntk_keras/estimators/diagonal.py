@@ -6,7 +6,6 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from ntk_keras import kernel
-from ntk_keras.blocks import Block
 from ntk_keras.checks import check_count
 from ntk_keras.estimators.protocol import Estimate
 from ntk_keras.linearization import Linearization
@@ -25,9 +24,12 @@ class Diagonal:
     n_b^2 (1 - m / n_b) s^2 / m with s^2 the variance of K_ii over the block's points: small, since
     the diagonal hardly varies within a block, where probes suffer from all of ||K_bb||_F^2.
 
+    By default all points count of a block whose Jacobian is kept in factored form
+    (:mod:`ntk_keras.signals`), which makes the diagonal cheap: its trace is exact then.
+
     Attributes:
-        num_points: m, for every term or by term; 3 by default, or all points where there are
-            fewer. A block without points counts its residual entries as points.
+        num_points: m, for every term or by term; by default all of a factored block, of others 3,
+            or all where there are fewer. A block without points counts its entries as points.
     """
 
     num_points: int | Mapping[str, int] | None = None
@@ -47,38 +49,53 @@ class Diagonal:
 
         Where all points are drawn the error is zero; of a single one it is not known, and nan.
         """
-        chosen, totals = {}, {}
-        for index, (name, block) in enumerate(linearization.blocks.items()):
-            totals[name] = _num_points(block, linearization.residuals[name])
-            count = self._count(name, totals[name])
-            chosen[name] = _subset(fold_in(seed, index), totals[name], count)
-        entries = linearization.diagonal(chosen)
+        subsets = {}
+        for index, name in enumerate(linearization.blocks):
+            count = self._count(linearization, name)
+            if count is not None:
+                subsets[name] = _subset(
+                    fold_in(seed, index), _num_points(linearization, name), count
+                )
+        entries = linearization.diagonal(subsets)
         estimate = Estimate({}, {})
         for name, values in entries.items():
-            by_point = tf.reduce_sum(tf.reshape(values, [tf.shape(chosen[name])[0], -1]), axis=1)
-            total = tf.cast(totals[name], values.dtype)
+            if name not in subsets:
+                estimate.traces[name] = tf.reduce_sum(values)
+                estimate.standard_errors[name] = tf.zeros([], values.dtype)
+                continue
+            by_point = tf.reduce_sum(tf.reshape(values, [tf.shape(subsets[name])[0], -1]), axis=1)
+            total = tf.cast(_num_points(linearization, name), values.dtype)
             estimate.traces[name] = total * tf.reduce_mean(by_point)
             estimate.standard_errors[name] = total * _error_of_mean(by_point, total)
         return estimate
 
-    def _count(self, name: str, total: int | tf.Tensor) -> int | tf.Tensor:
-        """The number of points to draw from a block of ``total``."""
+    def is_exact(self, linearization: Linearization) -> bool:
+        """Whether all points of all blocks count."""
+        return all(self._count(linearization, name) is None for name in linearization.blocks)
+
+    def _count(self, linearization: Linearization, name: str) -> int | tf.Tensor | None:
+        """The number of points to draw from a block; None if all count."""
         given = self.num_points
         count = given.get(name) if isinstance(given, Mapping) else given
+        if count is None and linearization.is_factored(name):
+            return None
+        total = _num_points(linearization, name)
         if isinstance(total, tf.Tensor):
             return tf.minimum(count or DEFAULT_POINTS, total)
         if count is not None and count > total:
             raise ValueError(
                 f"Term {name!r} has {total} points, of which {count} different ones cannot be "
                 f"drawn. Received num_points={given}. Give numbers by term, as in "
-                f"Diagonal({{{name!r}: {total}}}), or none: {DEFAULT_POINTS}, where there are."
+                f"Diagonal({{{name!r}: {total}}}), or none, which takes as many as serve."
             )
-        return min(count or DEFAULT_POINTS, total)
+        return None if (count or DEFAULT_POINTS) >= total else count or DEFAULT_POINTS
 
 
 @dataclasses.dataclass(frozen=True)
 class Exact:
-    """Exact traces and kernel, from the gradient of every residual entry. Costly; no noise.
+    """Exact traces and kernel, from the gradient of every residual entry; no noise.
+
+    Cheap where Jacobians are factored (:mod:`ntk_keras.signals`), costly elsewhere.
 
     Attributes:
         chunk_size: points whose gradients are held at a time; chosen by memory by default.
@@ -96,6 +113,10 @@ class Exact:
         traces = self.traces(linearization, seed)
         return Estimate(traces, {name: tf.zeros_like(trace) for name, trace in traces.items()})
 
+    def is_exact(self, linearization: Linearization) -> bool:
+        """Always."""
+        return True
+
     def kernel(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
         """K, ``[n, n]``; the seed is not used."""
         return kernel.matrix(
@@ -103,9 +124,10 @@ class Exact:
         )
 
 
-def _num_points(block: Block, residual: tf.Tensor) -> int | tf.Tensor:
+def _num_points(linearization: Linearization, name: str) -> int | tf.Tensor:
     """Points of a block, or its residual entries if it has none."""
-    first = residual if block.points is None else tf.nest.flatten(block.points)[0]
+    points = linearization.blocks[name].points
+    first = linearization.residuals[name] if points is None else tf.nest.flatten(points)[0]
     return tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
 
 

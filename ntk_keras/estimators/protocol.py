@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ntk_keras.linearization import Linearization
 
-__all__ = ["Estimate", "Estimator", "KernelEstimator", "SelfAssessed"]
+__all__ = ["Estimate", "Estimator", "KernelEstimator", "SelfAssessed", "is_exact"]
 
 
 class Estimate(NamedTuple):
@@ -53,3 +53,12 @@ class SelfAssessed(Estimator, Protocol):
     def estimate(self, linearization: Linearization, seed: tf.Tensor) -> Estimate:
         """One sample with its standard error; arguments as for :meth:`Estimator.traces`."""
         ...
+
+
+def is_exact(estimator: Estimator, linearization: Linearization) -> bool:
+    """Whether samples hold no noise, so that one is as good as many.
+
+    An estimator says so itself, by a method ``is_exact(linearization)``; without one it is not.
+    """
+    judge = getattr(estimator, "is_exact", None)
+    return judge is not None and judge(linearization)

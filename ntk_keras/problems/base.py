@@ -34,9 +34,9 @@ class Settings:
         learning_rate: at the start.
         decay_rate: factor of the learning rate every ``decay_steps`` steps; 1 keeps it.
         decay_steps: see ``decay_rate``.
-        estimator: of the traces under ``"ntk"``.
-        averaging_rate: alpha of Algorithm 3.
-        num_initial_probes: N of Algorithm 3; None for 100, or one of an exact estimator.
+        estimator: of the traces under ``"ntk"``: a name, or one with arguments.
+        averaging_rate: alpha of Algorithm 3; None for what suits the estimator.
+        num_initial_probes: N of Algorithm 3.
         update_every: n of Algorithm 1, steps between updates of the weights; None for what is usual
             with the weighting.
         redrawn: whether points are drawn anew at every step.
@@ -61,9 +61,9 @@ class Settings:
     learning_rate: float = 1e-3
     decay_rate: float = 0.9
     decay_steps: int = 1000
-    estimator: str = "block-predictor"
-    averaging_rate: float = 1e-3
-    num_initial_probes: int | None = None
+    estimator: str | Mapping[str, Any] = "diagonal"
+    averaging_rate: float | None = None
+    num_initial_probes: int = 100
     update_every: int | None = None
     redrawn: bool = True
     reduction: Reduction = "sum"
@@ -82,6 +82,12 @@ class Settings:
                 f"steps must be a multiple of steps_per_epoch={self.steps_per_epoch}. "
                 f"Received steps={self.steps}."
             )
+
+    @property
+    def estimator_label(self) -> str:
+        """The estimator in names of folders and tables, as ``"diagonal"`` or ``"diagonal-3"``."""
+        given = {"name": self.estimator} if isinstance(self.estimator, str) else self.estimator
+        return "-".join(str(value) for value in given.values())
 
     @property
     def epochs(self) -> int:

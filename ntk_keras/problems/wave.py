@@ -75,7 +75,7 @@ PROBLEM = Problem(
     grid=(101, 101),
     reference="Section 5.2.2",
     presets={
-        "quick": Settings("wave", "quick", POINTS, steps=12_000, width=100, averaging_rate=1e-2),
+        "quick": Settings("wave", "quick", POINTS, steps=12_000, width=100),
         "paper": Settings(
             "wave",
             "paper",

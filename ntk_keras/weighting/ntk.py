@@ -8,7 +8,14 @@ import tensorflow as tf
 
 from ntk_keras import estimators
 from ntk_keras.checks import check_count
-from ntk_keras.estimators import ESTIMATORS, Estimator, Exact, KernelEstimator
+from ntk_keras.estimators import (
+    ESTIMATORS,
+    Diagonal,
+    Estimator,
+    Exact,
+    KernelEstimator,
+    is_exact,
+)
 from ntk_keras.linearization import Linearization
 from ntk_keras.seeds import fold_in
 from ntk_keras.weighting.adaptive import Adaptive
@@ -27,12 +34,14 @@ class NTK(Adaptive):
 
     Args:
         estimator: a name or an object of :mod:`ntk_keras.estimators`, or a name with arguments, as
-            ``{"name": "diagonal", "num_points": 9}``. ``"predictor"`` is Algorithm 2 as printed,
-            with one probe over all blocks; ``"block-predictor"`` the same on each block by itself.
-        averaging_rate: alpha, per step, in (0, 1]; 1 keeps no memory.
-        num_initial_probes: N, the number of samples in the first average; by default 100, or one of
-            an exact estimator.
-        num_probes: samples averaged at every later update.
+            ``{"name": "diagonal", "num_points": 9}``. ``"diagonal"`` is exact at the price of a
+            plain reverse pass where Jacobians are factored; ``"predictor"`` is Algorithm 2 as
+            printed, with one probe over all blocks; ``"block-predictor"`` the same block by block.
+        averaging_rate: alpha, per step, in (0, 1]; 1 keeps no memory. By default 1e-2 of entries of
+            the diagonal (``"diagonal"``, ``"exact"``), and the paper's 1e-3 of noisier samples.
+        num_initial_probes: N, the number of samples in the first average.
+        num_probes: samples averaged at every later update. Where the estimator is exact, one sample
+            is taken in any case.
         update_every: number of steps from one update to the next (Algorithm 1's n). The average
             then moves by 1 - (1 - alpha)^n at once: its memory in steps stays the same.
         trace_floor: smallest share of the total trace that a group may have, in (0, 1), which
@@ -60,9 +69,9 @@ class NTK(Adaptive):
 
     def __init__(
         self,
-        estimator: str | Mapping[str, Any] | Estimator = "block-predictor",
-        averaging_rate: float = 1e-3,
-        num_initial_probes: int | None = None,
+        estimator: str | Mapping[str, Any] | Estimator = "diagonal",
+        averaging_rate: float | None = None,
+        num_initial_probes: int = 100,
         num_probes: int = 1,
         update_every: int = 1,
         trace_floor: float = 1e-5,
@@ -73,9 +82,9 @@ class NTK(Adaptive):
     ):
         super().__init__(update_every=update_every, **kwargs)
         self.estimator = estimators.get(estimator)
+        if averaging_rate is None:
+            averaging_rate = 1e-2 if isinstance(self.estimator, Diagonal | Exact) else 1e-3
         self.averaging_rate = averaging_rate
-        if num_initial_probes is None:
-            num_initial_probes = 1 if isinstance(self.estimator, Exact) else 100
         self.num_initial_probes = check_count("num_initial_probes", num_initial_probes)
         self.num_probes = check_count("num_probes", num_probes)
         self.trace_floor = trace_floor
@@ -106,7 +115,9 @@ class NTK(Adaptive):
         if self.exclude_variables:
             linearization = linearization.without(*self.exclude_variables)
         first = self.num_updates.value == 0
-        num_samples = tf.where(first, self.num_initial_probes, self.num_probes)
+        exact = is_exact(self.estimator, linearization)
+        initial, later = (1, 1) if exact else (self.num_initial_probes, self.num_probes)
+        num_samples = 1 if initial == later == 1 else tf.where(first, initial, later)
         total, accepted = self._sum_of_samples(linearization, seed, num_samples)
         mean = total / tf.cast(tf.maximum(accepted, 1), total.dtype)
         if self.average == "kernel":
@@ -191,7 +202,7 @@ class NTK(Adaptive):
         self,
         linearization: Linearization,
         seed: tf.Tensor,
-        num_samples: tf.Tensor,
+        num_samples: int | tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Sum of the finite ones among ``num_samples`` samples, and their number."""
 
@@ -204,7 +215,7 @@ class NTK(Adaptive):
             total = tf.where(finite, total + sample, total)
             return index + 1, total, accepted + tf.cast(finite, tf.int32)
 
-        if self.num_initial_probes == self.num_probes == 1:
+        if not tf.is_tensor(num_samples):  # one at any step, without the loop
             _, total, accepted = add_sample(0, tf.zeros(self._sample_shape, self.state_dtype), 0)
             return total, accepted
         # One loop, whatever the number of samples: the first step, an ordinary step and a step
