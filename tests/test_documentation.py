@@ -57,31 +57,45 @@ def test_the_arguments_and_result_of_a_public_function_are_documented(name):
         assert not missing, f"{name} says nothing of {missing}"
 
 
-def snippets(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+}
 
 
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
-    """Each snippet as printed, but for the length of the training."""
+def snippets(language, page):
+    return re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
+
+
+def test_the_readme_shows_python():
+    assert snippets("python", "README.md")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if snippets("python", page)])
+def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
+    """Each snippet as printed, one after the other, but for the length of the training."""
     monkeypatch.chdir(tmp_path)
-    assert snippets("python")
     namespace = {}
-    for code in snippets("python"):
-        short = re.sub(r"epochs=\d+, steps_per_epoch=\d+", "epochs=1, steps_per_epoch=2", code)
-        exec(compile(short, "README.md", "exec"), namespace)
+    for code in snippets("python", page):
+        short = re.sub(r"epochs=\d+,(\s+)steps_per_epoch=\d+", r"epochs=1,\1steps_per_epoch=2", code)
+        exec(compile(short, page, "exec"), namespace)
 
 
-def commands():
-    lines = "\n".join(snippets("bash")).splitlines()
+def commands(page):
+    lines = "\n".join(snippets("bash", page)).splitlines()
     return [part.strip() for line in lines for part in line.split("&&")]
 
 
-def test_the_commands_of_the_readme_exist(capsys):
+@pytest.mark.parametrize("page", [page for page in PAGES if snippets("bash", page)])
+def test_the_commands_of_a_page_exist(page):
     """Each ``ntk-keras`` line parses; the other commands are pip, pytest and tensorboard."""
-    ours = [c.split("ntk-keras ", 1)[1] for c in commands() if "ntk-keras " in c]
-    assert any(c.startswith("run wave") for c in ours)
+    ours = [c.split("ntk-keras ", 1)[1] for c in commands(page) if "ntk-keras " in c]
     for arguments in ours:
         cli._parser().parse_args(shlex.split(arguments, comments=True))
+
+
+def test_the_readme_begins_with_the_main_job():
+    assert any("ntk-keras run wave" in command for command in commands("README.md"))
 
 
 def test_links_of_the_readme_lead_to_files():
