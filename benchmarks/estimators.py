@@ -2,45 +2,27 @@
 
 Each sub-command writes a Markdown table and a CSV file into ``benchmarks/results``:
 
-    python -m benchmarks.estimators speed --width 500
     python -m benchmarks.estimators accuracy --width 500 --steps 3000
     python -m benchmarks.estimators memory --points 20000 --width 1000 --depth 4
     python -m benchmarks.estimators training --steps 20000 [--part 0/2]
     python -m benchmarks.estimators report
 
-``speed`` times a step; ``accuracy`` follows the weights along one training run; ``memory`` takes
+``accuracy`` follows the weights along one training run; ``memory`` takes
 the peak of a process for each estimator; ``training`` trains with every estimator, averaging rate
 and seed (many runs: interrupt and resume at will, or share them between processes by ``--part``).
-``report`` joins what is there to the tables and the figure of the README.
+``report`` joins what is there to the tables and the figure of the README, with seconds once
+``python -m benchmarks.step --widths 100 --name step-100`` has measured a step.
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmarks import accuracy, memory, report, step_time, training
+from benchmarks import accuracy, memory, report, training
 from benchmarks.contenders import CONTENDERS
-from benchmarks.step_time import markdown, write_csv
+from benchmarks.tables import IMAGES, RESULTS, write_csv, write_table
 
-RESULTS = Path(__file__).parent / "results"
-FIGURES = Path(__file__).parents[1] / "docs" / "images"
 NAMES = ["constant", *CONTENDERS]
-
-
-def write_table(out: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the rows as a Markdown table and writes it, beside a CSV file of the same."""
-    table = markdown(rows)
-    print(table)
-    write_csv(out / f"{name}.csv", rows)
-    (out / f"{name}.md").write_text(table + "\n")
-
-
-def run_speed(options: argparse.Namespace) -> None:
-    """Sub-command ``speed``."""
-    times = step_time.measure(list(step_time.WEIGHTINGS), options.width, True, options.rounds)
-    rows = step_time.rows_of(times, options.width, jit=True)
-    write_table(options.out, f"speed-{options.width}", rows)
 
 
 def run_accuracy(options: argparse.Namespace) -> None:
@@ -97,9 +79,6 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--out", type=Path, default=RESULTS, help="folder of tables")
         return sub
 
-    sub = add("speed", run_speed)
-    sub.add_argument("--width", type=int, default=500)
-    sub.add_argument("--rounds", type=int, default=9)
     sub = add("accuracy", run_accuracy)
     sub.add_argument("--width", type=int, default=500)
     sub.add_argument("--steps", type=int, default=3000)
@@ -120,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--logdir", type=Path, default=Path("logs/estimators"))
     sub.add_argument("--part", type=part, default=(0, 1), help="k/n: every n-th run from the k-th")
     sub = add("report", run_report)
-    sub.add_argument("--figures", type=Path, default=FIGURES, help="folder of figures")
+    sub.add_argument("--figures", type=Path, default=IMAGES, help="folder of figures")
     return top
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import keras
 
 from benchmarks.contenders import CONTENDERS
-from benchmarks.step_time import read_csv, write_csv
+from benchmarks.tables import read_csv, write_csv
 from ntk_keras import problems
 from ntk_keras.callbacks import Checkpoint, HistoryFile, Stopwatch, read_history
 from ntk_keras.guard import TrainingDivergedError
@@ -184,11 +184,18 @@ def summary(rows: Sequence[Mapping[str, str]], times: Mapping[str, float]) -> li
 
 
 def report(out: Path) -> list[dict[str, str]]:
-    """Merges the files of all parts into ``training.csv`` and returns the summary's rows."""
+    """Merges the files of all parts into ``training.csv`` and returns the summary's rows.
+
+    Seconds are steps times their price in ``step-<width>.csv``, if :mod:`benchmarks.step` left one.
+    """
     rows = sorted(rows_in(out), key=_order)
     write_csv(out / "training.csv", rows)
     width = Job("constant", None, 0, 250).settings.width
-    times = {row["weighting"]: float(row["ms"]) for row in read_csv(out / f"speed-{width}.csv")}
+    times = {row["method"]: float(row["ms"]) for row in read_csv(out / f"step-{width}.csv")}
+    if "taylor" in times:
+        times["constant"] = times["taylor"]
+    if "taylor" in times:
+        times["constant"] = times["taylor"]
     return summary(rows, times)
 
 

@@ -77,7 +77,9 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {}
     for code in snippets("python", page):
-        short = re.sub(r"epochs=\d+,(\s+)steps_per_epoch=\d+", r"epochs=1,\1steps_per_epoch=2", code)
+        short = re.sub(
+            r"epochs=\d+,(\s+)steps_per_epoch=\d+", r"epochs=1,\1steps_per_epoch=2", code
+        )
         exec(compile(short, page, "exec"), namespace)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks import step_time
+from benchmarks import step
+from benchmarks.tables import read_csv
 from examples import wave, weighting_callback, weights_follow
 
 
@@ -39,13 +40,29 @@ def test_sketched_weights_follow_the_exact_ones():
     assert np.median(np.abs(3 / exact - 1), axis=0).max() > 0.6
 
 
-def test_the_step_time_benchmark_sets_weightings_side_by_side(tmp_path):
-    names = ["constant", "block-predictor", "diagonal, every 10th step"]
-    arguments = ["--width", "8", "--rounds", "3", "--weightings", *names]
-    rows = step_time.main([*arguments, "--csv", str(tmp_path / "rows.csv")])
-    assert [(row["xla"], row["weighting"]) for row in rows] == [
-        (xla, weighting) for xla in ("yes", "no") for weighting in names
+def test_the_step_benchmark_sets_methods_side_by_side(tmp_path):
+    methods = ["tapes", "exact", "diagonal, every 10th step"]
+    sizes = ["--widths", "8", "--dimensions", "2", "4", "--points", "30", "--rounds", "1"]
+    files = ["--out", str(tmp_path), "--figure", str(tmp_path / "step.png")]
+    rows = step.main([*sizes, *files, "--methods", *methods, "--xla", "no"])
+    assert [(row["equation"], row["method"]) for row in rows] == [
+        (equation, method) for equation in ("wave, 2-D", "Poisson, 4-D") for method in methods
     ]
-    assert all(row["ms"] > 0 for row in rows)
-    assert all(row["ratio"] == 1 for row in rows if row["weighting"] == "constant")
-    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 7
+    assert all(float(row["ms"]) > 0 for row in rows)
+    assert all(float(row["ratio"]) == 1 for row in rows if row["method"] == "tapes")
+    assert len(read_csv(tmp_path / "step.csv")) == len(rows)
+    assert (tmp_path / "step.png").stat().st_size > 1000
+
+
+def test_the_step_benchmark_counts_operations_as_its_text_says():
+    """By hand: 500 * 2 + 500 * 500 + 500 * 500 + 500 weights, all but the first 1000 thrice."""
+    case = step.Case(dimensions=2, width=500, points=900)
+    assert step.channel_rows(case) == 4 * 300 + 2 * 300 + 300
+    assert step.flops(case) == 2 * 2100 * (2 * 501_500 + 500_500)
+    assert step.channel_rows(step.Case(10, 50, 900)) == 12 * 600 + 300
+
+
+def test_studies_of_the_step_benchmark_contain_what_they_are_divided_by():
+    for methods, cases in step.STUDIES.values():
+        assert step.PLAIN in methods
+        assert all(sum(step.counts(case).values()) == case.points for case in cases)

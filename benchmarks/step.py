@@ -1,0 +1,423 @@
+r"""Time of a training step, as ``fit`` runs it, for each way to differentiate and to weigh.
+
+Everything that is compared runs in one process and takes turns, so that whatever else the machine
+does falls on all alike; a ratio is the median over turns of the same round. A turn is one execution
+of the function that ``fit`` calls: several steps in one compiled loop, drawing of points, optimizer
+and logs included.
+
+Methods: ``tapes``, constant weights and derivatives by nested gradient tapes, is what all others
+are divided by; ``taylor``, constant weights and derivatives carried forward; and NTK weights at
+every step by each estimator, derivatives carried forward. Cases: in two dimensions the wave
+equation of Section 5.2.2, in others a Poisson equation; three hidden layers of tanh.
+
+    python -m benchmarks.step                                  # all studies below
+    python -m benchmarks.step --studies methods --rounds 30    # one of them, with care
+    python -m benchmarks.step --widths 50 200 --dimensions 10 --points 1000 --methods tapes exact
+
+**Share of the matrix-product rate.** With derivatives carried forward, a point of a term takes as
+many rows through every layer as it has channels: one for a value, two for a first derivative (it
+needs the value), 2 + d for a second-order operator with d coefficients. Rows times ``in out`` of a
+layer, twice (a multiplication and an addition), are the operations of a product with its kernel. A
+plain step has three of them in each layer but the first, where the reverse pass stops short of the
+inputs:
+
+    forward + signals + gradients = 2 rows (sum_l in_l out_l + sum_{l > 1} in_l out_l
+                                            + sum_l in_l out_l).
+
+That is the least a plain step can do. The share is that number over the time of the step, divided
+by the rate of a large float32 product that takes a turn in the same round. The numerator is the
+same for every method: a share of 0.8 means that four fifths of the time would do for the products
+of a plain step and nothing else.
+"""
+
+import argparse
+import dataclasses
+import functools
+import gc
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.contenders import CONTENDERS
+from benchmarks.tables import IMAGES, RESULTS, write_table
+from ntk_keras import PINNModel, derivatives, networks, problems
+from ntk_keras.derivatives import Mode, Network
+from ntk_keras.domains import Box
+from ntk_keras.estimators import Diagonal
+from ntk_keras.terms import Term
+from ntk_keras.weighting import NTK, Constant, Weighting
+
+DEPTH = 3
+MATRIX_SIZE = 2048  # of the product that measures the machine
+TURN_SECONDS = 0.25  # of a plain step's turn, roughly
+PLAIN = "tapes"  # what ratios refer to
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to train: a weighting, and how residuals differentiate the network."""
+
+    weighting: Callable[[], Weighting]
+    derivatives: Mode = "taylor"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is trained.
+
+    Attributes:
+        dimensions: of the points.
+        width: neurons in each of three hidden layers.
+        points: residuals, of all terms together.
+    """
+
+    dimensions: int = 2
+    width: int = 500
+    points: int = 900
+
+    @property
+    def equation(self) -> str:
+        """Its name."""
+        return "wave" if self.dimensions == 2 else "Poisson"
+
+
+def ntk(estimator: Any, **arguments: Any) -> Method:
+    """NTK weights at every step.
+
+    A sum over initial samples makes the estimators' step a loop (over one sample, later on), and so
+    it is here; but two of them do, where ``fit`` begins with a hundred.
+    """
+    return Method(functools.partial(NTK, estimator, num_initial_probes=2, **arguments))
+
+
+METHODS: dict[str, Method] = {
+    "tapes": Method(Constant, "tapes"),
+    "taylor": Method(Constant),
+    **{name: ntk(estimator) for name, estimator in CONTENDERS.items()},
+}
+OTHERS: dict[str, Method] = {
+    "diagonal-16": ntk(Diagonal(16)),
+    "exact, every 10th step": ntk("exact", update_every=10),
+    **{
+        f"{name}, tapes": dataclasses.replace(ntk(estimator), derivatives="tapes")
+        for name, estimator in CONTENDERS.items()
+    },
+}
+FEW = ("tapes", "taylor", "exact")
+
+# Studies: one quantity varies, the others stay as in the paper's wave problem, or smaller where the
+# largest would take minutes a step. XLA compiles ten seconds a method, hence the few of them.
+STUDIES: dict[str, tuple[Sequence[str], Sequence[Case]]] = {
+    "methods": (tuple(METHODS), [Case()]),
+    "widths": ((*FEW, "predictor"), [Case(width=50), Case(width=200), Case(width=1000)]),
+    "dimensions": (FEW, [Case(4, 200), Case(10, 200)]),
+    "points": (FEW, [Case(2, 200, 100), Case(2, 200, 10_000), Case(2, 200, 100_000)]),
+}
+
+
+# What a step costs, by formula.
+
+
+def channel_rows(case: Case) -> int:
+    """Rows through every layer in a step: points times channels, of all terms."""
+    n = counts(case)
+    if case.equation == "wave":
+        return 4 * n["equation"] + 2 * n["velocity"] + n["initial"] + n["left"] + n["right"]
+    return (2 + case.dimensions) * n["equation"] + n["boundary"]
+
+
+def flops(case: Case) -> float:
+    """Operations of the matrix products of a plain step; see the module's text."""
+    sizes = [case.dimensions, *[case.width] * DEPTH, 1]
+    products = [a * b for a, b in itertools.pairwise(sizes)]
+    return 2 * channel_rows(case) * (2 * sum(products) + sum(products[1:]))
+
+
+def steps_in_turn(case: Case) -> int:
+    """Steps of one execution, so that it takes a quarter of a second or so, one step at least."""
+    per_neuron = 3e-9  # s, of what is done to each number beside the products
+    seconds = flops(case) / 1e11 + channel_rows(case) * case.width * DEPTH * per_neuron + 1e-3
+    return min(max(round(TURN_SECONDS / seconds), 1), 100)
+
+
+# The models.
+
+
+def counts(case: Case) -> dict[str, int]:
+    """Points by term: the paper's shares for the wave, one third on the boundary else."""
+    if case.equation == "wave":
+        ninths = {"velocity": 3, "initial": 1, "left": 1, "right": 1}
+        n = {name: max(case.points * share // 9, 1) for name, share in ninths.items()}
+    else:
+        n = {"boundary": max(case.points // 3, 2 * case.dimensions)}
+    return {"equation": case.points - sum(n.values()), **n}
+
+
+def poisson(u: Network, points: tf.Tensor) -> tf.Tensor:
+    """Delta u + d pi^2 prod_k sin(pi x_k), which vanishes for u = prod_k sin(pi x_k)."""
+    product = tf.reduce_prod(tf.sin(math.pi * points), axis=1)
+    return derivatives.laplacian(u, points)[:, 0] + points.shape[1] * math.pi**2 * product
+
+
+def value(u: Network, points: tf.Tensor) -> tf.Tensor:
+    """The value itself, zero on the boundary."""
+    return u(points)[:, 0]
+
+
+def box_and_terms(case: Case) -> tuple[Box, list[Term]]:
+    """The domain and the loss terms of a case."""
+    n = counts(case)
+    if case.equation == "wave":
+        problem = problems.get("wave")
+        return problem.box, problem.terms(dataclasses.replace(problem.presets["paper"], points=n))
+    box = Box(**{f"x{k}": (0, 1) for k in range(case.dimensions)})
+    return box, [
+        Term("equation", poisson, box.interior(n["equation"])),
+        Term("boundary", value, box.boundary(n["boundary"])),
+    ]
+
+
+def build(case: Case, method: Method, jit_compile: bool) -> PINNModel:
+    """The compiled model; equal arguments give equal models."""
+    box, terms = box_and_terms(case)
+    network = networks.feedforward(box, width=case.width, depth=DEPTH, seed=0)
+    model = PINNModel(network, terms, method.weighting(), derivatives=method.derivatives, seed=0)
+    schedule = keras.optimizers.schedules.ExponentialDecay(1e-3, 1000, 0.9)
+    model.compile(
+        keras.optimizers.Adam(schedule),
+        jit_compile=jit_compile,
+        steps_per_execution=steps_in_turn(case),
+    )
+    return model
+
+
+def execution(model: PINNModel) -> Callable[[], object]:
+    """What ``fit`` calls, already traced and warm: ``steps_per_execution`` steps."""
+    model.make_train_function()
+    iterator = iter(tf.data.Dataset.from_tensors(0).repeat())  # of a fit without data
+    execute = functools.partial(model.train_function, iterator)
+    execute()
+    return execute
+
+
+# Measuring.
+
+
+@dataclasses.dataclass
+class Times:
+    """Seconds by turn.
+
+    Attributes:
+        step: of a step, by method.
+        rate: operations a second of the large product.
+    """
+
+    step: dict[str, list[float]]
+    rate: list[float] = dataclasses.field(default_factory=list)
+
+
+def matrix_rate() -> float:
+    """Operations a second of one large float32 product."""
+    a, b = (tf.random.stateless_normal([MATRIX_SIZE] * 2, [0, k]) for k in range(2))
+    began = time.perf_counter()
+    tf.matmul(a, b).numpy()
+    return 2 * MATRIX_SIZE**3 / (time.perf_counter() - began)
+
+
+def seconds(execute: Callable[[], object], steps: int) -> float:
+    """Time of one of the steps of an execution."""
+    began = time.perf_counter()
+    execute()
+    return (time.perf_counter() - began) / steps
+
+
+def measure(
+    case: Case, methods: Sequence[str], *, jit_compile: bool, rounds: int, patience: float
+) -> Times:
+    """Turns of all methods, round after round.
+
+    Args:
+        case: what is trained.
+        methods: names in :data:`METHODS` or :data:`OTHERS`.
+        jit_compile: whether XLA compiles the step.
+        rounds: at most.
+        patience: seconds after which no round begins, once there were three.
+    """
+    known = METHODS | OTHERS
+    models = {name: build(case, known[name], jit_compile) for name in methods}
+    executions = {name: execution(model) for name, model in models.items()}
+    times = Times({name: [] for name in methods})
+    began = time.perf_counter()
+    matrix_rate()
+    for index in range(rounds):
+        if index >= 3 and time.perf_counter() - began > patience:
+            break
+        times.rate.append(matrix_rate())
+        for name, execute in executions.items():
+            times.step[name].append(seconds(execute, steps_in_turn(case)))
+    return times
+
+
+def release() -> None:
+    """Gives back the memory of models that are no longer referred to."""
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def rows_of(case: Case, times: Times, jit_compile: bool) -> list[dict[str, Any]]:
+    """One row for each method."""
+    plain = np.array(times.step.get(PLAIN, [math.nan] * len(times.rate)))
+    rows = []
+    for name, values in times.step.items():
+        low, median, high = (1000 * q for q in quartiles(values))
+        share = statistics.median(flops(case) / (np.array(values) * np.array(times.rate)))
+        rows.append(
+            {
+                "equation": f"{case.equation}, {case.dimensions}-D",
+                "network": f"{DEPTH} x {case.width}",
+                "residuals": case.points,
+                "xla": "yes" if jit_compile else "no",
+                "method": name,
+                "ms": significant(median),
+                "quartiles": f"{significant(low)} to {significant(high)}",
+                "ratio": f"{statistics.median(np.array(values) / plain):.2f}",
+                "share": f"{share:.2f}",
+                "Gflop/s": round(statistics.median(times.rate) / 1e9),
+                "turns": len(values),
+            }
+        )
+    return rows
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile; of a single value itself."""
+    if len(values) == 1:
+        return (values[0],) * 3
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, median, high
+
+
+def significant(number: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{number:.{max(2 - math.floor(math.log10(number)), 0)}f}"
+
+
+# The figure.
+
+
+def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Ratios of all methods at the paper's size, and along each quantity that varies."""
+    compiled = [row for row in rows if row["xla"] == rows[0]["xla"]]
+    whole = Figure(figsize=(13, 3.8), layout="constrained")
+    bars, *panels = whole.subplots(1, 4, width_ratios=[1.4, 1, 1, 1])
+    _bars(bars, compiled)
+    axes = {"width": 1, "dimensions": 0, "residuals": 2}
+    for ax, (label, place) in zip(panels, axes.items(), strict=True):
+        _lines(ax, compiled, place)
+        ax.set(xlabel=label, ylabel="time, nested tapes = 1")
+        if label != "dimensions":
+            ax.set_xscale("log")
+    handles = {
+        label: handle
+        for ax in panels
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    whole.legend(handles.values(), handles.keys(), loc="outside right upper")
+    return whole
+
+
+def key_of(row: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Dimensions, width and residuals of a row."""
+    dimensions = row["equation"].split(", ")[1].removesuffix("-D")
+    return int(dimensions), int(row["network"].split(" x ")[1]), int(row["residuals"])
+
+
+def _bars(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The case with the most methods."""
+    by_case: dict[tuple, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_case.setdefault(key_of(row), []).append(row)
+    (_, width, points), shown = max(by_case.items(), key=lambda item: (len(item[1]), item[0]))
+    ax.barh([row["method"] for row in shown], [float(row["ratio"]) for row in shown])
+    ax.axvline(1, color="black", linewidth=0.8)
+    ax.invert_yaxis()
+    ax.set(title=f"{DEPTH} x {width}, {points} residuals", xlabel="time, nested tapes = 1")
+
+
+def _lines(ax: Axes, rows: Sequence[Mapping[str, Any]], place: int) -> None:
+    """Ratios along one of the quantities of :func:`key_of`, where the other two are most common."""
+    others = [tuple(np.delete(key_of(row), place).tolist()) for row in rows]
+    values: dict[tuple, set] = {}
+    for row, other in zip(rows, others, strict=True):
+        values.setdefault(other, set()).add(key_of(row)[place])
+    most = max(values, key=lambda other: len(values[other]))
+    along = [row for row, other in zip(rows, others, strict=True) if other == most]
+    for name in (*FEW, "predictor"):
+        points = sorted((key_of(r)[place], float(r["ratio"])) for r in along if r["method"] == name)
+        if points:
+            ax.plot(*zip(*points, strict=True), "o-", label=name)
+    ax.set_ylim(bottom=0)
+
+
+# The command line.
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    top.add_argument("--studies", nargs="+", choices=STUDIES, default=list(STUDIES))
+    for name in ("widths", "dimensions", "points"):
+        top.add_argument(f"--{name}", nargs="+", type=int, help="instead of studies, all products")
+    top.add_argument("--methods", nargs="+", choices=METHODS | OTHERS, help="these alone")
+    top.add_argument("--rounds", type=int, default=12, help="at most, for each case")
+    top.add_argument("--patience", type=float, default=12.0, help="seconds for a case's rounds")
+    top.add_argument("--xla", nargs="+", choices=("yes", "no"), default=["yes"])
+    top.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
+    top.add_argument("--name", default="step", help="of the table's files, without suffix")
+    top.add_argument("--figure", type=Path, help="docs/images/NAME.png by default")
+    return top
+
+
+def plan(options: argparse.Namespace) -> Iterable[tuple[Case, Sequence[str]]]:
+    """Cases to measure, and methods for each."""
+    given = [options.dimensions, options.widths, options.points]
+    if any(given):
+        usual = dataclasses.astuple(Case())
+        axes = [values or [default] for values, default in zip(given, usual, strict=True)]
+        methods = options.methods or tuple(METHODS)
+        return [(Case(*numbers), methods) for numbers in itertools.product(*axes)]
+    chosen = [STUDIES[name] for name in options.studies]
+    return [(case, options.methods or methods) for methods, cases in chosen for case in cases]
+
+
+def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Measures, writes table and figure, and returns the table's rows."""
+    options = parser().parse_args(arguments)
+    rows: list[dict[str, Any]] = []
+    for xla, (case, methods) in itertools.product(options.xla, plan(options)):
+        jit = xla == "yes"
+        times = measure(
+            case, methods, jit_compile=jit, rounds=options.rounds, patience=options.patience
+        )
+        release()
+        rows += rows_of(case, times, jit)
+        print(f"{case}, XLA {xla}: {len(times.rate)} rounds", flush=True)
+    write_table(options.out, options.name, rows)
+    path = options.figure or IMAGES / f"{options.name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure(rows).savefig(path, dpi=120)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
