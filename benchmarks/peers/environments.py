@@ -1,0 +1,82 @@
+"""The packages and their virtual environments, made from pinned requirements by ``pip``."""
+
+import dataclasses
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+
+REQUIREMENTS = Path(__file__).parent / "requirements"
+DEFAULT_FOLDER = Path.home() / ".cache" / "ntk_keras-peers"
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """A package that is measured.
+
+    Attributes:
+        title: for people.
+        module: its worker's module.
+        requirements: name of its file in :data:`REQUIREMENTS`; None for what runs in the present
+            environment.
+        variables: of the worker's process environment.
+    """
+
+    title: str
+    module: str
+    requirements: str | None = None
+    variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+PEERS: dict[str, Peer] = {
+    "ours": Peer("ntk_keras", "benchmarks.peers.ours"),
+    "deepxde-tensorflow": Peer(
+        "DeepXDE on TensorFlow",
+        "benchmarks.peers.deepxde",
+        "deepxde-tensorflow.txt",
+        {"DDE_BACKEND": "tensorflow"},
+    ),
+    "deepxde-pytorch": Peer(
+        "DeepXDE on PyTorch",
+        "benchmarks.peers.deepxde",
+        "deepxde-pytorch.txt",
+        {"DDE_BACKEND": "pytorch"},
+    ),
+    "pina": Peer("PINA", "benchmarks.peers.pina", "pina.txt"),
+    "jax": Peer("JAX in jaxpi's style", "benchmarks.peers.jax_style", "jax.txt"),
+}
+
+
+def python_of(name: str, folder: Path) -> Path:
+    """The interpreter of a peer's environment; the present one for what needs no other."""
+    if PEERS[name].requirements is None:
+        return Path(sys.executable)
+    return folder / name / "bin" / "python"
+
+
+def is_installed(name: str, folder: Path) -> bool:
+    """Whether a peer's environment was made, from the requirements as they are now."""
+    file = PEERS[name].requirements
+    marker = folder / name / "requirements.txt"
+    return file is None or (
+        marker.exists() and marker.read_text() == (REQUIREMENTS / file).read_text()
+    )
+
+
+def install(name: str, folder: Path) -> None:
+    """Makes a peer's environment unless it is there.
+
+    Raises:
+        subprocess.CalledProcessError: if ``pip`` fails.
+    """
+    file = PEERS[name].requirements
+    if file is None or is_installed(name, folder):
+        return
+    requirements = REQUIREMENTS / file
+    print(f"Installing {PEERS[name].title} into {folder / name}", flush=True)
+    venv.create(folder / name, clear=True, with_pip=True)
+    command = [python_of(name, folder), "-m", "pip", "install", "-q", "-r", requirements]
+    subprocess.run(list(map(str, command)), check=True)
+    # Last, so that an environment that was interrupted is made anew.
+    (folder / name / "requirements.txt").write_text(requirements.read_text())

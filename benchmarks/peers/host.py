@@ -1,0 +1,172 @@
+"""The other side of :mod:`benchmarks.peers.worker`: starts workers and lets them take turns."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.environments import PEERS, python_of
+from benchmarks.peers.problem import Setting
+from benchmarks.peers.worker import Case
+
+ROOT = Path(__file__).parents[2]
+
+
+class WorkerError(RuntimeError):
+    """What a worker could not do, with its own words."""
+
+
+class Worker:
+    """A worker process.
+
+    Args:
+        python: interpreter of its environment.
+        module: with its ``Package``.
+        setting: the sizes.
+        variables: of its process environment, beside those of this process.
+    """
+
+    def __init__(
+        self, python: Path, module: str, setting: Setting, variables: Mapping[str, str]
+    ) -> None:
+        self.module = module
+        self._folder = tempfile.TemporaryDirectory()  # for whatever a package leaves
+        self._errors = open(Path(self._folder.name) / "stderr.txt", "w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [str(python), "-m", "benchmarks.peers.worker", module, setting.to_json()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            cwd=self._folder.name,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "CUDA_VISIBLE_DEVICES": "-1",
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                **variables,
+            },
+        )
+
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to a command.
+
+        Raises:
+            WorkerError: if the worker fails, or has ended.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            print(
+                json.dumps({"command": command, **arguments}), file=self._process.stdin, flush=True
+            )
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            raise WorkerError(f"{self.module} ended at {command!r}: {self._errors.read()[-3000:]}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise WorkerError(f"{self.module} failed at {command!r}: {answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        """Ends the process, by force if it does not listen."""
+        try:
+            self._process.communicate('{"command": "stop"}\n', timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+        finally:
+            self._errors.close()
+            self._folder.cleanup()
+
+
+@contextlib.contextmanager
+def workers(names: Sequence[str], folder: Path, setting: Setting) -> Iterator[dict[str, Worker]]:
+    """A worker of each peer, ended at the end."""
+    with contextlib.ExitStack() as stack:
+        running = {}
+        for name in names:
+            peer = PEERS[name]
+            worker = Worker(python_of(name, folder), peer.module, setting, peer.variables)
+            stack.callback(worker.close)
+            running[name] = worker
+        yield running
+
+
+@dataclasses.dataclass
+class Series:
+    """The turns of one case of one worker.
+
+    Attributes:
+        peer: name of the worker.
+        case: what it trains.
+        usual: seconds of a step, the least so far.
+        times: seconds of a step by round; fewer where a case ran out of patience.
+        spent: seconds of all turns.
+    """
+
+    peer: str
+    case: Case
+    usual: float
+    times: list[float] = dataclasses.field(default_factory=list)
+    spent: float = 0.0
+
+    def turn(self, worker: Worker, seconds: float) -> None:
+        """Trains for so many seconds; one step more comes first, unless steps take that long."""
+        steps = max(round(seconds / self.usual), 1)
+        if self.usual < seconds:
+            worker.ask("run", case=self.case.name, steps=1)  # warms the caches again
+        answer = worker.ask("run", case=self.case.name, steps=steps)
+        self.times.append(answer["seconds"] / answer["steps"])
+        self.spent += answer["seconds"]
+        self.usual = min(self.usual, self.times[-1])
+
+
+def prepare(
+    running: Mapping[str, Worker], chosen: Callable[[Case], bool] = lambda case: True
+) -> list[Series]:
+    """Builds and compiles all cases of all workers, or those chosen, one after the other."""
+    series = []
+    for name, worker in running.items():
+        for case in (Case(**described) for described in worker.ask("describe")["cases"]):
+            if not chosen(case):
+                continue
+            answer = worker.ask("prepare", case=case.name)
+            series.append(Series(name, case, answer["seconds"]))
+            print(
+                f"{PEERS[name].title}, {case.weights}: {1000 * answer['seconds']:.0f} ms",
+                flush=True,
+            )
+    return series
+
+
+def take_turns(
+    running: Mapping[str, Worker],
+    series: Sequence[Series],
+    *,
+    rounds: int,
+    seconds: float,
+    patience: float,
+    report: Callable[[int], object] = lambda index: None,
+) -> None:
+    """Turns of all cases, round after round; while one trains the others wait for a line.
+
+    Args:
+        running: the workers.
+        series: what is measured, and where times go.
+        rounds: how many.
+        seconds: of a turn.
+        patience: seconds after which a case has no further turn, once it had two.
+        report: is told of every round.
+    """
+    for index in range(rounds):
+        for one in series:
+            if index < 2 or one.spent < patience:
+                one.turn(running[one.peer], seconds)
+        report(index)

@@ -1,0 +1,90 @@
+"""The wave problem as plain numbers, for workers that have NumPy and a package of their own.
+
+u_tt - 4 u_xx = 0 on (0, 1)^2; columns of points are (t, x). What stands here is also in
+:mod:`ntk_keras.problems.wave`, which workers cannot import; a test compares the two.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+SPEED = 2.0
+MEAN, DEVIATION = 0.5, 1 / math.sqrt(12)  # of uniform points; the network standardises its inputs
+LEARNING_RATE = 1e-3
+# What is fixed in the points of a term, as {column: value}.
+FACES: dict[str, dict[int, float]] = {
+    "equation": {},
+    "velocity": {0: 0.0},
+    "initial": {0: 0.0},
+    "left": {1: 0.0},
+    "right": {1: 1.0},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The sizes.
+
+    Attributes:
+        width: neurons in each hidden layer.
+        depth: number of hidden layers.
+        points: by term.
+    """
+
+    width: int = 500
+    depth: int = 3
+    points: Mapping[str, int] = dataclasses.field(
+        default_factory=lambda: {
+            "equation": 300,
+            "velocity": 300,
+            "initial": 100,
+            "left": 100,
+            "right": 100,
+        }
+    )
+
+    @property
+    def sizes(self) -> list[int]:
+        """Of the layers, inputs and output included."""
+        return [2, *[self.width] * self.depth, 1]
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Setting":
+        """The setting of :meth:`to_json`."""
+        return cls(**json.loads(text))
+
+
+def network(setting: Setting) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Kernels ``[in, out]`` and biases ``[out]``, float32, the same in every process.
+
+    Glorot normal kernels; biases are not zero, so that none can be forgotten.
+    """
+    random = np.random.default_rng(0)
+    layers = []
+    for inputs, outputs in zip(setting.sizes[:-1], setting.sizes[1:], strict=True):
+        kernel = random.normal(0, math.sqrt(2 / (inputs + outputs)), (inputs, outputs))
+        layers.append(
+            (kernel.astype(np.float32), random.normal(0, 0.1, outputs).astype(np.float32))
+        )
+    return layers
+
+
+def draw(term: str, number: int, random: np.random.Generator) -> np.ndarray:
+    """Uniform points of a term, ``[number, 2]``, float32."""
+    points = random.random((number, 2), dtype=np.float32)
+    for column, value in FACES[term].items():
+        points[:, column] = value
+    return points
+
+
+def fixed_points(setting: Setting) -> dict[str, np.ndarray]:
+    """Points by term where residuals are compared, the same in every process."""
+    random = np.random.default_rng(1)
+    return {term: draw(term, number, random) for term, number in setting.points.items()}

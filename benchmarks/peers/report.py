@@ -1,0 +1,109 @@
+"""Table and figure of the packages side by side, and the check that they compute the same."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.peers.environments import PEERS
+from benchmarks.peers.host import Series, Worker
+from benchmarks.step import quartiles, significant
+
+REFERENCE = ("ours", "taylor")  # what ratios refer to
+# Second derivatives of a wide network lose a few of float32's 7 digits: two derivatives in float32,
+# taken in different orders, are up to 6e-6 apart at 3 x 500. What is wrong is off by far more.
+TOLERANCE = 2e-5
+
+
+def differences(residuals: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, float]:
+    """By package: its largest deviation from ours, in units of the term's largest residual."""
+    ours = {term: np.array(rows) for term, rows in residuals["ours"].items()}
+    return {
+        name: max(
+            float(np.max(np.abs(np.array(theirs[term]) - rows)) / np.max(np.abs(rows)))
+            for term, rows in ours.items()
+        )
+        for name, theirs in residuals.items()
+    }
+
+
+def check_equal(running: Mapping[str, Worker]) -> dict[str, float]:
+    """Residuals of all workers at the same points, with the same network.
+
+    Returns:
+        As :func:`differences`.
+
+    Raises:
+        ValueError: if a package computes something else.
+    """
+    found = differences({name: worker.ask("residuals") for name, worker in running.items()})
+    wrong = {name: value for name, value in found.items() if not value <= TOLERANCE}
+    if wrong:
+        raise ValueError(f"Residuals differ from ours by more than {TOLERANCE}: {wrong}.")
+    return found
+
+
+def rows_of(
+    series: Sequence[Series], versions: Mapping[str, str], equal: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """One row for each case, and for each thinner update of weights that follows from it."""
+    by_case = {(one.peer, one.case.name): one.times for one in series}
+    rows = []
+    for one in series:
+        plain = by_case.get((one.peer, one.case.plain), [])
+        kinds = [(one.case.weights, one.times)]
+        for every in one.case.thinned:
+            weights = one.case.weights.replace("every step", f"every {every} steps (computed)")
+            kinds.append((weights, thinned(one.times, plain, every)))
+        for weights, times in kinds:
+            rows.append(
+                {
+                    "package": PEERS[one.peer].title,
+                    "versions": versions[one.peer],
+                    "weights": weights,
+                    "compiled": one.case.compiled,
+                    **_numbers(times, by_case[REFERENCE]),
+                    "residuals differ by": f"{equal[one.peer]:.0e}",
+                }
+            )
+    return rows
+
+
+def thinned(times: Sequence[float], plain: Sequence[float], every: int) -> list[float]:
+    """What a step costs if the surplus over a plain step comes every so many steps only."""
+    return [p + (t - p) / every for t, p in zip(times, plain, strict=False)]
+
+
+def _numbers(times: Sequence[float], reference: Sequence[float]) -> dict[str, Any]:
+    """Median, quartiles, and the median ratio within rounds."""
+    low, median, high = (1000 * q for q in quartiles(times))
+    ratios = [t / r for t, r in zip(times, reference, strict=False)]
+    return {
+        "ms": significant(median),
+        "quartiles": f"{significant(low)} to {significant(high)}",
+        "ratio": f"{statistics.median(ratios):.2f}",
+        "turns": len(times),
+    }
+
+
+def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Milliseconds of a step as bars, a colour for each package."""
+    height = 1 + 0.28 * len(rows)
+    whole = Figure(figsize=(9, height), layout="constrained")
+    ax = whole.subplots()
+    packages = list(dict.fromkeys(row["package"] for row in rows))
+    labels = [f"{row['package']}: {row['weights']}{_compiled(row)}" for row in rows]
+    colors = [f"C{packages.index(row['package'])}" for row in rows]
+    bars = ax.barh(range(len(rows)), [float(row["ms"]) for row in rows], color=colors)
+    ax.bar_label(bars, [row["ms"] for row in rows], padding=3)
+    ax.set_yticks(range(len(rows)), labels)
+    ax.invert_yaxis()
+    ax.set(xscale="log", xlabel="milliseconds per step")
+    ax.margins(x=0.1)
+    return whole
+
+
+def _compiled(row: Mapping[str, Any]) -> str:
+    return "" if row["compiled"] == "no" else f" ({row['compiled']})"
