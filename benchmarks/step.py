@@ -364,8 +364,11 @@ def _lines(ax: Axes, rows: Sequence[Mapping[str, Any]], place: int) -> None:
     along = [row for row, other in zip(rows, others, strict=True) if other == most]
     for name in (*FEW, "predictor"):
         points = sorted((key_of(r)[place], float(r["ratio"])) for r in along if r["method"] == name)
-        if points:
+        if len(points) == len(values[most]):
             ax.plot(*zip(*points, strict=True), "o-", label=name)
+    fixed = [f"{most[0]}-D"] if place else [f"{DEPTH} x {most[0]}"]
+    fixed.append(f"{DEPTH} x {most[1]}" if place == 2 else f"{most[1]} residuals")
+    ax.set_title(", ".join(fixed))
     ax.set_ylim(bottom=0)
 
 

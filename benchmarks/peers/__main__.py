@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks import peers
 from benchmarks.peers import report
-from benchmarks.peers.environments import DEFAULT_FOLDER, PEERS, install, is_installed
+from benchmarks.peers.environments import DEFAULT_FOLDER, PEERS, install
 from benchmarks.peers.host import prepare, take_turns, workers
 from benchmarks.peers.problem import Setting
 from benchmarks.tables import IMAGES, RESULTS, write_table
@@ -43,7 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     names = list(dict.fromkeys(["ours", *options.peers]))  # what the others are compared with
     for name in names:
         install(name, options.environments)
-        assert is_installed(name, options.environments)
     if options.install_only:
         return []
     with workers(names, options.environments, Setting(width=options.width)) as running:
