@@ -14,7 +14,8 @@ from benchmarks.tables import IMAGES, RESULTS, write_table
 
 NOTES = """Ratios are to the first row, medians over rounds. "Computed" rows are a plain step and a
 share of the update of the row above. "Residuals differ by": the largest deviation from ntk_keras at
-the same points and parameters, in units of the term's largest residual."""
+the same points and parameters, in units of the term's largest residual. DeepXDE has no
+adaptive weights; PINA has no compiled step."""
 
 
 def parser() -> argparse.ArgumentParser:

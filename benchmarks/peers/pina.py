@@ -4,6 +4,8 @@ PINA redraws points through refinement callbacks, which in version 0.3.2 change 
 batch is made of, and keeps a full batch until its data loaders are made anew, at a good part of the
 price of a step. Here a callback of Lightning's puts new points into the batch itself, which costs
 next to nothing.
+
+What PINA calls NTK weighting takes a gradient for each term and weighs by its norm's share.
 """
 
 import time
@@ -126,8 +128,8 @@ class Package(Contender):
     distributions = ("pina-mathlab", "torch")
     cases = (
         Case("constant", "constant", "no"),
-        Case("ntk", "its NTK weighting, every step", "no"),
-        Case("self-adaptive", "its gradient-norm weighting, every step", "no"),
+        Case("ntk", "its NTK weighting (gradient norms), every step", "no"),
+        Case("self-adaptive", "its self-adaptive weighting (gradient norms), every step", "no"),
     )
     weightings: ClassVar[dict[str, Callable[[], Any]]] = {
         "constant": lambda: None,
