@@ -35,6 +35,7 @@ import dataclasses
 import functools
 import gc
 import itertools
+import logging
 import math
 import statistics
 import time
@@ -406,6 +407,7 @@ def plan(options: argparse.Namespace) -> Iterable[tuple[Case, Sequence[str]]]:
 def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Measures, writes table and figure, and returns the table's rows."""
     options = parser().parse_args(arguments)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # takes many models for retracing
     rows: list[dict[str, Any]] = []
     for xla, (case, methods) in itertools.product(options.xla, plan(options)):
         jit = xla == "yes"
