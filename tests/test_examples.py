@@ -41,7 +41,7 @@ def test_sketched_weights_follow_the_exact_ones():
 
 
 def test_the_step_benchmark_sets_methods_side_by_side(tmp_path):
-    methods = ["tapes", "exact", "diagonal, every 10th step"]
+    methods = ["tapes", "exact", "exact, every 10th step"]
     sizes = ["--widths", "8", "--dimensions", "2", "4", "--points", "30", "--rounds", "1"]
     files = ["--out", str(tmp_path), "--figure", str(tmp_path / "step.png")]
     rows = step.main([*sizes, *files, "--methods", *methods, "--xla", "no"])
