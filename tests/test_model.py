@@ -965,7 +965,8 @@ REFUSED_WEIGHTINGS = {
     "reduction": (lambda: build(reduction="median"), 'reduction.*"sum" or "mean".*median'),
     "kernel of redrawn points": (
         lambda: build(
-            [nk.Term("moving", value, BOX.interior(3))], nk.weighting.NTK(average="kernel")
+            [nk.Term("moving", value, BOX.interior(3))],
+            nk.weighting.NTK("exact", average="kernel"),
         ),
         "points that stay the same.*'moving'",
     ),

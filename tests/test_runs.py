@@ -205,7 +205,7 @@ def test_compare_sets_constant_weights_beside_others(tmp_path, capsys):
         assert row[1:5] == [f"{value:.3g}" for value in (*errors, medians[-1])][:3] + [
             f"{medians[0] / medians[-1]:.1f}"
         ]
-    assert [row[0] for row in table] == ["constant", "ntk, block-predictor"]
+    assert [row[0] for row in table] == ["constant", "ntk, diagonal"]
     assert (tmp_path / "compare-wave-quick.png").stat().st_size > 10_000
 
 

@@ -24,6 +24,7 @@ from ntk_keras import (
 from ntk_keras.derivatives import VALUE, Requests, View, activations, layers
 from ntk_keras.derivatives.channels import SecondOrder, blocks, closure, partitions, splits
 from ntk_keras.linearization import parameters_at
+from ntk_keras.weighting import NTK, Constant, ExactNTK
 
 BOX = domains.Box(t=(0, 1), x=(-1, 1), y=(0, 2))
 WIDTH = 3
@@ -671,12 +672,14 @@ def trained(mode, jit_compile, weighting):
 
 
 @pytest.mark.parametrize(
-    ("weighting", "jit_compile"), [("constant", True), ("exact-ntk", False), ("ntk", False)]
+    ("weighting", "jit_compile"),
+    [(Constant, True), (ExactNTK, False), (lambda: NTK("block-predictor"), False)],
+    ids=["constant", "exact", "block-predictor"],
 )
 def test_training_gives_the_numbers_of_tapes(weighting, jit_compile):
-    forward, tapes = (trained(mode, jit_compile, weighting) for mode in ("taylor", "tapes"))
+    forward, tapes = (trained(mode, jit_compile, weighting()) for mode in ("taylor", "tapes"))
     # Rounding grows over 20 steps, and the predictor divides it by its small step.
-    rtol = 1e-5 if weighting == "ntk" else 1e-9
+    rtol = 1e-9 if weighting in (Constant, ExactNTK) else 1e-5
     for a, b in zip(tf.nest.flatten(forward), tf.nest.flatten(tapes), strict=True):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
 

@@ -420,7 +420,7 @@ def test_the_average_of_the_kernel_requires_fixed_points():
     ]
     network = SquaredParameters(dtype="float64")
     with pytest.raises(ValueError, match=r"\['drawn'\] are redrawn.*sampler\.fixed"):
-        nk.PINNModel(network, terms, NTK(average="kernel"))
+        nk.PINNModel(network, terms, NTK("predictor", average="kernel"))
 
 
 def test_one_weighting_cannot_serve_two_models():
@@ -562,6 +562,7 @@ def test_anything_else_is_no_weighting():
 @pytest.mark.parametrize("chosen", [NTK, ExactNTK])
 def test_a_configuration_gives_the_same_weighting(chosen):
     arguments = {"averaging_rate": 0.5, "num_initial_probes": 3, "update_every": 4}
+    arguments |= {"estimator": "product"}
     config = chosen(**arguments, trace_floor=1e-4, average="kernel").get_config()
     assert chosen.from_config(config).get_config() == config
     assert config | arguments == config

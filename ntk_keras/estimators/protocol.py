@@ -59,6 +59,10 @@ def is_exact(estimator: Estimator, linearization: Linearization) -> bool:
     """Whether samples hold no noise, so that one is as good as many.
 
     An estimator says so itself, by a method ``is_exact(linearization)``; without one it is not.
+
+    Args:
+        estimator: of traces.
+        linearization: what it is to sample.
     """
     judge = getattr(estimator, "is_exact", None)
     return judge is not None and judge(linearization)
