@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from scipy.stats import qmc
@@ -22,7 +23,11 @@ METHODS = ("uniform", "latin_hypercube", "sobol")
 
 
 class Sampler(abc.ABC):
-    """A source of points: draws new ones at every step, or a fixed set."""
+    """A source of points: draws new ones at every step, or a fixed set.
+
+    A model that is saved whole saves its samplers by ``get_config``; register classes of your own
+    with ``keras.saving.register_keras_serializable``.
+    """
 
     @property
     @abc.abstractmethod
@@ -53,7 +58,13 @@ class Sampler(abc.ABC):
             An array, or a nest of arrays, of ``num_points`` rows in float64.
         """
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Sampler":
+        """The sampler of a configuration, as Keras stores it."""
+        return cls(**keras.saving.deserialize_keras_object(config))
 
+
+@keras.saving.register_keras_serializable("ntk_keras")
 class Box:
     """The product of intervals with names, ``Box(t=(0, 1), x=(-1, 1))``.
 
@@ -87,6 +98,16 @@ class Box:
     def __repr__(self) -> str:
         bounds = zip(self.axes, self.lower, self.upper, strict=True)
         return f"Box({', '.join(f'{axis}=({a:g}, {b:g})' for axis, a, b in bounds)})"
+
+    def get_config(self) -> dict[str, Any]:
+        """The intervals by axis, for Keras."""
+        bounds = zip(self.lower.tolist(), self.upper.tolist(), strict=True)
+        return dict(zip(self.axes, map(list, bounds), strict=True))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Box":
+        """The box of a configuration."""
+        return cls(**config)
 
     def face(self, **coordinate: float) -> "Box":
         """The face where one axis has a fixed value, ``box.face(t=0)``, or several do (an edge).
@@ -191,6 +212,7 @@ class Box:
         return axis
 
 
+@keras.saving.register_keras_serializable("ntk_keras")
 class BoxSampler(Sampler):
     """Points of a box: independent and uniform, a Latin hypercube, or a shifted Sobol sequence."""
 
@@ -216,7 +238,13 @@ class BoxSampler(Sampler):
         unit = _fixed(self.method, np.random.default_rng(seed), self.num_points, len(self.box.axes))
         return self.box.lower + unit * (self.box.upper - self.box.lower)
 
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, for Keras."""
+        box = keras.saving.serialize_keras_object(self.box)
+        return {"box": box, "num_points": self.num_points, "method": self.method}
 
+
+@keras.saving.register_keras_serializable("ntk_keras")
 class UnionSampler(Sampler):
     """The points of several samplers, one after the other."""
 
@@ -236,7 +264,12 @@ class UnionSampler(Sampler):
         generator = np.random.default_rng(seed)
         return np.concatenate([sampler.fixed(generator) for sampler in self.samplers])
 
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, for Keras."""
+        return {"samplers": [keras.saving.serialize_keras_object(s) for s in self.samplers]}
 
+
+@keras.saving.register_keras_serializable("ntk_keras")
 class PeriodicSampler(Sampler):
     """Pairs of points that differ in one coordinate: the sampler's own, and those moved over.
 
@@ -266,6 +299,11 @@ class PeriodicSampler(Sampler):
         moved = points.copy()
         moved[:, self.axis] = self.value
         return points, moved
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, for Keras."""
+        sampler = keras.saving.serialize_keras_object(self.sampler)
+        return {"sampler": sampler, "axis": self.axis, "value": float(self.value)}
 
 
 def _draw_uniform(seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Tensor:

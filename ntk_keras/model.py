@@ -27,6 +27,7 @@ __all__ = ["PINNModel"]
 _LOGGER = logging.getLogger("ntk_keras")
 
 
+@keras.saving.register_keras_serializable("ntk_keras")
 class PINNModel(keras.Model):
     """A network trained on L = 1/2 sum_b lambda_b ||R_b||^2 (1), which chooses lambda as it goes.
 
@@ -83,6 +84,7 @@ class PINNModel(keras.Model):
         self.terms = terms_module.check_terms(terms)
         self.reduction = reduction
         self.derivatives = derivatives
+        self.seed = seed
         self._requests = {term.name: Requests() for term in self.terms}
         View(network, derivatives)  # refuses at once what it cannot serve
         self.random_state = seeds.add_random_state(self, seed)
@@ -279,13 +281,29 @@ class PINNModel(keras.Model):
         return {}
 
     def get_config(self) -> dict[str, Any]:
-        """Raises: residuals are functions, which no configuration holds."""
-        raise NotImplementedError(
-            "A PINNModel is not saved whole, because its residuals are functions. Save its state "
-            'with `save_weights`, or ModelCheckpoint("....weights.h5", save_weights_only=True), '
-            "and load it into a model built by the same code; save the trained network with "
-            "`model.network.save`."
-        )
+        """Everything the model is made of, for Keras.
+
+        Raises:
+            ValueError: if a residual, or an object of one's own, is not registered with Keras.
+        """
+        return {
+            **super().get_config(),
+            "network": keras.saving.serialize_keras_object(self.network),
+            "terms": [keras.saving.serialize_keras_object(term) for term in self.terms],
+            "weighting": keras.saving.serialize_keras_object(self.weighting),
+            "reduction": self.reduction,
+            "derivatives": self.derivatives,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "PINNModel":
+        """The model of a configuration, as Keras stores it; training starts at its beginning."""
+        return cls(**keras.saving.deserialize_keras_object(config, custom_objects))
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as the model was that is loaded."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
 
     # The parts of a step.
 

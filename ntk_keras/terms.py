@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras import saving
 from ntk_keras.domains import Sampler
 
 __all__ = ["Reduction", "Term", "check_points", "check_terms", "mean_scale"]
@@ -13,6 +15,7 @@ __all__ = ["Reduction", "Term", "check_points", "check_terms", "mean_scale"]
 Reduction = Literal["sum", "mean"]
 
 
+@keras.saving.register_keras_serializable("ntk_keras")
 class Term:
     """One term of a physics-informed loss.
 
@@ -60,6 +63,41 @@ class Term:
 
     def __repr__(self) -> str:
         return f"Term({self.name!r}, group={self.group!r})"
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, for Keras.
+
+        Raises:
+            ValueError: if the residual or a sampler is not registered with Keras, so that it could
+                not be found again.
+        """
+        residual, points = f"Term {self.name!r}: its residual", f"Term {self.name!r}: its points"
+        if isinstance(self.points, Sampler):
+            sampler, fixed = saving.serialize(points, self.points), None
+        else:
+            sampler, fixed = None, self.points
+        return {
+            "name": self.name,
+            "residual": saving.serialize(residual, self.residual),
+            "sampler": sampler,
+            "fixed": None if fixed is None else saving.serialize_points(points, fixed),
+            "group": self.group,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Term":
+        """The term of a configuration, as Keras stores it.
+
+        Raises:
+            ValueError: if its residual or sampler is not registered here.
+        """
+        name, points = config["name"], None
+        if config["sampler"] is not None:
+            points = saving.deserialize(f"Term {name!r}: its points", config["sampler"])
+        elif config["fixed"] is not None:
+            points = saving.deserialize_points(config["fixed"])
+        residual = saving.deserialize(f"Term {name!r}: its residual", config["residual"])
+        return cls(name, residual, points, group=config["group"])
 
     @property
     def redrawn(self) -> bool:

@@ -14,10 +14,11 @@ PACKAGE = Path(__file__).parents[1] / "ntk_keras"
 # other.
 ALLOWED = {
     "checks": set(),
+    "saving": set(),
     "seeds": set(),
     "derivatives": set(),
     "domains": {"checks", "seeds"},
-    "terms": {"domains"},
+    "terms": {"domains", "saving"},
     "networks": {"checks", "derivatives", "domains"},
     "blocks": set(),
     "rows": {"blocks"},
@@ -26,7 +27,7 @@ ALLOWED = {
     "probes": {"seeds"},
     "kernel": {"blocks", "linearization", "rows", "signals"},
     "estimators": {"blocks", "checks", "kernel", "linearization", "probes", "seeds"},
-    "weighting": {"checks", "estimators", "linearization", "seeds"},
+    "weighting": {"checks", "estimators", "linearization", "saving", "seeds"},
     "balancer": {"blocks", "linearization", "seeds", "weighting"},
     "guard": set(),
     "metrics": set(),

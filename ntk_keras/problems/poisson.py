@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,12 +15,14 @@ from ntk_keras.terms import Term
 BOX = Box(x=(0, 1))
 
 
+@keras.saving.register_keras_serializable("ntk_keras.poisson")
 def equation(u: Network, points: tf.Tensor) -> tf.Tensor:
     """The Poisson residual, u_xx + 16 pi^2 sin(4 pi x)."""
     forcing = -16 * math.pi**2 * tf.sin(4 * math.pi * points[:, 0])
     return derivatives.laplacian(u, points)[:, 0] - forcing
 
 
+@keras.saving.register_keras_serializable("ntk_keras.poisson")
 def boundary_value(u: Network, points: tf.Tensor) -> tf.Tensor:
     """The value itself, zero on the boundary."""
     return u(points)[:, 0]

@@ -6,6 +6,7 @@ u = sin(pi x) + 1/2 sin(4 pi x) at t = 0. Columns of points are (t, x).
 
 import math
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,22 +20,26 @@ SPEED = 2.0
 BOX = Box(t=(0, 1), x=(0, 1))
 
 
+@keras.saving.register_keras_serializable("ntk_keras.wave")
 def equation(u: Network, points: tf.Tensor) -> tf.Tensor:
     """The wave operator, u_tt - c^2 u_xx."""
     return derivatives.second_order(u, points, [1, -(SPEED**2)])[:, 0]
 
 
+@keras.saving.register_keras_serializable("ntk_keras.wave")
 def initial_velocity(u: Network, points: tf.Tensor) -> tf.Tensor:
     """The derivative u_t, zero at the start."""
     return derivatives.partial(u, points, 0)[:, 0]
 
 
+@keras.saving.register_keras_serializable("ntk_keras.wave")
 def initial_value(u: Network, points: tf.Tensor) -> tf.Tensor:
     """The value less that at the start."""
     x = points[:, 1]
     return u(points)[:, 0] - tf.sin(math.pi * x) - tf.sin(4 * math.pi * x) / 2
 
 
+@keras.saving.register_keras_serializable("ntk_keras.wave")
 def boundary_value(u: Network, points: tf.Tensor) -> tf.Tensor:
     """The value itself, zero on the boundary."""
     return u(points)[:, 0]

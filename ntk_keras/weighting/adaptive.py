@@ -158,12 +158,6 @@ class Adaptive(Weighting):
             "freeze_at": self.freeze_at,
         }
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Adaptive":
-        """The strategy of a configuration, as Keras stores it."""
-        gate = keras.saving.deserialize_keras_object(config.get("gate"))
-        return cls(**{**config, "gate": gate})
-
     def _adapted_terms(self) -> list[str]:
         return [term for term, group in self._group_of.items() if group in self.adapted]
 

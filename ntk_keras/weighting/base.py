@@ -1,6 +1,7 @@
 """The protocol of all weightings, and the one place that turns block traces into loss weights."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -162,6 +163,11 @@ class Weighting(keras.layers.Layer):
                 f"{type(self).__name__} names groups that no term belongs to: {unknown}. "
                 f"The groups are {list(self.groups)}."
             )
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Weighting":
+        """The strategy of a configuration, as Keras stores it; its state is not part of that."""
+        return cls(**keras.saving.deserialize_keras_object(config))
 
     @property
     def state(self) -> list[keras.Variable]:

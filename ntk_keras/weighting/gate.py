@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras import saving
+
 __all__ = ["Gate"]
 
 # Where a growth function is looked at before training: steps, and powers of ten beyond.
@@ -74,12 +76,12 @@ class Gate:
         return constant * tf.cast(self.growth(tf.cast(time, tf.float64)), constant.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
-        growth = keras.saving.serialize_keras_object(self.growth)
+        """The arguments, for Keras. Raises ValueError for a growth that is not registered."""
+        growth = saving.serialize("Gate: its growth", self.growth)
         return {"constant": self.constant, "growth": growth}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Gate":
         """The gate of a configuration, as Keras stores it."""
-        growth = keras.saving.deserialize_keras_object(config["growth"])
+        growth = saving.deserialize("Gate: its growth", config["growth"])
         return cls(config["constant"], growth)

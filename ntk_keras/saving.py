@@ -1,0 +1,132 @@
+"""What Keras needs to save functions, objects of one's own and nests of points in a `.keras` file.
+
+A file holds names, not code: whoever loads it must be able to find a function by the name it was
+registered under.
+"""
+
+import functools
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+__all__ = ["deserialize", "deserialize_points", "serialize", "serialize_points"]
+
+
+def serialize(what: str, value: Any) -> dict[str, Any]:
+    """The configuration of a function or object that is registered with Keras.
+
+    Args:
+        what: it is, for the message, as "Term 'equation': its residual".
+        value: a function, or an object with ``get_config``.
+
+    Raises:
+        ValueError: if it could not be found again; the message shows the line to add.
+    """
+    named = value if isinstance(value, types.FunctionType) else type(value)
+    known = keras.saving.get_registered_object(keras.saving.get_registered_name(named))
+    if known is not named or not (named is value or hasattr(value, "get_config")):
+        raise ValueError(f"{what} cannot be saved: {_mend(value, known)}")
+    # Keras ignores the last entry; it is for whoever loads the file without that module.
+    return {**keras.saving.serialize_keras_object(value), "defined_in": named.__module__}
+
+
+def deserialize(what: str, config: Mapping[str, Any]) -> Any:
+    """The function or object of a configuration of :func:`serialize`.
+
+    Args:
+        what: it is, for the message.
+        config: as :func:`serialize` made it.
+
+    Raises:
+        ValueError: if nothing is registered by its name.
+    """
+    try:
+        return keras.saving.deserialize_keras_object(config)
+    except TypeError as error:
+        is_function = config["class_name"] == "function"
+        name = config["config" if is_function else "registered_name"]
+        if keras.saving.get_registered_object(name) is not None:
+            raise
+        raise ValueError(
+            f"{what} was saved under the name {name!r}, by which nothing is registered here. "
+            f"Import what registers it, the module {config['defined_in']!r} when it was saved, "
+            f"before `keras.models.load_model`; or give that `custom_objects={{{name!r}: ...}}`."
+        ) from error
+
+
+def serialize_points(what: str, points: Any) -> Any:
+    """A configuration of fixed points: arrays and tensors exactly, tuples as tuples.
+
+    Args:
+        what: they are, for the message.
+        points: a nest of lists, tuples and dicts.
+
+    Raises:
+        ValueError: for a nest of another kind.
+    """
+    recurse = functools.partial(serialize_points, what)
+    if isinstance(points, Mapping) and all(isinstance(key, str) for key in points):
+        return {"dict": {key: recurse(value) for key, value in points.items()}}
+    if isinstance(points, tuple) and not hasattr(points, "_fields"):
+        return {"tuple": [recurse(value) for value in points]}
+    if isinstance(points, list):
+        return {"list": [recurse(value) for value in points]}
+    if isinstance(points, np.ndarray | np.generic | int | float | tf.Tensor):
+        return {"leaf": keras.saving.serialize_keras_object(points)}
+    raise ValueError(
+        f"{what} cannot be saved: a file holds arrays and tensors in lists, tuples and dicts with "
+        f"strings as keys. Received {points!r} of type {type(points).__name__}."
+    )
+
+
+def deserialize_points(config: Mapping[str, Any]) -> Any:
+    """The points of a configuration of :func:`serialize_points`."""
+    ((kind, value),) = config.items()
+    if kind == "dict":
+        return {key: deserialize_points(part) for key, part in value.items()}
+    if kind == "leaf":
+        return keras.saving.deserialize_keras_object(value)
+    parts = [deserialize_points(part) for part in value]
+    return tuple(parts) if kind == "tuple" else parts
+
+
+def _mend(value: Any, known: Any) -> str:
+    """Why a value cannot be found again, and the line that mends it."""
+    is_function = isinstance(value, types.FunctionType)
+    if is_function and value.__name__ == "<lambda>":
+        return "a lambda has no name to be found by. Define it with\n\n" + _example(value)
+    if isinstance(value, functools.partial | types.MethodType | types.BuiltinFunctionType):
+        return (
+            f"a file holds names of functions, not {value!r}. Define a function by itself:\n\n"
+            + _example(value)
+        )
+    if not is_function:
+        return (
+            f"its class needs a method `get_config` and the line\n\n    {_decorator(type(value))}\n"
+            f"    class {type(value).__name__}:"
+        )
+    if known is not None:
+        return (
+            f"its name, {keras.saving.get_registered_name(value)!r}, belongs to another function. "
+            "Register it under a name of its own:\n\n" + _example(value)
+        )
+    return (
+        "a file holds the names of functions, not their code, and Keras knows none for "
+        f"{value.__qualname__!r}. Add one line:\n\n" + _example(value)
+    )
+
+
+def _example(value: Any) -> str:
+    name = getattr(value, "__name__", "residual")
+    name = name if name.isidentifier() else "residual"
+    return f"    {_decorator(value)}\n    def {name}(u, points):"
+
+
+def _decorator(value: Any) -> str:
+    module = (getattr(value, "__module__", None) or "__main__").rpartition(".")[2]
+    package = "my_package" if module in ("__main__", "functools") else module
+    return f'@keras.saving.register_keras_serializable("{package}")'

@@ -1,0 +1,223 @@
+"""A model saved whole goes on as if it had never stopped; what cannot be saved says the mend."""
+
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ntk_keras as nk
+from ntk_keras import saving
+from tests import resumed
+
+pytestmark = pytest.mark.filterwarnings("ignore:The kernel trace of:UserWarning")
+
+ROOT = Path(__file__).parents[1]
+X = np.array([[0.0], [0.5], [1.0]])
+
+
+def config(model):
+    """As a file holds it, where tuples are lists; that of the network is Keras' own business."""
+    return json.loads(json.dumps({**model.get_config(), "network": None}))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """By name: the state after two epochs without a break, and with one, in two processes."""
+    folder, whole = tmp_path_factory.mktemp("saved"), {}
+    for name in resumed.NAMES:
+        model = resumed.build(name)
+        save = keras.callbacks.ModelCheckpoint(folder / "{epoch}.keras")
+        history = model.fit(epochs=2, steps_per_epoch=resumed.STEPS, callbacks=[save], verbose=0)
+        whole[name] = resumed.state(model, history.history)
+        (folder / "1.keras").rename(folder / f"{name}.keras")
+        (folder / "2.keras").unlink()
+    subprocess.run([sys.executable, "-m", "tests.resumed", folder], cwd=ROOT, check=True)
+    return {name: (whole[name], dict(np.load(folder / f"{name}.npz"))) for name in resumed.NAMES}
+
+
+@pytest.mark.parametrize("name", resumed.NAMES)
+def test_a_saved_model_goes_on_bit_for_bit_in_a_new_process(runs, name):
+    whole, cut = runs[name]
+    assert whole.keys() == cut.keys()
+    for part, value in whole.items():
+        np.testing.assert_array_equal(cut[part], value, err_msg=part)
+
+
+def test_a_loaded_model_is_the_model_that_was_saved(tmp_path):
+    model = resumed.build("diagonal")
+    resumed.train(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert config(loaded) == config(model)
+    assert loaded.loss_weights == model.loss_weights
+    assert loaded.kernel_traces == model.kernel_traces
+    assert [repr(term) for term in loaded.terms] == [repr(term) for term in model.terms]
+    points = resumed.BOX.grid(3, 3)
+    np.testing.assert_array_equal(loaded.predict(points), model.predict(points))
+    assert not keras.models.load_model(tmp_path / "model.keras", compile=False).compiled
+
+
+def test_a_loaded_model_can_be_saved_again(tmp_path):
+    resumed.build("rules").save(tmp_path / "first.keras")
+    loaded = keras.models.load_model(tmp_path / "first.keras")
+    loaded.save(tmp_path / "second.keras")
+    assert config(keras.models.load_model(tmp_path / "second.keras")) == config(loaded)
+
+
+@pytest.mark.parametrize("name", sorted(nk.problems.PROBLEMS))
+def test_the_problems_of_the_package_are_saved_whole(name, tmp_path):
+    problem = nk.problems.get(name)
+    model = nk.problems.build_model(problem, problem.presets["quick"])
+    model.save(tmp_path / "model.keras")
+    assert config(keras.models.load_model(tmp_path / "model.keras")) == config(model)
+
+
+LEAF = """
+import sys
+sys.modules["ntk_keras"] = None  # whoever imports it gets an error
+import keras, numpy as np
+np.save(sys.argv[2], keras.models.load_model(sys.argv[1])(np.load(sys.argv[2])))
+"""
+
+
+def test_the_network_alone_loads_where_this_package_is_not_installed(tmp_path):
+    model = resumed.build("constant")
+    points = resumed.BOX.grid(3, 3).astype("float32")
+    model.network.save(tmp_path / "network.keras")
+    np.save(tmp_path / "points.npy", points)
+    arguments = [str(tmp_path / "network.keras"), str(tmp_path / "points.npy")]
+    subprocess.run([sys.executable, "-c", LEAF, *arguments], check=True, cwd=tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "points.npy"), model.network(points))
+
+
+def test_the_network_alone_exports_as_a_saved_model(tmp_path):
+    model = resumed.build("constant")
+    points = resumed.BOX.grid(3, 3).astype("float32")
+    model.network.export(tmp_path / "exported", verbose=False)
+    exported = tf.saved_model.load(str(tmp_path / "exported"))
+    np.testing.assert_allclose(exported.serve(points), model.network(points), atol=1e-6)
+
+
+# Points of every kind.
+
+NESTS = {
+    "array": np.array([[0.1], [1 / 3]]),
+    "single precision": np.array([[0.1], [1 / 3]], "float32"),
+    "integers": np.arange(4, dtype="int64"),
+    "tensor": tf.constant([[0.1], [1 / 3]], tf.float64),
+    "pair": (np.zeros((2, 1)), np.ones((2, 1))),
+    "nested": {"left": [np.zeros(2), np.ones(2)], "right": (np.zeros((2, 3)),)},
+}
+
+
+@pytest.mark.parametrize("name", list(NESTS))
+def test_points_are_saved_exactly(name):
+    again = saving.deserialize_points(saving.serialize_points("points", NESTS[name]))
+    tf.nest.assert_same_structure(again, NESTS[name])
+    for actual, desired in zip(tf.nest.flatten(again), tf.nest.flatten(NESTS[name]), strict=True):
+        assert actual.dtype == desired.dtype
+        np.testing.assert_array_equal(actual, desired)
+
+
+def test_points_of_another_kind_are_named():
+    points = tf.RaggedTensor.from_row_lengths([1.0, 2.0], [1, 1])
+    with pytest.raises(ValueError, match="Term 'odd': its points cannot be saved.*RaggedTensor"):
+        saving.serialize_points("Term 'odd': its points", points)
+
+
+# What Keras could not find again.
+
+
+def value(u, points):
+    return u(points)[:, 0]
+
+
+def weighted(u, points, factor):
+    return factor * u(points)[:, 0]
+
+
+class Residual:
+    def __call__(self, u, points):
+        return u(points)[:, 0]
+
+
+class Bare(resumed.Halves):
+    pass
+
+
+REGISTER = r'@keras\.saving\.register_keras_serializable\("test_saving"\)\s+'
+REFUSED = {
+    "a function": (value, REGISTER + r"def value\(u, points\):"),
+    "a lambda": (lambda u, x: u(x)[:, 0], r"a lambda has no name.*" + REGISTER + "def residual"),
+    "a partial function": (
+        functools.partial(weighted, factor=2.0),
+        r"functools.partial.*register_keras_serializable\(.my_package.\)\s+def residual",
+    ),
+    "an object": (Residual(), "`get_config` and the line.*" + REGISTER + "class Residual:"),
+}
+
+
+def one_term(residual, points=X, inputs=1):
+    network = keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(1)])
+    return nk.PINNModel(network, [nk.Term("start", residual, points)], "constant")
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_a_residual_that_is_not_registered_shows_the_line_to_add(name, tmp_path):
+    residual, message = REFUSED[name]
+    with pytest.raises(ValueError, match=f"(?s)Term 'start': its residual .*{message}"):
+        one_term(residual).save(tmp_path / "model.keras")
+
+
+def test_a_function_under_the_name_of_another_is_refused():
+    model = one_term(keras.saving.register_keras_serializable("test_saving")(weighted_copy()))
+    keras.saving.register_keras_serializable("test_saving")(weighted_copy())
+    with pytest.raises(ValueError, match="'test_saving>copy', belongs to another function"):
+        model.get_config()
+
+
+def weighted_copy():
+    def copy(u, points):
+        return u(points)[:, 0]
+
+    return copy
+
+
+def test_a_sampler_that_is_not_registered_shows_the_line_to_add():
+    with pytest.raises(ValueError, match=f"(?s)'start': its points.*{REGISTER}class Bare:"):
+        one_term(value, Bare(3), inputs=2).terms[0].get_config()
+
+
+def test_the_line_that_is_shown_is_enough(tmp_path):
+    keras.saving.register_keras_serializable("line")(another := weighted_copy())
+    model = one_term(another)
+    model.save(tmp_path / "model.keras")
+    assert keras.models.load_model(tmp_path / "model.keras").terms[0].residual is another
+
+
+def test_custom_objects_serve_as_well(tmp_path):
+    with keras.saving.custom_object_scope({"value": value}):
+        one_term(value).save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects={"value": value})
+    assert loaded.terms[0].residual is value
+
+
+def test_a_name_that_is_unknown_where_it_is_loaded_tells_what_to_import(tmp_path):
+    with keras.saving.custom_object_scope({"value": value}):
+        one_term(value).save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match=r"'start': its residual.*'value'.*Import .*test_saving"):
+        keras.models.load_model(tmp_path / "model.keras")
+
+
+def test_weights_alone_need_no_registration(tmp_path):
+    model = one_term(value)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = one_term(value)
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(other.network(X), model.network(X))
