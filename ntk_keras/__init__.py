@@ -22,6 +22,7 @@ from ntk_keras.guard import TrainingDivergedError
 from ntk_keras.linearization import Linearization
 from ntk_keras.model import PINNModel
 from ntk_keras.terms import Term
+from ntk_keras.unknowns import Unknown
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ __all__ = [
     "PINNModel",
     "Term",
     "TrainingDivergedError",
+    "Unknown",
     "callbacks",
     "derivatives",
     "domains",

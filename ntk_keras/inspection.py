@@ -3,7 +3,7 @@
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras import signals
-from ntk_keras.blocks import Recorder
+from ntk_keras.blocks import Recorder, Variables
 from ntk_keras.terms import Term
 
 __all__ = ["check_residual", "inspect_in_training", "inspect_term"]
@@ -21,7 +21,13 @@ __all__ = ["check_residual", "inspect_in_training", "inspect_term"]
 View = Callable[..., Any]
 
 
-def inspect_term(term: Term, points: Any, network: keras.layers.Layer, view: View) -> int:
+def inspect_term(
+    term: Term,
+    points: Any,
+    network: keras.layers.Layer,
+    view: View,
+    unknowns: Sequence[keras.Variable] = (),
+) -> int:
     """Evaluates a residual and its dependence on the network; builds the network if need be.
 
     Args:
@@ -29,6 +35,7 @@ def inspect_term(term: Term, points: Any, network: keras.layers.Layer, view: Vie
         points: a nest of tensors.
         network: whose variables are trained.
         view: the network as one evaluation of the residual is to see it, in training or not.
+        unknowns: what else is trained.
 
     Returns:
         The number of residual entries.
@@ -42,8 +49,9 @@ def inspect_term(term: Term, points: Any, network: keras.layers.Layer, view: Vie
     with _named_failure(term, points, network), tf.GradientTape() as tape:
         residual = term.residual(view(False), points)
     check_residual(term, residual, points)
-    _warn_of_foreign(term, tape.watched_variables(), network.variables)
-    gradients = tape.gradient(residual, [v.value for v in network.trainable_variables])
+    _warn_of_foreign(term, tape.watched_variables(), [*network.variables, *unknowns])
+    trained = [*network.trainable_variables, *unknowns]
+    gradients = tape.gradient(residual, [v.value for v in trained])
     if all(g is None for g in gradients):
         raise ValueError(
             f"Term {term.name!r}: its residual does not depend on the network's trainable "
@@ -54,7 +62,12 @@ def inspect_term(term: Term, points: Any, network: keras.layers.Layer, view: Vie
 
 
 def inspect_in_training(
-    term: Term, points: Any, network: keras.layers.Layer, view: View, uses_kernel: bool
+    term: Term,
+    points: Any,
+    network: keras.layers.Layer,
+    view: View,
+    uses_kernel: bool,
+    unknowns: Sequence[keras.Variable] = (),
 ) -> str | None:
     """Evaluates a residual as training will, in a graph: twice, and at its first point.
 
@@ -64,6 +77,7 @@ def inspect_in_training(
         network: built; what its layers assign in training is not kept.
         view: the network as one evaluation of the residual is to see it, in training or not.
         uses_kernel: whether the weights follow from the kernel.
+        unknowns: what is trained beside the network.
 
     Returns:
         Why the residual's Jacobian cannot be factored, None if it can.
@@ -76,11 +90,12 @@ def inspect_in_training(
         UserWarning: if a row depends on other points under a kernel.
     """
     obstacles: list[str | None] = []
+    trained = [*network.trainable_variables, *unknowns]
 
     def twice(points: Any) -> tuple[tf.Tensor, tf.Tensor]:
         def evaluate() -> tuple[tf.Tensor, tf.Tensor]:
             with keras.StatelessScope():  # what layers assign in training is not kept
-                obstacles.append(_obstacle(term, points, network, view))
+                obstacles.append(_obstacle(term, points, trained, view))
                 return term.residual(view(True), points), term.residual(view(True), points)
 
         return tf.function(evaluate, autograph=False).get_concrete_function()()
@@ -108,7 +123,7 @@ def inspect_in_training(
     return "its rows depend on other points"
 
 
-def _obstacle(term: Term, points: Any, network: keras.layers.Layer, view: View) -> str | None:
+def _obstacle(term: Term, points: Any, trained: Variables, view: View) -> str | None:
     """Why the residual's Jacobian cannot be factored; while a graph is built."""
     views: list[Any] = []
 
@@ -117,7 +132,7 @@ def _obstacle(term: Term, points: Any, network: keras.layers.Layer, view: View) 
         return term.residual(views[-1], points)
 
     count = tf.nest.flatten(points)[0].shape[0]
-    reason = signals.obstacle(evaluate, count, network.trainable_variables)
+    reason = signals.obstacle(evaluate, count, trained)
     left = views[0].fallbacks
     return f"nested tapes serve it: {left[0]}" if left else reason
 
@@ -143,8 +158,8 @@ def _warn_of_foreign(term: Term, read: Iterable[Any], own: Iterable[keras.Variab
         warnings.warn(
             f"Term {term.name!r}: its residual reads trainable variables that are not the "
             f"network's, so they stay as they are: {names}. Keras does not see a raw tf.Variable: "
-            "make an unknown coefficient with `add_weight` on a layer of the network, and what is "
-            "to stay fixed with `trainable=False`.",
+            "declare an unknown coefficient, as in PINNModel(..., unknowns={'speed': 1.0}), and "
+            "read it as u.unknowns['speed']; make what is to stay fixed with `trainable=False`.",
             stacklevel=4,
         )
 

@@ -19,6 +19,7 @@ from ntk_keras.inspection import inspect_in_training, inspect_term
 from ntk_keras.linearization import Linearization
 from ntk_keras.metrics import RelativeL2
 from ntk_keras.terms import Reduction, Term
+from ntk_keras.unknowns import Unknowns
 from ntk_keras.weighting import Weighting
 from ntk_keras.weighting.base import by_name
 
@@ -36,7 +37,8 @@ class PINNModel(keras.Model):
     J^T Lambda R through any Keras optimizer.
 
     Logs of a step, and the history: ``loss`` and, for every term, ``loss/<term>`` = 1/2 ||R_b||^2
-    without its weight, both averaged over the epoch; ``weights/<group>``, the present weights.
+    without its weight, both averaged over the epoch; ``weights/<group>`` and ``unknowns/<name>``,
+    the present ones.
 
     Args:
         network: a Keras model or layer that maps points ``[n, d]`` to ``[n, outputs]``.
@@ -48,12 +50,17 @@ class PINNModel(keras.Model):
         derivatives: how residuals differentiate the network: ``"auto"``, forward if every layer has
             a rule, else by nested tapes; ``"tapes"``; or ``"taylor"``, which refuses a network with
             a layer that has none. See :meth:`derivatives_summary`.
+        unknowns: unknown coefficients of the equations by name, each an
+            :class:`~ntk_keras.Unknown` or its initial value alone. Residuals read them as
+            ``u.unknowns[name]``; they are trained with the network and logged as
+            ``unknowns/<name>``.
         seed: of points and probes; None takes one from ``keras.utils.set_random_seed``'s state.
 
     Attributes:
         network: the wrapped network.
         terms: the loss terms, a tuple.
         weighting: the weighting object.
+        coefficients: the unknown coefficients, a layer.
 
     Raises:
         ValueError: for terms that do not fit the network or each other; the message names the term;
@@ -68,6 +75,7 @@ class PINNModel(keras.Model):
         *,
         reduction: Reduction = "sum",
         derivatives: Mode = "auto",
+        unknowns: Mapping[str, Any] | None = None,
         seed: int | None = None,
         name: str = "pinn",
         **kwargs: Any,
@@ -86,12 +94,15 @@ class PINNModel(keras.Model):
         self.derivatives = derivatives
         self.seed = seed
         self._requests = {term.name: Requests() for term in self.terms}
+        self.coefficients = Unknowns(unknowns or {}, self.parameter_dtype)
         View(network, derivatives)  # refuses at once what it cannot serve
         self.random_state = seeds.add_random_state(self, seed)
         self.weighting = weighting_module.get(weighting)
         # By term, once it was evaluated: why its Jacobian is not factored, None if it is.
         self._factoring: dict[str, str | None] = {}
         sizes = self._check_terms({})
+        if len(sizes) == len(self.terms):
+            self.coefficients.check_read()
         self.weighting.prepare(
             {term.name: term.group for term in self.terms},
             dtype=self.parameter_dtype,
@@ -129,6 +140,17 @@ class PINNModel(keras.Model):
         return by_name(self.weighting.adapted, self.weighting.standard_errors)
 
     @property
+    def unknowns(self) -> dict[str, Any]:
+        """The present values of the unknown coefficients, floats or arrays."""
+        return self.coefficients.values()
+
+    @property
+    def kernel_variables(self) -> list[keras.Variable]:
+        """The parameters whose kernel the weighting sees: without the unknowns that are not in."""
+        outside = self.coefficients.outside_kernel
+        return [v for v in self.trainable_variables if v.path not in outside]
+
+    @property
     def parameter_dtype(self) -> str:
         """Dtype of the network's parameters, and so of points, weights and traces."""
         # A Sequential made of float64 layers calls itself float32: the parameters know better.
@@ -158,6 +180,23 @@ class PINNModel(keras.Model):
         lines = [f"Derivatives of {self.network.name!r}: {way}."]
         lines += [f"  {name}: {requests}" for name, requests in self._requests.items()]
         return "\n".join(lines)
+
+    def loss_values(self, residuals: Mapping[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """1/2 ||R_b||^2 of every term, and the loss (1) they make with their present weights.
+
+        Args:
+            residuals: by term, ``[n_b]``.
+        """
+        losses = [tf.reduce_sum(residuals[term.name] ** 2) / 2 for term in self.terms]
+        weighted = [
+            tf.reduce_sum(self.weighting.weight_of(name, residual) * residual**2) / 2
+            for name, residual in residuals.items()
+        ]
+        return losses, tf.add_n(weighted + self._penalties())
+
+    def present_logs(self) -> dict[str, tf.Tensor]:
+        """Scalars of the present state: ``weights/<group>`` and ``unknowns/<name>``."""
+        return {**self.weighting.logs(), **self.coefficients.logs()}
 
     # What Keras calls.
 
@@ -259,11 +298,13 @@ class PINNModel(keras.Model):
             factored=self.weighting.differentiates,
         )
         previous = [tf.identity(v.value) for v in self.weighting.state]
-        self.weighting.update(linearization, seeds.fold_in(seed, 0))
-        losses, loss = self._loss_values(linearization.residuals)
+        outside = self.coefficients.outside_kernel
+        seen = linearization.without(*outside) if outside else linearization
+        self.weighting.update(seen, seeds.fold_in(seed, 0))
+        losses, loss = self.loss_values(linearization.residuals)
         gradients = self._gradients(linearization)
         self._apply_if_finite(gradients, losses, previous)
-        return {**self._loss_logs(losses, loss), **self.weighting.logs()}
+        return {**self._loss_logs(losses, loss), **self.present_logs()}
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Relative L2 error of ``(points, values)``; loss of points by term."""
@@ -273,7 +314,7 @@ class PINNModel(keras.Model):
         # The next step's seed is read, not taken: evaluation changes nothing that is trained.
         points = self._points(data, tf.identity(self.random_state.value))
         blocks = self._blocks(points, training=False)
-        losses, loss = self._loss_values({name: block() for name, block in blocks.items()})
+        losses, loss = self.loss_values({name: block() for name, block in blocks.items()})
         return self._loss_logs(losses, loss)
 
     def get_metrics_result(self) -> dict[str, Any]:
@@ -293,6 +334,7 @@ class PINNModel(keras.Model):
             "weighting": keras.saving.serialize_keras_object(self.weighting),
             "reduction": self.reduction,
             "derivatives": self.derivatives,
+            "unknowns": keras.saving.serialize_keras_object(self.coefficients.declared),
             "seed": self.seed,
         }
 
@@ -348,19 +390,11 @@ class PINNModel(keras.Model):
             share=True,
             requests=self._requests[term.name],
             recorder=recorder,
+            unknowns=self.coefficients,
         )
 
     def _scale(self, residual: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor | float:
         return 1.0 if self.reduction == "sum" else terms_module.mean_scale(residual, points)
-
-    def _loss_values(self, residuals: Mapping[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """1/2 ||R_b||^2 of every term, and the loss (1) they make with their weights."""
-        losses = [tf.reduce_sum(residuals[term.name] ** 2) / 2 for term in self.terms]
-        weighted = [
-            tf.reduce_sum(self.weighting.weight_of(name, residual) * residual**2) / 2
-            for name, residual in residuals.items()
-        ]
-        return losses, tf.add_n(weighted + self._penalties())
 
     def _gradients(self, linearization: Linearization) -> list[tf.Tensor]:
         """J^T Lambda R, and the gradient of the network's own regularisers."""
@@ -435,10 +469,12 @@ class PINNModel(keras.Model):
         for term in self.terms:
             if term.name in points:
                 view = functools.partial(self._view, term)
-                sizes[term.name] = inspect_term(term, points[term.name], self.network, view)
+                unknowns = self.coefficients.trainable_variables
+                at = (term, points[term.name], self.network, view)
+                sizes[term.name] = inspect_term(*at, unknowns)
                 if term.name not in self._factoring:
                     self._factoring[term.name] = inspect_in_training(
-                        term, points[term.name], self.network, view, self.weighting.uses_kernel
+                        *at, self.weighting.uses_kernel, unknowns
                     )
         if not self.network.built:
             raise ValueError(

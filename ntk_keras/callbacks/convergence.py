@@ -69,7 +69,7 @@ class KernelConvergence(keras.callbacks.Callback):
 
     def _exact_quantities(self) -> dict[str, tf.Tensor]:
         """The same of the exact kernel, at the present parameters."""
-        weighting, variables = self.model.weighting, self.model.trainable_variables
+        weighting, variables = self.model.weighting, self.model.kernel_variables
         known = self.model.blocks()
         blocks = {term.name: known[term.name] for term in self._adapted_terms()}
         traces = weighting.pool(kernel.traces(blocks, variables))

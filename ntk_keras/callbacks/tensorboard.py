@@ -23,6 +23,7 @@ __all__ = ["NTKTensorBoard"]
 _CHARTS = {
     "loss weights": r"weights/.*",
     "kernel traces": r"traces/.*",
+    "unknown coefficients": r"unknowns/.*",
     "losses": r"loss/.*",
     "validation": r"validation/.*",
     "errors of the averaged kernel": r"convergence/.*",
@@ -33,12 +34,12 @@ class NTKTensorBoard(keras.callbacks.Callback):
     """Writes what a :class:`~ntk_keras.PINNModel` learns to TensorBoard, at the end of each epoch.
 
     Scalars by optimizer step: ``loss/total``, ``loss/<term>``, ``weights/<group>``,
-    ``traces/<group>``, ``traces/total``, ``traces_standard_error/<group>``,
+    ``traces/<group>``, ``traces/total``, ``traces_standard_error/<group>``, ``unknowns/<name>``,
     ``validation/<metric>``, ``learning_rate``; with a gate ``gate/sum``, ``gate/accepted`` and
     ``gate/rejected``; and what :class:`~ntk_keras.callbacks.KernelConvergence` has put into the
-    logs before. The custom scalars page lays all weights over each other, and so for traces and
-    losses. At an interval, the kernel as an image (``kernel``) and its eigenvalues as a histogram
-    of their logarithms to base ten (``eigenvalues/log10``).
+    logs before. The custom scalars page lays all weights over each other, and so for traces, losses
+    and unknowns. At an interval, the kernel as an image (``kernel``) and its eigenvalues as a
+    histogram of their logarithms to base ten (``eigenvalues/log10``).
 
     A writer that fails warns once and lets training go on.
 
@@ -96,7 +97,7 @@ class NTKTensorBoard(keras.callbacks.Callback):
     def _scalars(self, logs: Mapping[str, Any]) -> dict[str, float]:
         scalars = {"loss/total": logs["loss"]} if "loss" in logs else {}
         for key, value in logs.items():
-            if key.startswith(("loss/", "weights/", "convergence/", "gate/")):
+            if key.startswith(("loss/", "weights/", "convergence/", "gate/", "unknowns/")):
                 scalars[key] = value
             elif key.startswith("val_"):
                 scalars["validation/" + key.removeprefix("val_")] = value
@@ -129,7 +130,7 @@ class NTKTensorBoard(keras.callbacks.Callback):
             for name, block in self.model.blocks().items()
         }
         sizes = {name: tf.shape(block())[0] for name, block in blocks.items()}
-        return kernel.matrix(blocks, self.model.trainable_variables), sizes
+        return kernel.matrix(blocks, self.model.kernel_variables), sizes
 
     def _step(self) -> int:
         return int(self.model.optimizer.iterations)

@@ -70,9 +70,11 @@ class View:
         requests: with ``share``, what earlier views of the same residual were asked for, so that
             this one computes it all at the first request; extended by this one.
         recorder: told of every Dense layer that channels pass.
+        unknowns: unknown coefficients of the equations by name, for residuals to read.
 
     Attributes:
         network: the network.
+        unknowns: as given.
         obstacle: why it cannot be differentiated forward, None if it can.
         fallbacks: what of this view's work was left to nested tapes, and why. As long as it is
             empty, the recorder has seen everything.
@@ -91,10 +93,12 @@ class View:
         share: bool = False,
         requests: Requests | None = None,
         recorder: Recorder | None = None,
+        unknowns: Any = None,
     ):
         if mode not in get_args(Mode):
             raise ValueError(f"derivatives must be one of {get_args(Mode)}. Received {mode!r}.")
         self.network = network
+        self.unknowns = {} if unknowns is None else unknowns
         self.obstacle = _obstacle(network, mode)
         self.fallbacks: list[str] = []
         self.requests = Requests() if requests is None else requests
