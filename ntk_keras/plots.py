@@ -5,12 +5,15 @@ Every function returns a matplotlib ``Figure`` that belongs to no window and no 
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import matplotlib
 import matplotlib.image
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 __all__ = ["comparison", "curves", "history", "kernel", "solution", "to_array"]
 
@@ -77,7 +80,8 @@ def history(rows: History) -> Figure:
 def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
     """Relative L2 error over steps, a colour for each label and a line for each of its runs.
 
-    Beyond ten labels colours come again, with other line styles.
+    The legend has the order of the errors at the end. Beyond twenty labels colours come again, with
+    other line styles.
 
     Args:
         histories: the histories of several runs, by label.
@@ -85,11 +89,21 @@ def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
     many = len(histories) > 4
     figure = Figure(figsize=(9, 5) if many else (6, 4), layout="constrained")
     ax = figure.subplots()
+    colors: list[Any] = [f"C{number}" for number in range(10)]
+    if len(histories) > 10:
+        colors = [matplotlib.colormaps["tab20"](number) for number in range(20)]
+    firsts = []
     for number, (label, runs) in enumerate(histories.items()):
-        style = {"color": f"C{number % 10}", "linestyle": _LINE_STYLES[number // 10 % 4]}
-        for index, rows in enumerate(runs):
-            _plot_error(ax, rows, label if index == 0 else None, **style)
-    figure.legend(loc="outside right upper") if many else ax.legend()
+        style = {
+            "color": colors[number % len(colors)],
+            "linestyle": _LINE_STYLES[number // len(colors) % 4],
+        }
+        lines = [_plot_error(ax, rows, label, **style) for rows in runs]
+        ends = [float(np.asarray(line.get_ydata())[-1]) for line in lines]
+        firsts.append((-float(np.median(ends)), number, lines[0]))
+    handles = [line for *_, line in sorted(firsts)]
+    legend = {"handles": handles}
+    figure.legend(loc="outside right upper", **legend) if many else ax.legend(**legend)
     return figure
 
 
@@ -157,13 +171,14 @@ def _solution_on_a_line(
     return figure
 
 
-def _plot_error(ax: Axes, rows: History, label: str | None, **style: str) -> None:
+def _plot_error(ax: Axes, rows: History, label: str | None, **style: Any) -> Line2D:
     shown = [row for row in rows if "val_relative_l2" in row]
-    ax.semilogy(
+    (line,) = ax.semilogy(
         [row["step"] for row in shown],
         [row["val_relative_l2"] for row in shown],
         label=label,
         **style,
     )
-    ax.set(title="relative L2 error", xlabel="step")
+    ax.set(ylabel="relative L2 error", xlabel="step")
     ax.locator_params(axis="x", nbins=5)
+    return line
