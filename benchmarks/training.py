@@ -194,8 +194,6 @@ def report(out: Path) -> list[dict[str, str]]:
     times = {row["method"]: float(row["ms"]) for row in read_csv(out / f"step-{width}.csv")}
     if "taylor" in times:
         times["constant"] = times["taylor"]
-    if "taylor" in times:
-        times["constant"] = times["taylor"]
     return summary(rows, times)
 
 
