@@ -11,6 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 6
 
 
