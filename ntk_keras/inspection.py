@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from ntk_keras import signals
 from ntk_keras.blocks import Recorder, Variables
+from ntk_keras.linearization import parameters_at
 from ntk_keras.terms import Term
 
 __all__ = ["check_residual", "inspect_in_training", "inspect_term"]
@@ -46,12 +47,19 @@ def inspect_term(
     Warns:
         UserWarning: if it reads variables that will not be trained.
     """
+    with _named_failure(term, points, network):
+        if not network.built:
+            term.residual(view(False), points)
+    trained = [*network.trainable_variables, *unknowns]
+    # Values in place of variables: those of several replicas have no gradient out here.
+    values = [tf.identity(v.value) for v in trained]
     with _named_failure(term, points, network), tf.GradientTape() as tape:
-        residual = term.residual(view(False), points)
+        tape.watch(values)
+        with parameters_at(trained, values):
+            residual = term.residual(view(False), points)
     check_residual(term, residual, points)
     _warn_of_foreign(term, tape.watched_variables(), [*network.variables, *unknowns])
-    trained = [*network.trainable_variables, *unknowns]
-    gradients = tape.gradient(residual, [v.value for v in trained])
+    gradients = tape.gradient(residual, values)
     if all(g is None for g in gradients):
         raise ValueError(
             f"Term {term.name!r}: its residual does not depend on the network's trainable "
@@ -94,7 +102,9 @@ def inspect_in_training(
 
     def twice(points: Any) -> tuple[tf.Tensor, tf.Tensor]:
         def evaluate() -> tuple[tf.Tensor, tf.Tensor]:
-            with keras.StatelessScope():  # what layers assign in training is not kept
+            # What layers assign in training is not kept.
+            values = [tf.identity(v.value) for v in trained]
+            with keras.StatelessScope(state_mapping=zip(trained, values, strict=True)):
                 obstacles.append(_obstacle(term, points, trained, view))
                 return term.residual(view(True), points), term.residual(view(True), points)
 

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras import replicas
+
 __all__ = ["RelativeL2"]
 
 
@@ -47,4 +49,5 @@ class RelativeL2(keras.metrics.Metric):
 
     def result(self) -> tf.Tensor:
         """The error over everything added since the last reset; infinite for v = 0."""
-        return tf.sqrt(self.squared_error / self.squared_norm)
+        error, norm = replicas.total([self.squared_error.value, self.squared_norm.value])
+        return tf.sqrt(error / norm)

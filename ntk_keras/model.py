@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras import seeds
+from ntk_keras import replicas, seeds
 from ntk_keras import terms as terms_module
 from ntk_keras import weighting as weighting_module
 from ntk_keras.blocks import Block
@@ -26,6 +26,8 @@ from ntk_keras.weighting.base import by_name
 __all__ = ["PINNModel"]
 
 _LOGGER = logging.getLogger("ntk_keras")
+
+_FOR_ONE_REPLICA = ("jit_compile", "metrics", "weighted_metrics")
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
@@ -192,6 +194,7 @@ class PINNModel(keras.Model):
             tf.reduce_sum(self.weighting.weight_of(name, residual) * residual**2) / 2
             for name, residual in residuals.items()
         ]
+        losses, weighted = replicas.total((losses, weighted))
         return losses, tf.add_n(weighted + self._penalties())
 
     def present_logs(self) -> dict[str, tf.Tensor]:
@@ -213,9 +216,19 @@ class PINNModel(keras.Model):
                     "their weights come from the weighting. Add a Term for measured data; pass "
                     "`weighting=` to PINNModel for weights."
                 )
-        super().compile(optimizer=optimizer, **kwargs)
-        if not self.optimizer.built:  # so that `load_weights` finds its variables
-            self.optimizer.build(self.trainable_variables)
+        refused = [
+            name for name in _FOR_ONE_REPLICA if kwargs.get(name) not in (None, "auto", False)
+        ]
+        if refused and self._num_replicas > 1:
+            raise ValueError(
+                f"PINNModel.compile takes no {refused} for several replicas: their steps are not "
+                "compiled by XLA, and of metrics only the relative L2 error is that of all points. "
+                "Leave it out, or build the model outside the strategy's scope."
+            )
+        with self.distribute_strategy.scope():
+            super().compile(optimizer=optimizer, **kwargs)
+            if not self.optimizer.built:  # so that `load_weights` finds its variables
+                self.optimizer.build(self.trainable_variables)
 
     def fit(
         self,
@@ -292,8 +305,9 @@ class PINNModel(keras.Model):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Algorithm 3: predictor, moving average, corrector."""
         seed = seeds.advance(self.random_state)
+        points = self._points(data, replicas.own_seed(seed))
         linearization = Linearization(
-            self._blocks(self._points(data, seed), training=True),
+            self._blocks(points, training=True),
             self.trainable_variables,
             factored=self.weighting.differentiates,
         )
@@ -304,7 +318,7 @@ class PINNModel(keras.Model):
         losses, loss = self.loss_values(linearization.residuals)
         gradients = self._gradients(linearization)
         self._apply_if_finite(gradients, losses, previous)
-        return {**self._loss_logs(losses, loss), **self.present_logs()}
+        return replicas.as_logs({**self._loss_logs(losses, loss), **self.present_logs()})
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Relative L2 error of ``(points, values)``; loss of points by term."""
@@ -312,10 +326,11 @@ class PINNModel(keras.Model):
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
             return self._test_values(x, y, sample_weight)
         # The next step's seed is read, not taken: evaluation changes nothing that is trained.
-        points = self._points(data, tf.identity(self.random_state.value))
+        seed = tf.identity(self.random_state.value)
+        points = self._points(data, replicas.own_seed(seed))
         blocks = self._blocks(points, training=False)
         losses, loss = self.loss_values({name: block() for name, block in blocks.items()})
-        return self._loss_logs(losses, loss)
+        return replicas.as_logs(self._loss_logs(losses, loss))
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Nothing beside the logs of the steps: compiled metrics have no part in training."""
@@ -350,19 +365,20 @@ class PINNModel(keras.Model):
     # The parts of a step.
 
     def _points(self, data: Any, seed: tf.Tensor) -> dict[str, Any]:
-        """The points of every term: the data's where it has them, else the term's own."""
+        """The points of every term: the data's where it has them, else the term's own.
+
+        Replicas draw points of their own, and share those that stay the same.
+        """
         x, *_ = keras.utils.unpack_x_y_sample_weight(data)  # `train_on_batch` makes a tuple
         given = x if isinstance(x, Mapping) else {}
-        return {
-            term.name: terms_module.as_tensors(given[term.name], self.parameter_dtype)
-            if term.name in given
-            else term.points_at(
-                seeds.fold_in(seed, 1 + index),
-                self.parameter_dtype,
-            )
-            for index, term in enumerate(self.terms)
-            if term.name in given or term.points is not None
-        }
+        points = {}
+        for index, term in enumerate(self.terms):
+            if term.name in given:
+                points[term.name] = terms_module.as_tensors(given[term.name], self.parameter_dtype)
+            elif term.points is not None:
+                own = term.points_at(seeds.fold_in(seed, 1 + index), self.parameter_dtype)
+                points[term.name] = own if term.redrawn else replicas.own_rows(own)
+        return points
 
     def _blocks(self, points: Mapping[str, Any], training: bool) -> dict[str, Block]:
         """The residual blocks of those terms that ``points`` names, scaled by the convention."""
@@ -410,7 +426,8 @@ class PINNModel(keras.Model):
             penalty = tf.add_n(self._penalties())
         variables = [v.value for v in self.trainable_variables]
         extra = tape.gradient(penalty, variables, unconnected_gradients="zero")
-        return [a + b for a, b in zip(gradients, extra, strict=True)]
+        # Once, though the optimizer adds up the gradients of all replicas.
+        return [a + b / replicas.count() for a, b in zip(gradients, extra, strict=True)]
 
     def _penalties(self) -> list[tf.Tensor]:
         return [v.regularizer(v) for v in self.trainable_variables if v.regularizer is not None]
@@ -423,7 +440,8 @@ class PINNModel(keras.Model):
         Notes the culprit, and puts the weighting back to its ``previous`` state.
         """
         norm = tf.linalg.global_norm(gradients)
-        finite = tf.math.is_finite(tf.stack([*losses, tf.cast(norm, losses[0].dtype)]))
+        bad = ~tf.math.is_finite(tf.stack([*losses, tf.cast(norm, losses[0].dtype)]))
+        finite = replicas.total(tf.cast(bad, tf.int32)) == 0
         step = tf.cast(self.optimizer.iterations.value, tf.int64)
         known = self.failure_steps.value
         good = tf.reduce_all(finite & (known < 0))
@@ -437,7 +455,12 @@ class PINNModel(keras.Model):
             for variable, value in zip(self.weighting.state, previous, strict=True):
                 variable.assign(value)
 
-        tf.cond(good, apply, refuse)
+        if replicas.count() == 1:
+            tf.cond(good, apply, refuse)
+            return
+        with replicas.undone_unless(good, [*self.trainable_variables, *self.optimizer.variables]):
+            apply()
+        tf.cond(good, lambda: None, refuse)
 
     def _loss_logs(self, losses: list[tf.Tensor], loss: tf.Tensor) -> dict[str, tf.Tensor]:
         for tracker, value in zip(
@@ -457,7 +480,7 @@ class PINNModel(keras.Model):
         if self._compile_metrics is not None:
             self._compile_metrics.update_state(y, prediction, sample_weight)
             logs |= self._compile_metrics.result()
-        return logs
+        return replicas.as_logs(logs)
 
     # Checks and data.
 
@@ -485,7 +508,9 @@ class PINNModel(keras.Model):
 
     def _dataset(self, x: Any) -> tuple[Any, int | None]:
         """What Keras iterates over, and the number of steps in an epoch if it is endless."""
-        if isinstance(x, tf.data.Dataset | keras.utils.PyDataset):
+        if isinstance(
+            x, tf.data.Dataset | tf.distribute.DistributedDataset | keras.utils.PyDataset
+        ):
             self._check_dataset(x)
             return x, None
         if not (x is None or isinstance(x, Mapping)):
@@ -499,7 +524,31 @@ class PINNModel(keras.Model):
         dtype = self.parameter_dtype
         data = {name: terms_module.as_tensors(points, dtype) for name, points in data.items()}
         self._check_terms(data)
-        return tf.data.Dataset.from_tensors(data or 0).repeat(), 1
+        return self._shared(data or 0), 1
+
+    def _shared(self, data: Any) -> Any:
+        """The same data at every step, divided among replicas where there are several."""
+        if self._num_replicas == 1:
+            return tf.data.Dataset.from_tensors(data).repeat()
+
+        def local(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            number = context.num_replicas_in_sync // context.num_input_pipelines
+            first = context.input_pipeline_id * number
+            shares = [
+                replicas.share(data, index, self._num_replicas) if data else data
+                for index in range(first, first + number)
+            ]
+            parts = [tf.data.Dataset.from_tensors(part) for part in shares]
+            return functools.reduce(tf.data.Dataset.concatenate, parts).repeat()
+
+        return self.distribute_strategy.distribute_datasets_from_function(local)
+
+    @property
+    def _num_replicas(self) -> int:
+        return self.distribute_strategy.num_replicas_in_sync
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Nothing: all is built. Keras would add up the points of replicas to learn their shape."""
 
     def _check_dataset(self, x: Any) -> None:
         if not isinstance(x, tf.data.Dataset):

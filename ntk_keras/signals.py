@@ -171,10 +171,14 @@ def obstacle(
         if points != count:
             return f"layer {product.layer.name!r} is evaluated at {points} points for {count} rows"
     own = {id(v) for product in found for v in _parameters(product.layer)}
-    others = [v for v in tensors(variables) if id(v) in own or v.shape.num_elements() > MAX_ENTRIES]
+    others = [
+        (variable.name, value)
+        for variable, value in zip(variables, tensors(variables), strict=True)
+        if id(value) in own or value.shape.num_elements() > MAX_ENTRIES
+    ]
     passed = [*(product.outputs for product in found), *read]
-    direct = tf.gradients(residual, others, stop_gradients=passed)
-    reached = [v.name for v, gradient in zip(others, direct, strict=True) if gradient is not None]
+    direct = tf.gradients(residual, [value for _, value in others], stop_gradients=passed)
+    reached = [name for (name, _), g in zip(others, direct, strict=True) if g is not None]
     if reached:
         return f"it depends on {reached} in other ways than by products of Dense layers"
     return None

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras import saving
+from ntk_keras import replicas, saving
 from ntk_keras.domains import Sampler
 
 __all__ = ["Reduction", "Term", "check_points", "check_terms", "mean_scale"]
@@ -130,10 +130,10 @@ def mean_scale(residual: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor:
         points: a nest of tensors.
 
     Returns:
-        A scalar.
+        A scalar; on several replicas n_b counts the points of all.
     """
     values = residual(points)
-    return tf.math.rsqrt(tf.cast(tf.size(values), values.dtype))
+    return tf.math.rsqrt(tf.cast(replicas.total(tf.size(values)), values.dtype))
 
 
 def check_terms(terms: Iterable[Term]) -> tuple[Term, ...]:

@@ -1,4 +1,4 @@
-"""What all tests share: no GPU, no window, one seed, and the two dtypes and three ways to run."""
+"""What all tests share: no GPU, two devices, no window, one seed, and what tests choose from."""
 
 import os
 
@@ -15,6 +15,12 @@ STAGES = {
     "graph": tf.function,
     "xla": lambda function: tf.function(function, jit_compile=True),
 }
+
+
+# Two devices for tf.distribute; everything else runs on the first.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ class Stopwatch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:
-            logs["step"] = int(self.model.optimizer.iterations)
+            logs["step"] = int(self.model.optimizer.iterations.numpy())
             logs["seconds"] = (self._ended or time.perf_counter()) - self._began
 
 
@@ -65,7 +65,8 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves the whole training state after every epoch, in one file that is never half written.
 
     The file holds network, optimizer, loss weights, trace averages and random state. The epoch is
-    not written beside it but follows from the optimizer's step, so the two cannot disagree.
+    not written beside it but follows from the optimizer's step, so the two cannot disagree. Of
+    several workers the first writes; all must see the file.
 
     Args:
         path: of the file, ending in ``.weights.h5``; its folder is made.
@@ -76,6 +77,9 @@ class Checkpoint(keras.callbacks.Callback):
         self.path = Path(path)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # One of several workers writes and all restore it: they go on from the same step.
+        if not self.model.distribute_strategy.extended.should_checkpoint:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with _replaced(self.path) as temporary:
             self.model.save_weights(temporary, overwrite=True)
@@ -94,7 +98,7 @@ class Checkpoint(keras.callbacks.Callback):
             return 0
         model.optimizer.build(model.trainable_variables)
         model.load_weights(self.path)
-        return int(model.optimizer.iterations) // steps_per_epoch
+        return int(model.optimizer.iterations.numpy()) // steps_per_epoch
 
 
 def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:

@@ -133,7 +133,7 @@ class NTKTensorBoard(keras.callbacks.Callback):
         return kernel.matrix(blocks, self.model.kernel_variables), sizes
 
     def _step(self) -> int:
-        return int(self.model.optimizer.iterations)
+        return int(self.model.optimizer.iterations.numpy())
 
     def _guarded(self, action: Callable[[], None]) -> None:
         if self._failed:

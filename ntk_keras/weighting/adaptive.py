@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras import replicas
 from ntk_keras.checks import check_count
 from ntk_keras.linearization import Linearization
 from ntk_keras.weighting.base import Weighting, check_weights
@@ -17,7 +18,9 @@ __all__ = ["Adaptive"]
 class Adaptive(Weighting):
     """A strategy that proposes weights at its updates, and rules that decide on them.
 
-    Subclasses override :meth:`propose`, and :meth:`build_state` for their own variables.
+    Subclasses override :meth:`measure` and :meth:`propose`, and :meth:`build_state` for their own
+    variables. Under ``tf.distribute`` every replica measures at its own points, the sums go to
+    ``propose``, and all replicas arrive at the same weights.
 
     Args:
         update_every: number of steps from one update to the next.
@@ -76,11 +79,23 @@ class Adaptive(Weighting):
             self.gate_accepted = self.add_state("gate_accepted", [], dtype="int64")
             self.gate_rejected = self.add_state("gate_rejected", [], dtype="int64")
 
-    def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """The weights that the strategy would have next, before any rule.
+    def measure(self, linearization: Linearization, seed: tf.Tensor) -> Any:
+        """What the strategy looks at, as numbers whose sums over replicas have the same meaning.
 
         Args:
             linearization: the residual of the adapted groups' terms.
+            seed: ``[2]`` integers, new at every step and other on every replica.
+
+        Returns:
+            A nest of tensors of known shapes. This much is done before anything is assigned.
+        """
+        raise NotImplementedError
+
+    def propose(self, measured: Any, seed: tf.Tensor) -> tf.Tensor:
+        """The weights that the strategy would have next, before any rule.
+
+        Args:
+            measured: what :meth:`measure` returned, summed over replicas.
             seed: ``[2]`` integers, new at every step.
 
         Returns:
@@ -92,15 +107,19 @@ class Adaptive(Weighting):
         """One step: an update of the weights where one is due."""
         part = linearization.restricted(*self._adapted_terms())
 
+        def measure() -> dict[str, Any]:
+            squares = [tf.reduce_sum(r**2) for r in part.residuals.values()] if self.gate else []
+            return {"own": self.measure(part, replicas.own_seed(seed)), "squares": squares}
+
         def adapt() -> tf.Tensor:
-            proposed = tf.clip_by_value(self.propose(part, seed), *self.bounds)
-            self.adopt(self._gated(proposed, part, self.gate) if self.gate else proposed)
+            proposed = tf.clip_by_value(self.propose(measured["own"], seed), *self.bounds)
+            norm = tf.add_n(measured["squares"]) if self.gate else None
+            self.adopt(self._gated(proposed, norm, self.gate) if self.gate else proposed)
             return tf.constant(0)
 
-        if self.update_every == 1 and self.start_at == 0 and self.freeze_at is None:
-            adapt()
-        else:
-            tf.cond(self._due(), adapt, lambda: tf.constant(0))
+        due = self._due()
+        measured = replicas.total(replicas.when(due, measure))
+        replicas.when(due, adapt)
         self.num_steps.assign_add(1)
 
     def present(self) -> tf.Tensor:
@@ -161,19 +180,25 @@ class Adaptive(Weighting):
     def _adapted_terms(self) -> list[str]:
         return [term for term, group in self._group_of.items() if group in self.adapted]
 
-    def _due(self) -> tf.Tensor:
-        """Whether the present step is one of an update."""
+    def _due(self) -> tf.Tensor | None:
+        """Whether the present step is one of an update; None if every step is."""
+        if self.update_every == 1 and self.start_at == 0 and self.freeze_at is None:
+            return None
         since_start = self.num_steps.value - self.start_at
         due = (since_start >= 0) & (since_start % self.update_every == 0)
         return due if self.freeze_at is None else due & (self.num_steps.value < self.freeze_at)
 
-    def _gated(self, proposed: tf.Tensor, linearization: Linearization, gate: Gate) -> tf.Tensor:
+    def _gated(self, proposed: tf.Tensor, norm: tf.Tensor, gate: Gate) -> tf.Tensor:
         """Rule (11): the proposed weights, or the present ones where the change is too large.
 
         Groups that are excluded keep their weights, so rule and norm are those of the others.
+
+        Args:
+            proposed: ``[adapted]``.
+            norm: ||R||^2 of the adapted groups.
+            gate: the rule.
         """
-        squares = [tf.reduce_sum(r**2) for r in linearization.residuals.values()]
-        norm = tf.cast(tf.add_n(squares), proposed.dtype)
+        norm = tf.cast(norm, proposed.dtype)
         change = tf.reduce_max(proposed - self.present()) * norm
         first = self.gate_accepted.value + self.gate_rejected.value == 0
         constant = norm if gate.constant is None else tf.constant(gate.constant, norm.dtype)

@@ -74,10 +74,12 @@ class Weighting(keras.layers.Layer):
         uses_kernel: whether the weights follow from the kernel, which wants every row of a residual
             to be a function of its own point.
         differentiates: whether an update takes products with the Jacobian or rows of it.
+        distributes: whether several replicas can share the strategy.
     """
 
     uses_kernel = False
     differentiates = False
+    distributes = True
     groups: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     loss_weights: keras.Variable
@@ -96,6 +98,12 @@ class Weighting(keras.layers.Layer):
             raise ValueError(
                 f"This {type(self).__name__} already belongs to a model with groups {self.groups}: "
                 "its state cannot serve two. Construct one weighting for each model."
+            )
+        if not self.distributes and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            raise ValueError(
+                f"This {type(self).__name__} cannot be shared by several replicas. Weigh by "
+                "traces (`NTK`, `ExactNTK`), losses or gradients under tf.distribute, or build the "
+                "model outside the strategy's scope."
             )
         self._group_of = dict(group_of)
         self.groups = tuple(dict.fromkeys(group_of.values()))

@@ -61,14 +61,18 @@ class GradientNorm(Adaptive):
                 f"Received reference={self.reference!r}."
             )
 
-    def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+    def measure(self, linearization: Linearization, seed: tf.Tensor) -> list[tf.Tensor]:
+        """The gradient of every group's loss, each ``[p]``."""
+        return [self._gradient(linearization, group) for group in self.adapted]
+
+    def propose(self, measured: list[tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
         """One step of the moving average; the reference keeps the weight one."""
         reference = self.adapted.index(self.reference or self.adapted[0])
-        magnitudes = [self._magnitudes(linearization, group) for group in self.adapted]
-        means = tf.stack([tf.reduce_mean(m) for m in magnitudes])
+        means = tf.stack([tf.reduce_mean(tf.abs(gradient)) for gradient in measured])
+        largest = tf.reduce_max(tf.abs(measured[reference]))
         present = self.present()
         # A group without a gradient, whose ratio is infinite, keeps its weight.
-        ratios = tf.where(means > 0, tf.reduce_max(magnitudes[reference]) / means, present)
+        ratios = tf.where(means > 0, largest / means, present)
         moved = (1 - self.averaging_rate) * present + self.averaging_rate * ratios
         return tf.where(tf.range(len(self.adapted)) == reference, tf.ones_like(moved), moved)
 
@@ -79,9 +83,9 @@ class GradientNorm(Adaptive):
             "averaging_rate": self.averaging_rate,
         }
 
-    def _magnitudes(self, linearization: Linearization, group: str) -> tf.Tensor:
-        """|grad L_b| of every parameter, ``[p]``: the gradient of 1/2 ||R_b||^2 is J_b^T R_b."""
+    def _gradient(self, linearization: Linearization, group: str) -> tf.Tensor:
+        """The gradient of L_b, ``[p]``: that of 1/2 ||R_b||^2 is J_b^T R_b."""
         residuals = {name: linearization.residuals[name] for name in self.terms_of(group)}
         gradient = linearization.vjp(residuals)
         flat = tf.concat([tf.reshape(part, [-1]) for part in gradient], axis=0)
-        return tf.abs(tf.cast(flat, self.state_dtype))
+        return tf.cast(flat, self.state_dtype)

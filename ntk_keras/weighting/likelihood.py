@@ -31,6 +31,8 @@ class Uncertainty(Adaptive):
         Neurocomputing 496 (2022).
     """
 
+    distributes = False  # its optimizer would add up the steps of all replicas
+
     def __init__(self, optimizer: str | keras.optimizers.Optimizer = "adam", **kwargs: Any):
         super().__init__(**kwargs)
         self.optimizer = keras.optimizers.get(optimizer)
@@ -41,14 +43,17 @@ class Uncertainty(Adaptive):
         self.log_variances.assign(-tf.math.log(self.present()))
         self.optimizer.build([self.log_variances])
 
-    def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """One step of the log-variances."""
+    def measure(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+        """The mean squared residual of every group, ``[adapted]``."""
         residuals = linearization.residuals
         scales = {name: block.scale for name, block in linearization.blocks.items()}
         # Of the residuals before the mean convention scales them.
         squares = self.pool({n: tf.reduce_sum((r / scales[n]) ** 2) for n, r in residuals.items()})
-        means = squares / self.pool({name: tf.size(r) for name, r in residuals.items()})
-        gradient = (1 - tf.exp(-self.log_variances.value) * means) / 2
+        return squares / self.pool({name: tf.size(r) for name, r in residuals.items()})
+
+    def propose(self, measured: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """One step of the log-variances."""
+        gradient = (1 - tf.exp(-self.log_variances.value) * measured) / 2
         self.optimizer.apply([gradient], [self.log_variances])
         return tf.exp(-self.log_variances.value)
 

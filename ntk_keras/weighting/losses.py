@@ -22,14 +22,17 @@ class LossBased(Adaptive):
         self.initial_losses = self.add_state("initial_losses", [len(self.adapted)])
         self.previous_losses = self.add_state("previous_losses", [len(self.adapted)])
 
-    def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """The first time, for want of an earlier loss, the present weights."""
+    def measure(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+        """The losses, ``[adapted]``."""
         squares = {name: tf.reduce_sum(r**2) / 2 for name, r in linearization.residuals.items()}
-        losses = self.pool(squares)
+        return self.pool(squares)
+
+    def propose(self, measured: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The first time, for want of an earlier loss, the present weights."""
         first = self.num_updates.value == 0
-        self.initial_losses.assign(tf.where(first, losses, self.initial_losses.value))
-        proposed = tf.where(first, self.present(), self.compare(losses, seed))
-        self.previous_losses.assign(losses)
+        self.initial_losses.assign(tf.where(first, measured, self.initial_losses.value))
+        proposed = tf.where(first, self.present(), self.compare(measured, seed))
+        self.previous_losses.assign(measured)
         self.num_updates.assign_add(1)
         return proposed
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from ntk_keras import estimators
+from ntk_keras import estimators, replicas
 from ntk_keras.checks import check_count
 from ntk_keras.estimators import (
     ESTIMATORS,
@@ -93,6 +93,8 @@ class NTK(Adaptive):
             (exclude_variables,) if isinstance(exclude_variables, str) else tuple(exclude_variables)
         )
         self.average = average
+        # Nobody computes the kernel's entries between the points of two replicas.
+        self.distributes = average == "traces"
         self._check()
 
     def build_state(self, sizes: Mapping[str, int | None]) -> None:
@@ -110,8 +112,8 @@ class NTK(Adaptive):
             self.average_variances = self.add_state("average_variances", [len(self.adapted)])
             self._sample_shape = [2, len(self.adapted)]
 
-    def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """One step of the moving average, and the weights that follow from it."""
+    def measure(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Mean of this step's samples, the variance of one, and how many there were."""
         if self.exclude_variables:
             linearization = linearization.without(*self.exclude_variables)
         first = self.num_updates.value == 0
@@ -119,16 +121,31 @@ class NTK(Adaptive):
         initial, later = (1, 1) if exact else (self.num_initial_probes, self.num_probes)
         num_samples = 1 if initial == later == 1 else tf.where(first, initial, later)
         total, accepted = self._sum_of_samples(linearization, seed, num_samples)
-        mean = total / tf.cast(tf.maximum(accepted, 1), total.dtype)
+        number = tf.cast(tf.maximum(accepted, 1), total.dtype)
+        mean = total / number
+        measured = {
+            "accepted": accepted,
+            "rejected": num_samples - accepted,
+            "without": tf.cast(accepted == 0, tf.int32),
+        }
         if self.average == "kernel":
-            self._move(self.kernel, mean, accepted)
+            return {**measured, "mean": mean}
+        variance = tf.maximum(mean[1] - mean[0] ** 2, 0) * number / tf.maximum(number - 1, 1)
+        return {**measured, "mean": mean[0], "variance": variance}
+
+    def propose(self, measured: dict[str, tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
+        """One step of the moving average, and the weights that follow from it."""
+        usable = measured["without"] == 0  # a replica without a sample would be missing in the sums
+        if self.average == "kernel":
+            self._move(self.kernel, measured["mean"], usable)
             self.average_traces.assign(self._traces_of(self.kernel.value))
         else:
-            self._move_variances(mean, accepted)
-            self._move(self.average_traces, mean[0], accepted)
-        self.num_rejected.assign_add(tf.cast(num_samples - accepted, tf.int64))
+            self._move_variances(measured, usable)
+            self._move(self.average_traces, measured["mean"], usable)
+        self.num_rejected.assign_add(tf.cast(measured["rejected"], tf.int64))
         # Until an initial sample is finite, every update takes initial samples.
-        self.num_updates.assign_add(tf.cast(~first | (accepted > 0), tf.int64))
+        first = self.num_updates.value == 0
+        self.num_updates.assign_add(tf.cast(~first | usable, tf.int64))
         return weights_from_traces(self.traces, self.trace_floor)
 
     @property
@@ -164,39 +181,39 @@ class NTK(Adaptive):
             return self.averaging_rate
         return 1 - (1 - self.averaging_rate) ** self.update_every
 
-    def _move(self, average: keras.Variable, mean: tf.Tensor, accepted: tf.Tensor) -> None:
-        """Moves an average towards the mean of samples, unless none was accepted."""
+    def _move(self, average: keras.Variable, mean: tf.Tensor, usable: tf.Tensor) -> None:
+        """Moves an average towards the mean of samples, if that is usable."""
         rate = tf.cast(tf.where(self.num_updates.value == 0, 1.0, self._rate), mean.dtype)
         moved = (1 - rate) * average.value + rate * mean
-        average.assign(tf.where(accepted > 0, moved, average.value))
+        average.assign(tf.where(usable, moved, average.value))
 
-    def _move_variances(self, mean: tf.Tensor, accepted: tf.Tensor) -> None:
+    def _move_variances(self, measured: dict[str, tf.Tensor], usable: tf.Tensor) -> None:
         """Follows the variance of an update and, from it, that of the moving average.
 
         The first updates' variance is the spread of the initial samples. Later the distance d of
         an update from the average tells: at rest E[d^2] is 2 / (2 - alpha) times the variance.
 
         Args:
-            mean: mean and mean square of the samples, before the average moves, ``[2, adapted]``.
-            accepted: number of samples.
+            measured: what the samples are like, before the average moves.
+            usable: whether it is to be followed.
         """
+        mean, variance = measured["mean"], measured["variance"]
         rate = tf.cast(self._rate, mean.dtype)
-        number = tf.cast(accepted, mean.dtype)
+        number = tf.cast(measured["accepted"] / replicas.count(), mean.dtype)
         first = self.num_updates.value == 0
-        spread = tf.maximum(mean[1] - mean[0] ** 2, 0) * number / tf.maximum(number - 1, 1)
-        observed = (mean[0] - self.average_traces.value) ** 2 * (2 - rate) / 2
+        observed = (mean - self.average_traces.value) ** 2 * (2 - rate) / 2
         update = tf.where(
             first,
-            spread / self.num_probes,
+            variance / self.num_probes,
             (1 - rate) * self.update_variances.value + rate * observed,
         )
         average = tf.where(
             first,
-            spread / tf.maximum(number, 1),
+            variance / tf.maximum(number, 1),
             (1 - rate) ** 2 * self.average_variances.value + rate**2 * update,
         )
-        self.update_variances.assign(tf.where(accepted > 0, update, self.update_variances.value))
-        self.average_variances.assign(tf.where(accepted > 0, average, self.average_variances.value))
+        self.update_variances.assign(tf.where(usable, update, self.update_variances.value))
+        self.average_variances.assign(tf.where(usable, average, self.average_variances.value))
 
     def _sum_of_samples(
         self,

@@ -24,6 +24,7 @@ class PointWeighting(Adaptive):
     """
 
     default_weight = 1.0
+    distributes = False  # a replica does not hold all entries
 
     def build_state(self, sizes: Mapping[str, int | None]) -> None:
         super().build_state(sizes)
@@ -69,7 +70,8 @@ class PointWeighting(Adaptive):
                     f"of term {term!r}. Received {by_term[term].shape[0]} entries: train on the "
                     "points of the term itself, or choose another weighting."
                 )
-        return tf.concat([tf.cast(by_term[t], self.state_dtype) for t in self._sizes], axis=0)
+        entries = tf.concat([tf.cast(by_term[t], self.state_dtype) for t in self._sizes], axis=0)
+        return tf.ensure_shape(entries, self.entry_weights.shape)
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
@@ -111,10 +113,13 @@ class SelfAdaptive(PointWeighting):
         self.masks.assign(self.entry_weights.value ** (1 / self.exponent))
         self.optimizer.build([self.masks])
 
-    def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+    def measure(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+        """The squares of all residual entries, ``[n]``."""
+        return self.join({name: r**2 for name, r in linearization.residuals.items()})
+
+    def propose(self, measured: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """One step of ascent."""
-        squares = self.join({name: r**2 for name, r in linearization.residuals.items()})
-        gradient = self.exponent / 2 * self.masks.value ** (self.exponent - 1) * squares
+        gradient = self.exponent / 2 * self.masks.value ** (self.exponent - 1) * measured
         self.optimizer.apply([-gradient], [self.masks])
         return self.masks.value**self.exponent
 
@@ -162,14 +167,17 @@ class ResidualAttention(PointWeighting):
         self.decay = decay
         self.rate = rate
 
-    def propose(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """One step of the attention."""
+    def measure(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
+        """Every residual entry as a share of its term's largest, ``[n]``."""
         shares = {
             name: tf.math.divide_no_nan(tf.abs(r), tf.reduce_max(tf.abs(r)))
             for name, r in linearization.residuals.items()
         }
-        attention = tf.sqrt(self.present())
-        return (self.decay * attention + self.rate * self.join(shares)) ** 2
+        return self.join(shares)
+
+    def propose(self, measured: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """One step of the attention."""
+        return (self.decay * tf.sqrt(self.present()) + self.rate * measured) ** 2
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "decay": self.decay, "rate": self.rate}

@@ -1,0 +1,137 @@
+"""What the replicas of ``tf.distribute`` do together; one replica does nothing here.
+
+A step on several replicas is a step on all their points: residuals, losses, gradients, traces and
+squared norms are those of the blocks of all replicas stacked, so every one of them is the sum of
+what the replicas have. Ratios of such numbers, as loss weights are, are taken after the sum.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ntk_keras.seeds import fold_in
+
+__all__ = ["as_logs", "count", "own_rows", "own_seed", "share", "total", "undone_unless", "when"]
+
+
+def count() -> int:
+    """The number of replicas that run the present step."""
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def total(values: Any) -> Any:
+    """The sum over replicas of every tensor in a nest; not inside ``tf.cond`` or a loop.
+
+    Args:
+        values: a nest of tensors, of the same structure and shapes on all replicas, or None;
+            integers below 2^53.
+
+    Returns:
+        The nest of sums, the same on all replicas.
+    """
+    if count() == 1 or values is None:
+        return values
+    # TensorFlow reduces tensors of one dtype at a time, and integers on one device only.
+    doubles = tf.nest.map_structure(lambda x: tf.cast(x, tf.float64), values)
+    sums = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, doubles)
+    return tf.nest.map_structure(lambda total, x: tf.cast(total, x.dtype), sums, values)
+
+
+def own_seed(seed: tf.Tensor) -> tf.Tensor:
+    """A seed ``[2]`` of this replica alone; for one replica, the seed itself.
+
+    Args:
+        seed: ``[2]`` integers, the same on all replicas.
+    """
+    # Far from the small indices that steps fold in for terms and samples.
+    return seed if count() == 1 else fold_in(seed, 2**30 + _index())
+
+
+def own_rows(points: Any) -> Any:
+    """This replica's share of points that all replicas hold: one row in ``count()``.
+
+    Args:
+        points: a nest of tensors that share their first axis.
+    """
+    if count() == 1:
+        return points
+    return share(points, _index(), count())
+
+
+def share(points: Any, index: tf.Tensor | int, number: int) -> Any:
+    """One of ``number`` parts of points, rows ``index``, ``index + number``, ...
+
+    Args:
+        points: a nest of tensors that share their first axis.
+        index: which part.
+        number: of parts.
+    """
+    return tf.nest.map_structure(lambda x: x[index::number], points)
+
+
+def when(due: tf.Tensor | None, function: Callable[[], Any]) -> Any:
+    """What a function returns where it is due, else zeros in the same structure.
+
+    Args:
+        due: a scalar; None for always.
+        function: returns a nest of tensors of known shapes.
+    """
+    if due is None:
+        return function()
+    if tf.executing_eagerly():
+        return function() if due else None
+    results: list[Any] = []  # of the first branch, which is traced before the second
+
+    def perform() -> Any:
+        results.append(function())
+        return results[-1]
+
+    def leave() -> Any:
+        return tf.nest.map_structure(lambda x: tf.zeros(x.shape, x.dtype), results[-1])
+
+    return tf.cond(due, perform, leave)
+
+
+def as_logs(scalars: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Logs of a step, alike on all replicas, in the shape in which Keras takes their mean.
+
+    Args:
+        scalars: by name.
+    """
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+        # Between workers Keras averages along a first axis, which scalars do not have.
+        return {name: tf.reshape(value, [1]) for name, value in scalars.items()}
+    return dict(scalars)
+
+
+@contextlib.contextmanager
+def undone_unless(good: tf.Tensor, variables: Sequence[keras.Variable]) -> Iterator[None]:
+    """Puts variables back to what they were before the ``with`` statement, unless all is good.
+
+    For what cannot stand inside ``tf.cond``: in an optimizer's step replicas meet.
+
+    Args:
+        good: a scalar.
+        variables: what may be assigned inside.
+    """
+    targets = [variable.value for variable in variables]
+    before = [tf.identity(target) for target in targets]
+    yield
+
+    def put_back(strategy: tf.distribute.Strategy, good: Any, before: Sequence[Any]) -> None:
+        for target, value in zip(targets, before, strict=True):
+            strategy.extended.update(target, _keep_if, args=(good, value), group=False)
+
+    tf.distribute.get_replica_context().merge_call(put_back, args=(good, before))
+
+
+def _keep_if(variable: tf.Variable, good: tf.Tensor, before: tf.Tensor) -> None:
+    variable.assign(tf.where(good, variable, before))
+
+
+def _index() -> tf.Tensor | int:
+    return tf.distribute.get_replica_context().replica_id_in_sync_group
