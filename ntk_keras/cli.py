@@ -2,13 +2,15 @@
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ntk_keras import comparison, problems, runs
 from ntk_keras.guard import TrainingDivergedError
-from ntk_keras.problems import PROBLEMS, Settings
+from ntk_keras.problems import PROBLEMS, Problem, Settings
 from ntk_keras.weighting import WEIGHTINGS
 
 __all__ = ["main"]
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except (FileExistsError, TrainingDivergedError, ValueError) as error:
+    except (FileExistsError, ImportError, TrainingDivergedError, ValueError) as error:
         print(f"ntk-keras: {error}", file=sys.stderr)
         return 1
     return 0
@@ -48,10 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _list(options: argparse.Namespace) -> None:
     for problem in PROBLEMS.values():
         presets = ", ".join(
-            f"{name} ({s.depth} x {s.width}, {s.steps} steps)"
-            for name, s in problem.presets.items()
+            f"{name} ({_size(problem, settings)}{settings.steps} steps)"
+            for name, settings in problem.presets.items()
         )
-        print(f"{problem.name:10} {problem.title} ({problem.reference}); presets: {presets}")
+        print(f"{problem.name:14} {problem.title} ({problem.reference}); presets: {presets}")
+
+
+def _size(problem: Problem, settings: Settings) -> str:
+    """Depth and width, where they are the network's."""
+    return f"{settings.depth} x {settings.width}, " if problem.network is None else ""
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -90,7 +97,8 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _settings(options: argparse.Namespace, seed: int) -> Settings:
-    presets = problems.get(options.problem).presets
+    problem = problems.get(options.problem)
+    presets = problem.presets
     if options.preset not in presets:
         raise ValueError(f"Unknown preset {options.preset!r}. Known: {sorted(presets)}.")
     given = {name: getattr(options, name) for name in (*_OVERRIDES, "weighting", "redrawn")}
@@ -102,7 +110,25 @@ def _settings(options: argparse.Namespace, seed: int) -> Settings:
             f"{weighting!r} weights take no {' or '.join(idle)}. Leave it out, or choose another "
             "--weighting."
         )
-    return dataclasses.replace(presets[options.preset], seed=seed, **changes)
+    if "width" in changes and problem.network is not None:
+        raise ValueError(f"The model of {problem.name!r} has no width. Leave --width out.")
+    parameters = {**presets[options.preset].parameters, **dict(options.parameter)}
+    settings = dataclasses.replace(
+        presets[options.preset], seed=seed, parameters=parameters, **changes
+    )
+    problems.of(settings)  # refuses what it does not know
+    return settings
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value a number where it reads as one."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, received {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
 
 
 def _without_effect(weighting: str) -> set[str]:
@@ -148,6 +174,14 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--redrawn",
         action=argparse.BooleanOptionalAction,
         help="new points at every step, or the same throughout (preset's)",
+    )
+    parser.add_argument(
+        "--parameter",
+        type=_parameter,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of the problem; may be repeated",
     )
     for name, (kind, text) in _OVERRIDES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"{text} (preset's)")

@@ -68,11 +68,14 @@ def run(
 
     Raises:
         FileExistsError: if the folder holds a run and neither ``resume`` nor ``overwrite`` is set.
-        ValueError: if the run to resume has other settings.
+        ImportError: if the problem's reference needs a package that is not installed.
+        ValueError: if the run to resume has other settings, or the problem not the parameters of
+            these.
     """
     folder = Path(folder)
+    problem = problems.of(settings)
+    validation_data = problem.validation_data(settings.dtype)
     _prepare(folder, settings, resume, overwrite)
-    problem = problems.get(settings.problem)
     model = problems.build_model(problem, settings)
     checkpoint = Checkpoint(folder / CHECKPOINT)
     done = checkpoint.restore(model, settings.steps_per_epoch)
@@ -82,7 +85,7 @@ def run(
             epochs=settings.epochs,
             initial_epoch=done,
             steps_per_epoch=settings.steps_per_epoch,
-            validation_data=problem.validation_data(settings.dtype),
+            validation_data=validation_data,
             verbose=verbose,
             # The checkpoint comes last: what it says is done has been written everywhere.
             callbacks=[Stopwatch(), _tensorboard(folder, settings), history, checkpoint],
@@ -94,9 +97,15 @@ def run(
 
 
 def run_name(settings: Settings) -> str:
-    """The folder name of a run, with estimator and points where they are not the preset's."""
+    """The folder name of a run, with what is not the preset's: parameters, estimator, points."""
     usual = problems.get(settings.problem).presets[settings.preset]
-    parts = [settings.problem, settings.preset, settings.weighting]
+    parts = [settings.problem, settings.preset]
+    parts += [
+        f"{name}={value}"
+        for name, value in settings.parameters.items()
+        if usual.parameters.get(name) != value
+    ]
+    parts.append(settings.weighting)
     if settings.weighting == "ntk" and settings.estimator != usual.estimator:
         parts.append(settings.estimator_label)
     if settings.redrawn != usual.redrawn:
@@ -192,15 +201,13 @@ def _write_results(
 
 def _solution_figure(problem: Problem, network: keras.Model) -> Any:
     points = problem.box.grid(*problem.grid)
-    prediction = keras.ops.convert_to_numpy(network(points))
+    shape = (*problem.grid, problem.outputs)
+    prediction = keras.ops.convert_to_numpy(network(points)).reshape(shape)
+    truth = problem.solution(points).reshape(shape)
+    if problem.figure is not None:
+        return problem.figure(prediction, truth)
     lines = [
         np.linspace(*ends)
         for ends in zip(problem.box.lower, problem.box.upper, problem.grid, strict=True)
     ]
-    shape = problem.grid
-    return plots.solution(
-        lines,
-        prediction[:, 0].reshape(shape),
-        problem.solution(points)[:, 0].reshape(shape),
-        problem.box.axes,
-    )
+    return plots.solution(lines, prediction[..., 0], truth[..., 0], problem.box.axes)
