@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 __all__ = ["comparison", "curves", "directors", "history", "kernel", "solution", "to_array"]
 
@@ -166,13 +167,15 @@ def directors(
     """
     figure = Figure(figsize=(3.2 * len(light) + 1, 3 * len(titles)), layout="constrained")
     axes = figure.subplots(len(titles), len(light), sharex=True, sharey=True, squeeze=False)
-    largest = max(float(np.max(values)) for values in light.values())
+    levels = MaxNLocator(12).tick_values(0, max(float(np.max(v)) for v in light.values()))
+    # The scale goes on beyond the largest value, so that strokes stand out where light is.
+    style = {"levels": levels, "vmin": 0, "vmax": 1.6 * levels[-1], "cmap": "YlOrBr"}
     every = max(1, len(lines[0]) // 12)
     x, y = np.meshgrid(*(line[::every] for line in lines), indexing="ij")
     for column, name in zip(axes.T, light, strict=True):
         column[0].set_title(name)
         for ax, values, turned in zip(column, light[name], angles[name], strict=True):
-            image = ax.contourf(*lines, values.T, np.linspace(0, largest, 17), cmap="YlOrBr")
+            image = ax.contourf(*lines, values.T, **style)
             strokes = turned[::every, ::every]
             ax.quiver(
                 *(x, y, np.cos(strokes), np.sin(strokes)),

@@ -209,7 +209,7 @@ def figure(prediction: np.ndarray, truth: np.ndarray, box: Box) -> Figure:
         lines[1:],
         {name: transmitted_light(q) for name, q in fields.items()},
         {name: director_angles(q) for name, q in fields.items()},
-        [f"t = {t:g}, error {e:.1%}" for t, e in zip(lines[0][SHOWN], errors, strict=True)],
+        [f"t = {t:g}\nerror {e:.1%}" for t, e in zip(lines[0][SHOWN], errors, strict=True)],
     )
 
 
