@@ -76,15 +76,14 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    every = options.weighting == "all"
-    if every:
+    variants = comparison.VARIANTS.get(options.weighting, comparison.against_constant)
+    if options.weighting in comparison.VARIANTS:
         options.weighting = "ntk"
     settings = _settings(options, seed=options.seeds[0])
     if len(set(options.seeds)) < len(options.seeds):
         raise ValueError(f"Every seed makes runs of its own. Received --seeds {options.seeds}.")
     if settings.weighting == "constant":
         raise ValueError("compare sets constant weights beside others: choose another --weighting.")
-    variants = comparison.every_weighting if every else comparison.against_constant
     results = comparison.compare(
         variants(settings),
         options.seeds,
@@ -151,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="set constant weights beside adaptive ones")
     compare.set_defaults(command=_compare)
     compare.add_argument("--seeds", type=int, nargs="+", default=[0])
-    for command, more in ((run, []), (compare, ["all"])):
+    for command, more in ((run, []), (compare, list(comparison.VARIANTS))):
         _add_common(command)
         command.add_argument("--weighting", choices=[*WEIGHTINGS, *more])
     return parser

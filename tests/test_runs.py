@@ -268,16 +268,20 @@ def test_compare_can_set_every_weighting_side_by_side(tmp_path, capsys, monkeypa
     """With runs that take no time; each weighting's own training is tested elsewhere."""
 
     def run(settings, folder, **kwargs):
-        folder.mkdir()
+        folder.mkdir(parents=True)
         (folder / "history.csv").write_text("epoch,step,val_relative_l2\n0,2,0.5\n1,4,0.25\n")
         error = 0.5 if settings.weighting == "constant" else 0.25
         return runs.Result(settings, folder, error, {}, {}, 1.0, 2.0)
 
     monkeypatch.setattr(comparison, "run", run)
-    arguments = ["compare", "wave", "--weighting", "all", "--seeds", "3", "4"]
-    assert cli.main([*arguments, "--logdir", str(tmp_path)]) == 0
+    arguments = ["compare", "wave", "--seeds", "3", "4", "--weighting"]
+    assert cli.main([*arguments, "estimators", "--logdir", str(tmp_path / "estimators")]) == 0
+    names = [row[0] for row in table_of(capsys)]
+    assert names == ["constant", *(f"ntk, {name}" for name in estimators.ESTIMATORS)]
+
+    assert cli.main([*arguments, "all", "--logdir", str(tmp_path)]) == 0
     table = table_of(capsys)
-    assert table[0] == ["constant", "0.5", "0.5", "0.5", "1.0", "2.0"]
+    assert table[0] == ["constant", "0.5", "0.5", "0.5", "1.0", "2.0", "1"]
     names = [row[0] for row in table]
     assert {f"ntk, {name}" for name in estimators.ESTIMATORS} < set(names)
     shown = {name.removesuffix(", fixed points") for name in names}

@@ -218,9 +218,7 @@ def figure(prediction: np.ndarray, truth: np.ndarray, box: Box) -> Figure:
 POINTS = {"equation": 300, "initial": 300, "left": 10, "right": 10, "bottom": 10, "top": 10}
 
 PRESETS = {
-    "quick": Settings(
-        "liquid_crystal", "quick", POINTS, steps=12_000, width=100, averaging_rate=1e-2
-    ),
+    "quick": Settings("liquid_crystal", "quick", POINTS, steps=12_000, width=100),
     "paper": Settings(
         "liquid_crystal",
         "paper",
