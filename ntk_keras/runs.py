@@ -11,13 +11,22 @@ from typing import Any
 
 import keras
 import numpy as np
+from matplotlib.figure import Figure
 
 from ntk_keras import plots, problems
 from ntk_keras.callbacks import Checkpoint, HistoryFile, NTKTensorBoard, Stopwatch, read_history
 from ntk_keras.model import PINNModel
 from ntk_keras.problems import Problem, Settings
 
-__all__ = ["Result", "load_settings", "result_table", "run", "run_name"]
+__all__ = [
+    "Result",
+    "load_settings",
+    "on_grid",
+    "result_table",
+    "run",
+    "run_name",
+    "solution_figure",
+]
 
 CHECKPOINT = "checkpoint.weights.h5"
 KERNELS_IN_A_RUN = 5
@@ -53,6 +62,7 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     verbose: int | str = "auto",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Result:
     """Trains a problem and leaves everything about it in a folder.
 
@@ -65,6 +75,7 @@ def run(
         resume: go on from the last checkpoint in the folder; from the start if there is none.
         overwrite: delete a folder that is already there.
         verbose: as for ``keras.Model.fit``.
+        callbacks: more of them, whose logs go into the history too.
 
     Raises:
         FileExistsError: if the folder holds a run and neither ``resume`` nor ``overwrite`` is set.
@@ -88,7 +99,10 @@ def run(
             validation_data=validation_data,
             verbose=verbose,
             # The checkpoint comes last: what it says is done has been written everywhere.
-            callbacks=[Stopwatch(), _tensorboard(folder, settings), history, checkpoint],
+            callbacks=[
+                *(Stopwatch(), *callbacks),
+                *(_tensorboard(folder, settings), history, checkpoint),
+            ],
         )
     rows = read_history(history.path)
     result = _result(settings, folder, rows)
@@ -196,14 +210,33 @@ def _write_results(
     summary["folder"] = folder.name
     (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
     plots.history(rows).savefig(folder / "history.png", dpi=120)
-    _solution_figure(problem, model.network).savefig(folder / "solution.png", dpi=120)
+    prediction, truth = on_grid(problem, model.network)
+    solution_figure(problem, prediction, truth).savefig(folder / "solution.png", dpi=120)
 
 
-def _solution_figure(problem: Problem, network: keras.Model) -> Any:
-    points = problem.box.grid(*problem.grid)
-    shape = (*problem.grid, problem.outputs)
+def on_grid(problem: Problem, network: keras.Model) -> tuple[np.ndarray, np.ndarray]:
+    """What a network predicts on the grid of a problem, and the solution there.
+
+    Args:
+        problem: what was solved.
+        network: what was trained on it.
+
+    Returns:
+        Both ``[*grid, outputs]``.
+    """
+    points, shape = problem.box.grid(*problem.grid), (*problem.grid, problem.outputs)
     prediction = keras.ops.convert_to_numpy(network(points)).reshape(shape)
-    truth = problem.solution(points).reshape(shape)
+    return prediction, problem.solution(points).reshape(shape)
+
+
+def solution_figure(problem: Problem, prediction: np.ndarray, truth: np.ndarray) -> Figure:
+    """Prediction, truth and error as the problem shows them.
+
+    Args:
+        problem: what was solved.
+        prediction: on the problem's grid, ``[*grid, outputs]``.
+        truth: the same.
+    """
     if problem.figure is not None:
         return problem.figure(prediction, truth)
     lines = [

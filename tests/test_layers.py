@@ -33,6 +33,8 @@ ALLOWED = {
     "guard": set(),
     "metrics": set(),
     "plots": set(),
+    "theory": set(),
+    "branches": set(),
     "references": {"checks"},
     "inspection": {"blocks", "signals", "terms"},
     "model": {
@@ -48,7 +50,7 @@ ALLOWED = {
         "unknowns",
         "weighting",
     },
-    "callbacks": {"blocks", "checks", "kernel", "plots", "weighting"},
+    "callbacks": {"blocks", "checks", "kernel", "linearization", "plots", "theory", "weighting"},
     "problems": {
         "checks",
         "derivatives",
@@ -62,7 +64,19 @@ ALLOWED = {
     },
     "runs": {"callbacks", "model", "plots", "problems"},
     "comparison": {"callbacks", "estimators", "plots", "problems", "runs", "weighting"},
-    "cli": {"comparison", "guard", "problems", "runs", "weighting"},
+    "reproduction": {
+        "branches",
+        "callbacks",
+        "estimators",
+        "linearization",
+        "model",
+        "plots",
+        "problems",
+        "runs",
+        "seeds",
+        "theory",
+    },
+    "cli": {"comparison", "guard", "problems", "reproduction", "runs", "weighting"},
 }
 
 # Within derivatives, from the bottom upwards; tapes and forward derivatives never see each other.
