@@ -14,6 +14,7 @@ from ntk_keras import (
     plots,
     probes,
     problems,
+    references,
     weighting,
 )
 from ntk_keras.balancer import LossBalancer
@@ -43,5 +44,6 @@ __all__ = [
     "plots",
     "probes",
     "problems",
+    "references",
     "weighting",
 ]

@@ -1,14 +1,16 @@
-"""The command line: ``ntk-keras list | run | compare``."""
+"""The command line: ``ntk-keras list | run | compare | reproduce``."""
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ntk_keras import comparison, problems, runs
+from ntk_keras import comparison, problems, reproduction, runs
 from ntk_keras.guard import TrainingDivergedError
-from ntk_keras.problems import PROBLEMS, Settings
+from ntk_keras.problems import PROBLEMS, Problem, Settings
 from ntk_keras.weighting import WEIGHTINGS
 
 __all__ = ["main"]
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except (FileExistsError, TrainingDivergedError, ValueError) as error:
+    except (FileExistsError, ImportError, TrainingDivergedError, ValueError) as error:
         print(f"ntk-keras: {error}", file=sys.stderr)
         return 1
     return 0
@@ -48,14 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _list(options: argparse.Namespace) -> None:
     for problem in PROBLEMS.values():
         presets = ", ".join(
-            f"{name} ({s.depth} x {s.width}, {s.steps} steps)"
-            for name, s in problem.presets.items()
+            f"{name} ({_size(problem, settings)}{settings.steps} steps)"
+            for name, settings in problem.presets.items()
         )
-        print(f"{problem.name:10} {problem.title} ({problem.reference}); presets: {presets}")
+        print(f"{problem.name:14} {problem.title} ({problem.reference}); presets: {presets}")
+
+
+def _size(problem: Problem, settings: Settings) -> str:
+    """Depth and width, where they are the network's."""
+    return f"{settings.depth} x {settings.width}, " if problem.network is None else ""
 
 
 def _run(options: argparse.Namespace) -> None:
-    settings = _settings(options, seed=options.seed)
+    settings = _stored(options) if options.settings else _settings(options, seed=options.seed or 0)
     folder = Path(options.logdir) / runs.run_name(settings)
     result = runs.run(
         settings,
@@ -69,15 +76,14 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    every = options.weighting == "all"
-    if every:
+    variants = comparison.VARIANTS.get(options.weighting, comparison.against_constant)
+    if options.weighting in comparison.VARIANTS:
         options.weighting = "ntk"
     settings = _settings(options, seed=options.seeds[0])
     if len(set(options.seeds)) < len(options.seeds):
         raise ValueError(f"Every seed makes runs of its own. Received --seeds {options.seeds}.")
     if settings.weighting == "constant":
         raise ValueError("compare sets constant weights beside others: choose another --weighting.")
-    variants = comparison.every_weighting if every else comparison.against_constant
     results = comparison.compare(
         variants(settings),
         options.seeds,
@@ -89,20 +95,63 @@ def _compare(options: argparse.Namespace) -> None:
     print(f"\n{comparison.table(results)}\n\nResults in {options.logdir}")
 
 
+def _reproduce(options: argparse.Namespace) -> None:
+    folder = Path(options.logdir or f"logs/reproduction-{options.preset}")
+    sizes = reproduction.sizes(options.preset)
+    figures = options.figures or list(reproduction.FIGURES)
+    for number, made in reproduction.reproduce(sizes, folder, figures, verbose=options.verbose):
+        print(f"Figure {number}: {json.dumps(made.numbers)}\n", flush=True)
+    print(f"Figures and numbers in {folder}")
+
+
 def _settings(options: argparse.Namespace, seed: int) -> Settings:
-    presets = problems.get(options.problem).presets
-    if options.preset not in presets:
-        raise ValueError(f"Unknown preset {options.preset!r}. Known: {sorted(presets)}.")
+    if options.problem is None:
+        raise ValueError(f"Which problem? Name one of {sorted(PROBLEMS)}, or give --settings.")
+    problem = problems.get(options.problem)
+    presets, preset = problem.presets, options.preset or "quick"
+    if preset not in presets:
+        raise ValueError(f"Unknown preset {preset!r}. Known: {sorted(presets)}.")
     given = {name: getattr(options, name) for name in (*_OVERRIDES, "weighting", "redrawn")}
     changes = {name: value for name, value in given.items() if value is not None}
-    weighting = changes.get("weighting", presets[options.preset].weighting)
+    weighting = changes.get("weighting", presets[preset].weighting)
     idle = sorted(set(changes) & _without_effect(weighting))
     if idle:
         raise ValueError(
             f"{weighting!r} weights take no {' or '.join(idle)}. Leave it out, or choose another "
             "--weighting."
         )
-    return dataclasses.replace(presets[options.preset], seed=seed, **changes)
+    if "width" in changes and problem.network is not None:
+        raise ValueError(f"The model of {problem.name!r} has no width. Leave --width out.")
+    parameters = {**presets[preset].parameters, **dict(options.parameter)}
+    settings = dataclasses.replace(presets[preset], seed=seed, parameters=parameters, **changes)
+    problems.of(settings)  # refuses what it does not know
+    return settings
+
+
+def _stored(options: argparse.Namespace) -> Settings:
+    """The settings of a file, that no flag may contradict."""
+    known = ("problem", "preset", "seed", "weighting", "redrawn", *_OVERRIDES)
+    given = [name for name in known if getattr(options, name) is not None]
+    given += ["parameter"] if options.parameter else []
+    if given:
+        raise ValueError(f"--settings says everything about a run. Leave out {sorted(given)}.")
+    try:
+        settings = runs.load_settings(options.settings)
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{options.settings} holds no settings of a run: {error}") from error
+    problems.of(settings)  # refuses what it does not know
+    return settings
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value a number where it reads as one."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, received {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
 
 
 def _without_effect(weighting: str) -> set[str]:
@@ -121,36 +170,55 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="list the problems").set_defaults(command=_list)
     run = commands.add_parser("run", help="train one problem and write its results")
     run.set_defaults(command=_run)
-    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--seed", type=int, help="of network, points and probes (0)")
+    run.add_argument("--settings", metavar="FILE", help="settings.json of a run, to run it again")
     compare = commands.add_parser("compare", help="set constant weights beside adaptive ones")
     compare.set_defaults(command=_compare)
     compare.add_argument("--seeds", type=int, nargs="+", default=[0])
-    for command, more in ((run, []), (compare, ["all"])):
+    for command, more in ((run, []), (compare, list(comparison.VARIANTS))):
         _add_common(command)
         command.add_argument("--weighting", choices=[*WEIGHTINGS, *more])
+    figures = commands.add_parser("reproduce", help="make the figures of the paper")
+    figures.set_defaults(command=_reproduce)
+    figures.add_argument("figures", type=int, nargs="*", help="their numbers; all by default")
+    figures.add_argument("--preset", choices=reproduction.PRESETS, default="quick")
+    figures.add_argument("--logdir", help="where they go (logs/reproduction-PRESET)")
+    _add_verbose(figures)
     return parser
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("problem", choices=sorted(PROBLEMS))
-    parser.add_argument("--preset", default="quick")
+    parser.add_argument("problem", choices=sorted(PROBLEMS), nargs="?")
+    parser.add_argument("--preset", help="size of the run, quick (the default) or paper")
     parser.add_argument("--logdir", default="logs", help="where the runs' folders go")
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     there.add_argument("--overwrite", action="store_true", help="replace a run that is there")
+    _add_verbose(parser)
+    parser.add_argument(
+        "--redrawn",
+        action=argparse.BooleanOptionalAction,
+        help="new points at every step, or the same throughout (preset's)",
+    )
+    parser.add_argument(
+        "--parameter",
+        type=_parameter,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of the problem; may be repeated",
+    )
+    for name, (kind, text) in _OVERRIDES.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"{text} (preset's)")
+
+
+def _add_verbose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verbose",
         type=int,
         default=1 if sys.stdout.isatty() else 2,
         help="0 silent, 1 a progress bar, 2 a line for each epoch",
     )
-    parser.add_argument(
-        "--redrawn",
-        action=argparse.BooleanOptionalAction,
-        help="new points at every step, or the same throughout (preset's)",
-    )
-    for name, (kind, text) in _OVERRIDES.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"{text} (preset's)")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,28 @@ from ntk_keras.problems import Settings
 from ntk_keras.runs import Result, run, run_name
 from ntk_keras.weighting import WEIGHTINGS, PointWeighting
 
-__all__ = ["against_constant", "compare", "every_weighting", "label", "table"]
+__all__ = [
+    "VARIANTS",
+    "against_constant",
+    "compare",
+    "every_estimator",
+    "every_weighting",
+    "label",
+    "table",
+]
 
 
 def against_constant(settings: Settings) -> list[Settings]:
     """Constant weights, and those of the settings."""
     return [dataclasses.replace(settings, weighting="constant"), settings]
+
+
+def every_estimator(settings: Settings) -> list[Settings]:
+    """Constant weights, and NTK weights with each estimator."""
+    sketched = [
+        dataclasses.replace(settings, weighting="ntk", estimator=name) for name in ESTIMATORS
+    ]
+    return [dataclasses.replace(settings, weighting="constant"), *sketched]
 
 
 def every_weighting(settings: Settings) -> list[Settings]:
@@ -28,9 +44,6 @@ def every_weighting(settings: Settings) -> list[Settings]:
     Those that weigh every point for itself need points that stay the same; they come last, after
     constant weights on the same fixed points.
     """
-    sketched = [
-        dataclasses.replace(settings, weighting="ntk", estimator=name) for name in ESTIMATORS
-    ]
     by_group, by_point = [], [dataclasses.replace(settings, weighting="constant", redrawn=False)]
     for name, kind in WEIGHTINGS.items():
         if issubclass(kind, PointWeighting):
@@ -38,11 +51,17 @@ def every_weighting(settings: Settings) -> list[Settings]:
         elif name not in ("constant", "ntk"):
             by_group.append(dataclasses.replace(settings, weighting=name))
     return [
-        dataclasses.replace(settings, weighting="constant"),
-        *sketched,
+        *every_estimator(settings),
         *by_group,
         *(by_point if settings.redrawn else by_point[1:]),
     ]
+
+
+# What the command line calls a choice of several, the rest being names of weightings.
+VARIANTS: dict[str, Callable[[Settings], list[Settings]]] = {
+    "all": every_weighting,
+    "estimators": every_estimator,
+}
 
 
 def label(settings: Settings) -> str:
@@ -92,7 +111,14 @@ def table(results: Sequence[Sequence[Result]]) -> str:
     """Errors by variant and seed as a Markdown table, the first variant being the measure."""
     seeds = [result.settings.seed for result in results[0]]
     base = _median_error(results[0])
-    heads = ["weights", *(f"relative L2, seed {seed}" for seed in seeds), "median", "gain", "ms"]
+    heads = [
+        "weights",
+        *(f"relative L2, seed {seed}" for seed in seeds),
+        "median",
+        "gain",
+        "ms",
+        "s",
+    ]
     rows = [
         [
             label(of_variant[0].settings),
@@ -100,6 +126,7 @@ def table(results: Sequence[Sequence[Result]]) -> str:
             f"{_median_error(of_variant):.3g}",
             f"{base / _median_error(of_variant):.1f}",
             f"{statistics.median(r.milliseconds_per_step for r in of_variant):.1f}",
+            f"{statistics.median(r.seconds for r in of_variant):.0f}",
         ]
         for of_variant in results
     ]

@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-__all__ = ["comparison", "curves", "history", "kernel", "solution", "to_array"]
+__all__ = ["comparison", "curves", "directors", "history", "kernel", "solution", "to_array"]
 
 History = Sequence[Mapping[str, float]]
 
@@ -146,6 +147,47 @@ def kernel(matrix: np.ndarray, sizes: Mapping[str, int]) -> Figure:
     centres = ends - np.array(list(sizes.values())) / 2 - 0.5
     ax.set_xticks(centres, list(sizes), rotation=45, ha="right")
     ax.set_yticks(centres, list(sizes))
+    return figure
+
+
+def directors(
+    lines: Sequence[np.ndarray],
+    light: Mapping[str, np.ndarray],
+    angles: Mapping[str, np.ndarray],
+    titles: Sequence[str],
+) -> Figure:
+    """Light through a liquid crystal and its directors, moment after moment (Figure 10).
+
+    Args:
+        lines: coordinates x and y.
+        light: by field, ``[moments, nx, ny]``; one scale for all.
+        angles: of the directors from the x axis in radians, likewise; a director has no sign, and
+            is drawn as a stroke without a head.
+        titles: of the moments, at the left.
+    """
+    figure = Figure(figsize=(3.2 * len(light) + 1, 3 * len(titles)), layout="constrained")
+    axes = figure.subplots(len(titles), len(light), sharex=True, sharey=True, squeeze=False)
+    levels = MaxNLocator(12).tick_values(0, max(float(np.max(v)) for v in light.values()))
+    # The scale goes on beyond the largest value, so that strokes stand out where light is.
+    style = {"levels": levels, "vmin": 0, "vmax": 1.6 * levels[-1], "cmap": "YlOrBr"}
+    every = max(1, len(lines[0]) // 12)
+    x, y = np.meshgrid(*(line[::every] for line in lines), indexing="ij")
+    for column, name in zip(axes.T, light, strict=True):
+        column[0].set_title(name)
+        for ax, values, turned in zip(column, light[name], angles[name], strict=True):
+            image = ax.contourf(*lines, values.T, **style)
+            strokes = turned[::every, ::every]
+            ax.quiver(
+                *(x, y, np.cos(strokes), np.sin(strokes)),
+                **{"color": "navy", "pivot": "mid", "scale": 18, "width": 0.006},
+                **{"headwidth": 0, "headlength": 0, "headaxislength": 0},
+            )
+            ax.set(aspect="equal", xticks=lines[0][[0, -1]], yticks=lines[1][[0, -1]])
+    for ax, title in zip(axes[:, 0], titles, strict=True):
+        ax.set_ylabel(f"{title}\ny")
+    for ax in axes[-1]:
+        ax.set_xlabel("x")
+    figure.colorbar(image, ax=axes, label="light, $|\\lambda_1 v_1 \\cdot e_x|$", shrink=0.6)
     return figure
 
 

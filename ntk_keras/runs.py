@@ -11,13 +11,22 @@ from typing import Any
 
 import keras
 import numpy as np
+from matplotlib.figure import Figure
 
 from ntk_keras import plots, problems
 from ntk_keras.callbacks import Checkpoint, HistoryFile, NTKTensorBoard, Stopwatch, read_history
 from ntk_keras.model import PINNModel
 from ntk_keras.problems import Problem, Settings
 
-__all__ = ["Result", "load_settings", "result_table", "run", "run_name"]
+__all__ = [
+    "Result",
+    "load_settings",
+    "on_grid",
+    "result_table",
+    "run",
+    "run_name",
+    "solution_figure",
+]
 
 CHECKPOINT = "checkpoint.weights.h5"
 KERNELS_IN_A_RUN = 5
@@ -53,6 +62,7 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     verbose: int | str = "auto",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Result:
     """Trains a problem and leaves everything about it in a folder.
 
@@ -65,14 +75,18 @@ def run(
         resume: go on from the last checkpoint in the folder; from the start if there is none.
         overwrite: delete a folder that is already there.
         verbose: as for ``keras.Model.fit``.
+        callbacks: more of them, whose logs go into the history too.
 
     Raises:
         FileExistsError: if the folder holds a run and neither ``resume`` nor ``overwrite`` is set.
-        ValueError: if the run to resume has other settings.
+        ImportError: if the problem's reference needs a package that is not installed.
+        ValueError: if the run to resume has other settings, or the problem not the parameters of
+            these.
     """
     folder = Path(folder)
+    problem = problems.of(settings)
+    validation_data = problem.validation_data(settings.dtype)
     _prepare(folder, settings, resume, overwrite)
-    problem = problems.get(settings.problem)
     model = problems.build_model(problem, settings)
     checkpoint = Checkpoint(folder / CHECKPOINT)
     done = checkpoint.restore(model, settings.steps_per_epoch)
@@ -82,10 +96,13 @@ def run(
             epochs=settings.epochs,
             initial_epoch=done,
             steps_per_epoch=settings.steps_per_epoch,
-            validation_data=problem.validation_data(settings.dtype),
+            validation_data=validation_data,
             verbose=verbose,
             # The checkpoint comes last: what it says is done has been written everywhere.
-            callbacks=[Stopwatch(), _tensorboard(folder, settings), history, checkpoint],
+            callbacks=[
+                *(Stopwatch(), *callbacks),
+                *(_tensorboard(folder, settings), history, checkpoint),
+            ],
         )
     rows = read_history(history.path)
     result = _result(settings, folder, rows)
@@ -94,9 +111,15 @@ def run(
 
 
 def run_name(settings: Settings) -> str:
-    """The folder name of a run, with estimator and points where they are not the preset's."""
+    """The folder name of a run, with what is not the preset's: parameters, estimator, points."""
     usual = problems.get(settings.problem).presets[settings.preset]
-    parts = [settings.problem, settings.preset, settings.weighting]
+    parts = [settings.problem, settings.preset]
+    parts += [
+        f"{name}={value}"
+        for name, value in settings.parameters.items()
+        if usual.parameters.get(name) != value
+    ]
+    parts.append(settings.weighting)
     if settings.weighting == "ntk" and settings.estimator != usual.estimator:
         parts.append(settings.estimator_label)
     if settings.redrawn != usual.redrawn:
@@ -187,20 +210,37 @@ def _write_results(
     summary["folder"] = folder.name
     (folder / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
     plots.history(rows).savefig(folder / "history.png", dpi=120)
-    _solution_figure(problem, model.network).savefig(folder / "solution.png", dpi=120)
+    prediction, truth = on_grid(problem, model.network)
+    solution_figure(problem, prediction, truth).savefig(folder / "solution.png", dpi=120)
 
 
-def _solution_figure(problem: Problem, network: keras.Model) -> Any:
-    points = problem.box.grid(*problem.grid)
-    prediction = keras.ops.convert_to_numpy(network(points))
+def on_grid(problem: Problem, network: keras.Model) -> tuple[np.ndarray, np.ndarray]:
+    """What a network predicts on the grid of a problem, and the solution there.
+
+    Args:
+        problem: what was solved.
+        network: what was trained on it.
+
+    Returns:
+        Both ``[*grid, outputs]``.
+    """
+    points, shape = problem.box.grid(*problem.grid), (*problem.grid, problem.outputs)
+    prediction = keras.ops.convert_to_numpy(network(points)).reshape(shape)
+    return prediction, problem.solution(points).reshape(shape)
+
+
+def solution_figure(problem: Problem, prediction: np.ndarray, truth: np.ndarray) -> Figure:
+    """Prediction, truth and error as the problem shows them.
+
+    Args:
+        problem: what was solved.
+        prediction: on the problem's grid, ``[*grid, outputs]``.
+        truth: the same.
+    """
+    if problem.figure is not None:
+        return problem.figure(prediction, truth)
     lines = [
         np.linspace(*ends)
         for ends in zip(problem.box.lower, problem.box.upper, problem.grid, strict=True)
     ]
-    shape = problem.grid
-    return plots.solution(
-        lines,
-        prediction[:, 0].reshape(shape),
-        problem.solution(points)[:, 0].reshape(shape),
-        problem.box.axes,
-    )
+    return plots.solution(lines, prediction[..., 0], truth[..., 0], problem.box.axes)

@@ -28,6 +28,12 @@ def seeded():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """References computed by tests stay among them."""
+    os.environ["NTK_KERAS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     return request.param

@@ -5,7 +5,8 @@ import pytest
 
 from benchmarks import step
 from benchmarks.tables import read_csv
-from examples import wave, weighting_callback, weights_follow
+from examples import liquid_crystal, quadratic, wave, weighting_callback, weights_follow
+from ntk_keras import problems
 
 
 def test_the_wave_script_trains_and_logs(tmp_path):
@@ -19,6 +20,39 @@ def test_the_wave_script_trains_and_logs(tmp_path):
 def test_the_wave_script_solves_the_problem_of_the_package():
     points = wave.BOX.grid(7, 9)
     np.testing.assert_allclose(wave.exact(points), wave.nk.problems.get("wave").solution(points))
+
+
+def test_the_liquid_crystal_script_trains_and_is_held_against_finite_elements(tmp_path):
+    model, _, errors = liquid_crystal.main(
+        epochs=4, steps_per_epoch=100, width=20, cells=32, logdir=tmp_path, verbose=0
+    )
+    assert list(errors) == [0.0, 0.5, 2.0]
+    # So little training learns the start alone; boundary values, which disagree with it, later.
+    assert errors[0.0] == pytest.approx(0.384, abs=0.04)
+    assert sum(1 / weight for weight in model.loss_weights.values()) == pytest.approx(1, rel=1e-5)
+
+
+def test_the_liquid_crystal_script_solves_the_problem_of_the_package():
+    points = liquid_crystal.BOX.grid(9, 5, 5)
+    problem = problems.get("liquid_crystal")
+    np.testing.assert_allclose(
+        liquid_crystal.reference()(points), problem.solution(points), atol=1e-12
+    )
+
+
+def test_the_quadratic_script_shows_the_rates_of_theory():
+    ratios, coefficients, error = quadratic.main(
+        sizes=(10, 100), repeats=50, steps=1000, averaging_rate=1e-2, verbose=0
+    )
+    # A mean of 50 squares, of one normal deviate for the trace, of many for the kernel.
+    np.testing.assert_allclose(ratios[:, 0], 1, atol=0.15)
+    np.testing.assert_allclose(ratios[:, 1], 1, atol=4 * (2 / 50) ** 0.5)
+    # The fit of 50 noisy samples is that of least squares.
+    x, y = problems.quadratic.data(50, problems.quadratic.Parameters())
+    fit = np.polynomial.polynomial.polyfit(x[:, 0], y[:, 0], 2)
+    np.testing.assert_allclose(coefficients, fit, rtol=0.05)
+    # alpha = 1e-2 averages 200 samples of relative error ((n + 4) / 2)^(1/2), about 5.
+    assert error < 0.6
 
 
 def test_the_callback_example_solves_its_equation():

@@ -45,6 +45,9 @@ def points(rows, name):
     return [[row["step"], row[name]] for row in rows if name in row]
 
 
+LIGHT = {"one": np.stack([TRUTH**2, TRUTH**2 / 4]), "other": np.stack([TRUTH**2 / 2] * 2)}
+ANGLES = {"one": np.stack([TRUTH, -TRUTH]), "other": np.stack([TRUTH, TRUTH])}
+
 FIGURES = {
     "solution": lambda: plots.solution([T, X], PREDICTION, TRUTH, ["t", "x"]),
     "solution on a line": lambda: plots.solution([T], PREDICTION[:, 0], TRUTH[:, 0], ["t"]),
@@ -52,6 +55,7 @@ FIGURES = {
     "comparison": lambda: plots.comparison({"constant": [ROWS], "ntk": [ROWS]}),
     "curves": lambda: plots.curves(T, {"a": T + 1}, {"a": T + 2}),
     "kernel": lambda: plots.kernel(np.eye(3), {"a": 2, "b": 1}),
+    "directors": lambda: plots.directors([T, X], LIGHT, ANGLES, ["early", "late"]),
 }
 
 
@@ -108,6 +112,23 @@ def test_a_solution_on_a_line_shows_curves():
     np.testing.assert_array_equal(curve.get_ydata(), prediction - truth)
     assert error.get_title() == "error"
     assert values.get_xlabel() == error.get_xlabel() == "t"
+
+
+def test_directors_show_every_field_at_every_moment_on_one_scale():
+    *axes, bar = FIGURES["directors"]().axes
+    assert [ax.get_title() for ax in axes] == ["one", "other", "", ""]
+    assert [ax.get_ylabel() for ax in axes] == ["early\ny", "", "late\ny", ""]
+    assert len({ax.collections[0].get_clim() for ax in axes}) == 1
+    assert bar.get_ylim()[0] <= 0
+    assert bar.get_ylim()[1] >= max(light.max() for light in LIGHT.values())
+    shown = zip(axes, [ANGLES[name][k] for k in (0, 1) for name in ANGLES], strict=True)
+    for ax, angles in shown:
+        strokes = ax.collections[1]
+        np.testing.assert_allclose(strokes.U.ravel(), np.cos(angles).ravel())
+        np.testing.assert_allclose(strokes.V.ravel(), np.sin(angles).ravel())
+        x, y = np.meshgrid(T, X, indexing="ij")
+        np.testing.assert_allclose(strokes.X, x.ravel())
+        np.testing.assert_allclose(strokes.Y, y.ravel())
 
 
 @pytest.mark.parametrize("rows", [ROWS, SPARSE], ids=["every epoch", "sparse validation"])

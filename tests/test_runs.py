@@ -61,9 +61,10 @@ def finished(tmp_path_factory):
 
 def test_list_names_every_problem(capsys):
     assert cli.main(["list"]) == 0
-    printed = capsys.readouterr().out
-    assert "wave" in printed
-    assert "poisson" in printed
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(problems.PROBLEMS)
+    assert "quick (3 x 100, " in lines[list(problems.PROBLEMS).index("wave")]
+    assert "quick (10000 steps)" in lines[list(problems.PROBLEMS).index("quadratic")]
 
 
 def test_a_run_leaves_everything_in_its_folder(finished):
@@ -125,6 +126,15 @@ REFUSED = {
         ["run", "poisson", "--weighting", "self-adaptive"],
         "--no-redrawn",
     ),
+    "an unknown parameter": (
+        ["run", "liquid_crystal", "--parameter", "b=1"],
+        "has no parameters ['b']. Its parameters: ['a', 'c', ",
+    ),
+    "a parameter out of range": (
+        ["run", "liquid_crystal", "--parameter", "elasticity=0"],
+        "elasticity must be positive",
+    ),
+    "the width of a model without": (["run", "quadratic", "--width", "8"], "has no width"),
     "unknown preset": (["run", "wave", "--preset", "slow"], "Unknown preset 'slow'"),
 }
 
@@ -135,6 +145,51 @@ def test_bad_arguments_leave_no_folder(case, tmp_path, capsys):
     assert cli.main([*arguments, "--logdir", str(tmp_path)]) == 1
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+REFERENCE = ["--parameter", "cells=32", "--parameter", "time_steps=80"]
+
+
+def test_a_run_of_the_liquid_crystal_is_held_against_finite_elements(tmp_path):
+    arguments = ["run", "liquid_crystal", *SIZE, *REFERENCE, "--logdir", str(tmp_path)]
+    assert cli.main([*arguments, "--parameter", "initial=sequential"]) == 0
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == (
+        "liquid_crystal-quick-cells=32-time_steps=80-initial=sequential-ntk-seed0"
+    )
+    settings = runs.load_settings(folder / "settings.json")
+    assert settings.parameters == {"cells": 32, "time_steps": 80, "initial": "sequential"}
+    points, values = problems.of(settings).validation_data()
+    network = keras.models.load_model(folder / "network.keras")
+    prediction = network.predict(points, batch_size=len(points), verbose=0)
+    error = np.linalg.norm(prediction - values) / np.linalg.norm(values)
+    result = json.loads((folder / "result.json").read_text())
+    assert error == pytest.approx(result["relative_l2"], rel=1e-5)
+    assert (folder / "solution.png").stat().st_size > 10_000
+
+
+def test_a_run_of_the_quadratic_predictor_fits_its_data(tmp_path):
+    arguments = ["run", "quadratic", "--steps", "3000", "--num-initial-probes", "5"]
+    arguments += ["--verbose", "0", "--logdir", str(tmp_path)]
+    assert cli.main([*arguments, "--parameter", "noise=0"]) == 0
+    folder = tmp_path / "quadratic-quick-noise=0-ntk-seed0"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["relative_l2"] < 1e-5  # 9.0e-7 when it was written
+    assert result["weights"] == {"data": 1.0}
+
+
+def test_a_missing_package_leaves_no_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skfem", None)
+    arguments = ["run", "liquid_crystal", *SIZE, "--parameter", "time_steps=8"]
+    assert cli.main([*arguments, "--logdir", str(tmp_path)]) == 1
+    assert 'pip install "ntk_keras[fem]"' in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parameters_are_names_and_values(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["run", "liquid_crystal", "--parameter", "initial"])
+    assert "expected NAME=VALUE, received 'initial'" in capsys.readouterr().err
 
 
 def test_a_run_is_resumed_or_replaced_not_both(capsys):
@@ -213,16 +268,20 @@ def test_compare_can_set_every_weighting_side_by_side(tmp_path, capsys, monkeypa
     """With runs that take no time; each weighting's own training is tested elsewhere."""
 
     def run(settings, folder, **kwargs):
-        folder.mkdir()
+        folder.mkdir(parents=True)
         (folder / "history.csv").write_text("epoch,step,val_relative_l2\n0,2,0.5\n1,4,0.25\n")
         error = 0.5 if settings.weighting == "constant" else 0.25
         return runs.Result(settings, folder, error, {}, {}, 1.0, 2.0)
 
     monkeypatch.setattr(comparison, "run", run)
-    arguments = ["compare", "wave", "--weighting", "all", "--seeds", "3", "4"]
-    assert cli.main([*arguments, "--logdir", str(tmp_path)]) == 0
+    arguments = ["compare", "wave", "--seeds", "3", "4", "--weighting"]
+    assert cli.main([*arguments, "estimators", "--logdir", str(tmp_path / "estimators")]) == 0
+    names = [row[0] for row in table_of(capsys)]
+    assert names == ["constant", *(f"ntk, {name}" for name in estimators.ESTIMATORS)]
+
+    assert cli.main([*arguments, "all", "--logdir", str(tmp_path)]) == 0
     table = table_of(capsys)
-    assert table[0] == ["constant", "0.5", "0.5", "0.5", "1.0", "2.0"]
+    assert table[0] == ["constant", "0.5", "0.5", "0.5", "1.0", "2.0", "1"]
     names = [row[0] for row in table]
     assert {f"ntk, {name}" for name in estimators.ESTIMATORS} < set(names)
     shown = {name.removesuffix(", fixed points") for name in names}

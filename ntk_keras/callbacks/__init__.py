@@ -1,16 +1,19 @@
-"""Keras callbacks: TensorBoard, files, NTK weights for any model, errors of the averages."""
+"""Keras callbacks: TensorBoard, files, NTK weights for any model, checks of the theory."""
 
-from ntk_keras.callbacks.convergence import KernelConvergence
+from ntk_keras.callbacks.convergence import ExactWeights, KernelConvergence
 from ntk_keras.callbacks.history import Checkpoint, HistoryFile, Stopwatch, read_history
 from ntk_keras.callbacks.ntk_weighting import NTKWeighting
 from ntk_keras.callbacks.tensorboard import NTKTensorBoard
+from ntk_keras.callbacks.time_averages import TimeAverages
 
 __all__ = [
     "Checkpoint",
+    "ExactWeights",
     "HistoryFile",
     "KernelConvergence",
     "NTKTensorBoard",
     "NTKWeighting",
     "Stopwatch",
+    "TimeAverages",
     "read_history",
 ]

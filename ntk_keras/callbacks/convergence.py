@@ -10,7 +10,7 @@ from ntk_keras import kernel
 from ntk_keras.checks import check_count
 from ntk_keras.weighting import NTK, weights_from_traces
 
-__all__ = ["KernelConvergence"]
+__all__ = ["ExactWeights", "KernelConvergence"]
 
 
 class KernelConvergence(keras.callbacks.Callback):
@@ -103,6 +103,24 @@ class KernelConvergence(keras.callbacks.Callback):
                 f"KernelConvergence knows no points of {missing}, whose points come from the data "
                 "given to `fit`. Give them to the Term, or exclude its group from the weighting."
             )
+
+
+class ExactWeights(KernelConvergence):
+    """Adds the exact weights to the logs of an epoch, ``exact/<group>``, beside those in use.
+
+    At the parameters that the last step led to and the terms' points for the next, as
+    :class:`KernelConvergence` has them, which measures how far the weights in use are from these.
+
+    Reference:
+        Equation (5); Figure 8 shows both.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Computes the exact weights where they are due, and adds them to the logs."""
+        if logs is not None and epoch % self.every == 0:
+            exact = self._exact()
+            groups = self.model.weighting.adapted
+            logs.update({f"exact/{group}": float(exact[f"weights/{group}"]) for group in groups})
 
 
 def _relative_error(value: np.ndarray, exact: np.ndarray) -> float:

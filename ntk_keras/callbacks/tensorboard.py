@@ -19,6 +19,9 @@ from ntk_keras.checks import check_count
 
 __all__ = ["NTKTensorBoard"]
 
+# Logs that keep their names as tags.
+_COPIED = ("loss/", "weights/", "convergence/", "gate/", "unknowns/", "averages/", "slopes/")
+
 # One chart each: title, and the tags laid over each other.
 _CHARTS = {
     "loss weights": r"weights/.*",
@@ -27,6 +30,7 @@ _CHARTS = {
     "losses": r"loss/.*",
     "validation": r"validation/.*",
     "errors of the averaged kernel": r"convergence/.*",
+    "time averages": r"averages/.*",
 }
 
 
@@ -36,10 +40,11 @@ class NTKTensorBoard(keras.callbacks.Callback):
     Scalars by optimizer step: ``loss/total``, ``loss/<term>``, ``weights/<group>``,
     ``traces/<group>``, ``traces/total``, ``traces_standard_error/<group>``, ``unknowns/<name>``,
     ``validation/<metric>``, ``learning_rate``; with a gate ``gate/sum``, ``gate/accepted`` and
-    ``gate/rejected``; and what :class:`~ntk_keras.callbacks.KernelConvergence` has put into the
-    logs before. The custom scalars page lays all weights over each other, and so for traces, losses
-    and unknowns. At an interval, the kernel as an image (``kernel``) and its eigenvalues as a
-    histogram of their logarithms to base ten (``eigenvalues/log10``).
+    ``gate/rejected``; and what :class:`~ntk_keras.callbacks.KernelConvergence` and
+    :class:`~ntk_keras.callbacks.TimeAverages` have put into the logs before. The custom scalars
+    page lays all weights over each other, and so for traces, losses and unknowns. At an interval,
+    the kernel as an image (``kernel``) and its eigenvalues as a histogram of their logarithms to
+    base ten (``eigenvalues/log10``).
 
     A writer that fails warns once and lets training go on.
 
@@ -97,7 +102,7 @@ class NTKTensorBoard(keras.callbacks.Callback):
     def _scalars(self, logs: Mapping[str, Any]) -> dict[str, float]:
         scalars = {"loss/total": logs["loss"]} if "loss" in logs else {}
         for key, value in logs.items():
-            if key.startswith(("loss/", "weights/", "convergence/", "gate/", "unknowns/")):
+            if key.startswith(_COPIED):
                 scalars[key] = value
             elif key.startswith("val_"):
                 scalars["validation/" + key.removeprefix("val_")] = value

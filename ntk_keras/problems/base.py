@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from matplotlib.figure import Figure
 
 from ntk_keras import networks, weighting
 from ntk_keras.checks import check_count
@@ -42,6 +43,9 @@ class Settings:
         redrawn: whether points are drawn anew at every step.
         reduction: ``"sum"`` or ``"mean"``.
         dtype: of the network.
+        average: what the moving average under ``"ntk"`` holds, ``"traces"`` or ``"kernel"``.
+        parameters: of the problem, those that are not its defaults; see
+            :attr:`Problem.parameters`.
 
     Raises:
         ValueError: for a count that is not positive, steps that do not fill their epochs, or a
@@ -68,6 +72,8 @@ class Settings:
     redrawn: bool = True
     reduction: Reduction = "sum"
     dtype: str = "float32"
+    average: str = "traces"
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("steps", "steps_per_epoch", "width", "depth"):
@@ -97,18 +103,25 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A boundary value problem with a known solution.
+    """A problem with a known solution, or a reference computed by other means.
 
     Attributes:
         name: as on the command line.
         title: one line for people.
         box: the domain.
         terms: the loss terms, by settings.
-        solution: the exact solution, from points ``[m, d]`` to values ``[m, outputs]``.
+        solution: the exact solution, or the reference, from points ``[m, d]`` to values
+            ``[m, outputs]``.
         presets: settings by name.
         grid: number of points along each axis where errors are measured.
         reference: where the problem comes from.
         outputs: number of outputs of the network.
+        network: what is trained, by settings; by default a feedforward network on the box, of the
+            settings' width and depth.
+        figure: of a prediction and the solution on the grid, each ``[*grid, outputs]``; by default
+            :func:`ntk_keras.plots.solution`.
+        parameters: that a run may change, with the values they have here.
+        variant: the same problem for parameters given by name; None if it has none.
     """
 
     name: str
@@ -120,6 +133,26 @@ class Problem:
     grid: tuple[int, ...]
     reference: str
     outputs: int = 1
+    network: Callable[[Settings], keras.Model] | None = None
+    figure: Callable[[np.ndarray, np.ndarray], Figure] | None = None
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    variant: Callable[..., "Problem"] | None = None
+
+    def with_parameters(self, changes: Mapping[str, Any]) -> "Problem":
+        """The problem with some parameters changed.
+
+        Raises:
+            ValueError: for a parameter it has not, or a value out of range.
+        """
+        unknown = sorted(set(changes) - set(self.parameters))
+        if unknown:
+            raise ValueError(
+                f"Problem {self.name!r} has no parameters {unknown}. Its parameters: "
+                f"{sorted(self.parameters) or 'none'}."
+            )
+        if self.variant is None or not changes:
+            return self
+        return self.variant(**{**self.parameters, **changes})
 
     def validation_data(self, dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
         """Grid points ``[m, d]`` and the solution there ``[m, outputs]``."""
@@ -134,16 +167,8 @@ def build_model(problem: Problem, settings: Settings) -> PINNModel:
         problem: what to solve.
         settings: how.
     """
-    network = networks.feedforward(
-        problem.box,
-        problem.outputs,
-        width=settings.width,
-        depth=settings.depth,
-        dtype=settings.dtype,
-        seed=settings.seed,
-    )
     model = PINNModel(
-        network,
+        _network(problem, settings),
         [_fixed(term, settings) for term in problem.terms(settings)],
         build_weighting(settings),
         reduction=settings.reduction,
@@ -152,6 +177,19 @@ def build_model(problem: Problem, settings: Settings) -> PINNModel:
     # Many steps an execution keep the interpreter out of the loop; it divides the epoch.
     model.compile(_optimizer(settings), steps_per_execution=_divisor(settings.steps_per_epoch, 100))
     return model
+
+
+def _network(problem: Problem, settings: Settings) -> keras.Model:
+    if problem.network is not None:
+        return problem.network(settings)
+    return networks.feedforward(
+        problem.box,
+        problem.outputs,
+        width=settings.width,
+        depth=settings.depth,
+        dtype=settings.dtype,
+        seed=settings.seed,
+    )
 
 
 def _fixed(term: Term, settings: Settings) -> Term:
@@ -174,6 +212,7 @@ def build_weighting(settings: Settings) -> weighting.Weighting:
             "estimator": settings.estimator,
             "averaging_rate": settings.averaging_rate,
             "num_initial_probes": settings.num_initial_probes,
+            "average": settings.average,
         }
     if settings.update_every is not None and issubclass(kind, weighting.Adaptive):
         arguments["update_every"] = settings.update_every

@@ -1,0 +1,77 @@
+"""Results that take long to compute, kept on disk between processes.
+
+A file's name is a hash of all that its content follows from, so nothing in the folder goes stale;
+delete it at any time.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["FOLDER_VARIABLE", "cached", "folder", "key"]
+
+FOLDER_VARIABLE = "NTK_KERAS_CACHE"
+
+Arrays = dict[str, np.ndarray]
+
+
+def folder() -> Path:
+    """Where results are kept: ``$NTK_KERAS_CACHE``, or ``ntk_keras`` in the user's cache folder."""
+    if chosen := os.environ.get(FOLDER_VARIABLE):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ntk_keras"
+
+
+def key(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """A hash of settings and arrays, equal for equal ones in any process.
+
+    Args:
+        settings: plain data, as ``json`` takes it.
+        arrays: their dtype and shape count too.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def cached(name: str, compute: Callable[[], Arrays]) -> Arrays:
+    """What ``compute`` returns, from disk if it was computed before.
+
+    The file is written whole or not at all, so processes may share the folder; one that cannot be
+    read is computed again.
+
+    Args:
+        name: of the file, without its ending; to hold a :func:`key`.
+        compute: returns arrays by name.
+    """
+    path = folder() / f"{name}.npz"
+    try:
+        with path.open("rb") as file, np.load(file) as stored:
+            return dict(stored)
+    except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+        arrays = compute()
+    _write(path, arrays)
+    return arrays
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    """To a file beside the one wanted, which then takes its place at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

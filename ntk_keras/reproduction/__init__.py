@@ -1,0 +1,108 @@
+"""The ten figures of the paper, each with the numbers that belong beside it.
+
+``convergence`` makes Figures 1 to 3, ``sketches`` 4 to 7, ``wave`` 8 and 9, ``liquid_crystal`` 10.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from ntk_keras.reproduction import convergence, liquid_crystal, sketches, wave
+from ntk_keras.reproduction.base import PRESETS, Reproduced, Sizes, sizes
+from ntk_keras.runs import Result
+
+__all__ = ["FIGURES", "PRESETS", "Experiments", "Reproduced", "Sizes", "reproduce", "sizes"]
+
+
+class Experiments:
+    """The runs behind the figures, each done once, when a figure first needs it.
+
+    Args:
+        sizes: of everything.
+        folder: where long runs leave their folders, and are resumed from.
+        verbose: of long runs, as for Keras.
+    """
+
+    def __init__(self, sizes: Sizes, folder: str | os.PathLike[str], verbose: int | str = 2):
+        self.sizes = sizes
+        self.folder = Path(folder)
+        self.verbose = verbose
+
+    @functools.cached_property
+    def descent(self) -> convergence.Convergence:
+        """Figures 1 to 3."""
+        return convergence.train(self.sizes.convergence)
+
+    @functools.cached_property
+    def admissible(self) -> convergence.Convergence:
+        """Beside Figure 3."""
+        return convergence.train(self.sizes.admissible)
+
+    @functools.cached_property
+    def regression(self) -> sketches.Training:
+        """Figures 4 and 7."""
+        return sketches.train(self.sizes.quadratic)
+
+    @functools.cached_property
+    def sampler(self) -> sketches.Sketches:
+        """Figures 5 and 6."""
+        return sketches.Sketches(self.sizes.quadratic)
+
+    @functools.cached_property
+    def wave_run(self) -> Result:
+        """Figures 8 and 9."""
+        return wave.train(self.sizes.wave, self.folder, self.verbose)
+
+    @functools.cached_property
+    def crystal_runs(self) -> dict[str, Result]:
+        """Figure 10."""
+        return liquid_crystal.train(self.sizes.liquid_crystal, self.folder, self.verbose)
+
+
+FIGURES: dict[int, Callable[[Experiments], Reproduced]] = {
+    1: lambda of: convergence.losses(of.descent),
+    2: lambda of: convergence.weights_and_eigenvalues(of.descent),
+    3: lambda of: convergence.time_averages(of.descent, of.admissible),
+    4: lambda of: sketches.fit(of.regression),
+    5: lambda of: sketches.samples(of.sampler, of.sizes.samples),
+    6: lambda of: sketches.monte_carlo(of.sampler, of.sizes.monte_carlo, of.sizes.repeats),
+    7: lambda of: sketches.kernels(of.regression),
+    8: lambda of: wave.weights(of.wave_run),
+    9: lambda of: wave.solution(of.wave_run),
+    10: lambda of: liquid_crystal.compared(of.crystal_runs),
+}
+
+
+def reproduce(
+    sizes: Sizes,
+    folder: str | os.PathLike[str],
+    figures: Sequence[int] = tuple(FIGURES),
+    *,
+    verbose: int | str = 2,
+) -> Iterator[tuple[int, Reproduced]]:
+    """Makes figures of the paper, and writes ``figure<number>.png`` and ``.json`` as they come.
+
+    Args:
+        sizes: of the runs behind them.
+        folder: where they go, and the folders of long runs, which are resumed.
+        figures: their numbers.
+        verbose: of long runs, as for Keras.
+
+    Returns:
+        An iterator over figures and their numbers; each is made when it is asked for.
+
+    Raises:
+        ValueError: for a number that no figure has, or a folder with runs of other settings.
+    """
+    unknown = sorted(set(figures) - set(FIGURES))
+    if unknown:
+        raise ValueError(f"The paper has Figures 1 to {max(FIGURES)}. Received {unknown}.")
+    return _each(Experiments(sizes, folder, verbose), figures)
+
+
+def _each(experiments: Experiments, figures: Sequence[int]) -> Iterator[tuple[int, Reproduced]]:
+    for number in figures:
+        made = FIGURES[number](experiments)
+        made.save(experiments.folder, f"figure{number:02d}")
+        yield number, made

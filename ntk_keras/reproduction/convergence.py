@@ -1,0 +1,180 @@
+"""Section 5.1, Figures 1 to 3: gradient descent with exact weights converges as the theorems say.
+
+The Poisson equation at four points, so few that n <= p and the kernel is positive definite.
+"""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ntk_keras import branches, problems, theory
+from ntk_keras.callbacks import TimeAverages
+from ntk_keras.problems import Settings
+from ntk_keras.reproduction.base import Reproduced
+
+__all__ = ["Convergence", "losses", "time_averages", "train", "weights_and_eigenvalues"]
+
+TARGET = 1e-9  # of the loss, that Figure 1 is to pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Convergence:
+    """A run of the convergence test.
+
+    Attributes:
+        settings: of the run.
+        history: Keras's, by name and epoch; an epoch is one step.
+        averages: what was measured at every step.
+    """
+
+    settings: Settings
+    history: dict[str, list[float]]
+    averages: TimeAverages
+
+    @property
+    def epochs(self) -> np.ndarray:
+        """1, 2, ..., as the logarithmic axis of the paper has them."""
+        return np.arange(1, self.settings.steps + 1)
+
+
+def train(settings: Settings) -> Convergence:
+    """Trains and measures every step."""
+    model = problems.build_model(problems.of(settings), settings)
+    averages = TimeAverages(spectrum=True)
+    history: keras.callbacks.History = model.fit(
+        epochs=settings.epochs,
+        steps_per_epoch=settings.steps_per_epoch,
+        callbacks=[averages],
+        verbose=0,
+    )
+    return Convergence(settings, history.history, averages)
+
+
+def losses(run: Convergence) -> Reproduced:
+    """Figure 1: the total loss and those of its terms.
+
+    As in the paper a term counts by its mean, the equation's over two points; the total is theirs
+    without weights.
+    """
+    points = {"equation": run.settings.points["equation"], "left": 1, "right": 1}
+    terms = {name: 2 * np.array(run.history[f"loss/{name}"]) / n for name, n in points.items()}
+    total = np.sum(list(terms.values()), axis=0)
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    ax = figure.subplots()
+    labels = ("PDE residual", "boundary, x = 0", "boundary, x = 1")
+    ax.loglog(run.epochs, total, color="0.75", linewidth=5, label="total")
+    for values, label, style in zip(terms.values(), labels, ("-", "--", ":"), strict=True):
+        ax.loglog(run.epochs, values, style, label=label)
+    ax.set(xlabel="epoch", ylabel="loss, mean of squares")
+    ax.legend()
+    below = np.flatnonzero(total < TARGET)
+    numbers = {
+        "loss at the first epoch": float(total[0]),
+        "loss at the last epoch": float(total[-1]),
+        f"first epoch below {TARGET}": int(run.epochs[below[0]]) if len(below) else None,
+        "learning rate": run.settings.learning_rate,
+    }
+    return Reproduced(figure, numbers)
+
+
+def weights_and_eigenvalues(run: Convergence) -> Reproduced:
+    """Figure 2: the loss weights, and the eigenvalues of the kernel followed through crossings."""
+    weights = run.averages.weights()
+    eigenvalues = branches.follow(run.averages.eigenvalues()[:-1])
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for values, group, style in zip(weights.T, run.averages.groups, ("-", "--"), strict=True):
+        left.loglog(run.epochs, values, style, label=group)
+    # As in the paper modes are told by where they end, and the smallest at the start comes first.
+    modes = eigenvalues.T[np.argsort(eigenvalues[0])]
+    for number, (values, style) in enumerate(zip(modes, _styles(len(modes)), strict=True), 1):
+        right.loglog(run.epochs, values, style, label=f"mode {number}")
+    left.set(xlabel="epoch", ylabel="loss weight")
+    right.set(xlabel="epoch", ylabel="eigenvalue of the kernel")
+    left.legend()
+    right.legend()
+    numbers = {
+        "weights at the start": dict(zip(run.averages.groups, weights[0].tolist(), strict=True)),
+        "weights at the end": dict(zip(run.averages.groups, weights[-1].tolist(), strict=True)),
+        "smallest and largest weight": [float(weights.min()), float(weights.max())],
+        "modes at the start": modes[:, 0].tolist(),
+        "modes at the end": modes[:, -1].tolist(),
+        "smallest and largest eigenvalue": [float(eigenvalues.min()), float(eigenvalues.max())],
+        "order of the modes at the end": (1 + np.argsort(-modes[:, -1])).tolist(),
+    }
+    return Reproduced(figure, numbers)
+
+
+def time_averages(run: Convergence, admissible: Convergence) -> Reproduced:
+    """Figure 3: averages over steps of residual and gradient, beside lines of order 1/T.
+
+    Args:
+        run: of Figures 1 and 2.
+        admissible: with a step length for which Theorem 1 promises something.
+    """
+    averages = run.averages.averages()
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _plot_average(left, run.epochs, averages["residual"] / 2, "$\\|R\\|^2 / 2$", "C0")
+    _plot_average(right, run.epochs, averages["gradient"], "$\\|\\nabla F\\|^2$", "C0")
+    weighted = averages["weighted_gradient"]
+    _plot_average(right, run.epochs, weighted, "$\\|\\nabla G\\|^2$", "C1")
+    left.set(xlabel="epoch", ylabel="time-averaged loss")
+    right.set(xlabel="epoch", ylabel="time-averaged squared gradient norm")
+    left.legend()
+    right.legend()
+    numbers = {
+        "slopes over the last decade": run.averages.slopes(),
+        "of the run": bounds(run),
+        "with an admissible step": bounds(admissible),
+    }
+    return Reproduced(figure, numbers)
+
+
+def bounds(run: Convergence) -> dict[str, Any]:
+    """The bounds of Theorems 1 and 2 along a run: how much of each it takes up, at most.
+
+    Args:
+        run: by gradient descent.
+    """
+    averages, rate = run.averages, run.settings.learning_rate
+    constants = averages.constants(rate)
+    squares, means = averages.squares(), averages.averages()
+    total = np.sum(squares, axis=1)
+    resolved = total[:-1] > 1e-20 * total[0]
+    inequality = theory.gradient_bound(
+        squares[:-1], averages.weights(), rate, averages.curvatures(rate)[1]
+    )
+    return {
+        "constants": dataclasses.asdict(constants),
+        # None where any is: F was nowhere convex along the steps.
+        "largest step length of Theorem 1": constants.largest_learning_rate
+        if constants.lipschitz
+        else None,
+        "factor of Theorem 1": constants.factor,
+        "average of the residual over Theorem 1's bound, at most": float(
+            np.max(means["residual"] / constants.residual_bound(total))
+        ),
+        "average of the gradient over inequality (10), at most": float(
+            np.max(means["weighted_gradient"][:-1] / inequality)
+        ),
+        "R.K Lambda R / |R|^2, at least": float(
+            np.min(averages.alignments()[resolved] / total[:-1][resolved])
+        ),
+        "k_min l_min": constants.k_min * constants.l_min,
+    }
+
+
+def _plot_average(ax: Axes, epochs: np.ndarray, values: np.ndarray, label: str, color: str) -> None:
+    """An average, and a line of order 1/T through its end."""
+    ax.loglog(epochs, values, color=color, label=f"average of {label}")
+    late = epochs[len(epochs) // 50 :]
+    ax.loglog(late, values[-1] * epochs[-1] / late, "--", color=color, label="$O(T^{-1})$")
+
+
+def _styles(count: int) -> list[str]:
+    return [("-", "--", "-.", ":")[index % 4] for index in range(count)]

@@ -1,0 +1,260 @@
+"""Section 5.2.1, Figures 4 to 7: sketches of a kernel small enough to look at."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ntk_keras import problems, theory
+from ntk_keras.estimators import Predictor
+from ntk_keras.linearization import Linearization
+from ntk_keras.model import PINNModel
+from ntk_keras.problems import Settings
+from ntk_keras.problems.quadratic import TRUE_COEFFICIENTS, exact_kernel
+from ntk_keras.reproduction.base import Reproduced
+from ntk_keras.seeds import fold_in
+
+__all__ = [
+    "Sketches",
+    "Training",
+    "fit",
+    "kernels",
+    "monte_carlo",
+    "monte_carlo_errors",
+    "samples",
+    "train",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A run of Algorithm 3 with the kernel itself averaged.
+
+    Attributes:
+        settings: of the run.
+        model: as it ended.
+        first_average: K^ after the first step, the mean of N samples at theta_0, ``[n, n]``.
+        exact_start: K(theta_0).
+        exact_end: K(theta_T).
+    """
+
+    settings: Settings
+    model: PINNModel
+    first_average: np.ndarray
+    exact_start: np.ndarray
+    exact_end: np.ndarray
+
+    @property
+    def last_average(self) -> np.ndarray:
+        """The moving average at the end, ``[n, n]``."""
+        return self.model.weighting.kernel.value.numpy()
+
+
+def train(settings: Settings) -> Training:
+    """Trains the quadratic predictor."""
+    model = problems.build_model(problems.of(settings), settings)
+    start = _exact(model)
+    model.fit(epochs=1, steps_per_epoch=1, verbose=0)
+    first = model.weighting.kernel.value.numpy()
+    model.fit(epochs=1, steps_per_epoch=settings.steps - 1, verbose=0)
+    return Training(settings, model, first, start, _exact(model))
+
+
+class Sketches:
+    """Means of independent sketches by Algorithm 2 at the start of training.
+
+    Args:
+        settings: of the quadratic predictor.
+
+    Attributes:
+        exact: K(theta_0), ``[n, n]``.
+    """
+
+    def __init__(self, settings: Settings):
+        model = problems.build_model(problems.of(settings), settings)
+        self.exact = _exact(model)
+        self._mean = _compiled_mean(model)
+
+    def mean(self, number: int, seed: int) -> np.ndarray:
+        """The mean of ``number`` sketches, ``[n, n]``; another seed gives others."""
+        return self._mean(tf.constant(number), tf.constant([seed, number])).numpy()
+
+
+def fit(training: Training) -> Reproduced:
+    """Figure 4: the data, the true function and what Algorithm 3 found."""
+    x, y = (part.numpy() for part in training.model.blocks()["data"].points)
+    fine = np.linspace(-1, 1, 201)[:, np.newaxis]
+    truth = np.polynomial.polynomial.polyval(fine, TRUE_COEFFICIENTS)
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    ax = figure.subplots()
+    ax.plot(x, y, "o", color="0.6", markersize=4, label="data")
+    ax.plot(fine, truth, "--", color="black", label="true")
+    ax.plot(fine, training.model.predict(fine, verbose=0), color="C0", label="estimated")
+    ax.set(xlabel="x", ylabel="y")
+    ax.legend()
+    coefficients = training.model.trainable_variables[0].numpy() ** 2
+    best = np.polynomial.polynomial.polyfit(x[:, 0], y[:, 0], 2)
+    numbers = {
+        "coefficients of 1, x, x^2": coefficients.tolist(),
+        "true ones": list(TRUE_COEFFICIENTS),
+        "those of least squares": best.tolist(),
+        "distance from least squares, relative": _distance(coefficients, best),
+    }
+    return Reproduced(figure, numbers)
+
+
+def samples(sketches: Sketches, counts: Sequence[int]) -> Reproduced:
+    """Figure 5: the exact kernel at the start and means of sketches.
+
+    The mean of the fewest samples has a scale of its own; the others share that of the kernel.
+
+    Args:
+        sketches: of the kernel.
+        counts: numbers of samples, the fewest first.
+    """
+    means = {count: sketches.mean(count, seed=0) for count in counts}
+    panels = {"exact": sketches.exact} | {
+        f"{count} sample{'s' if count > 1 else ''}": mean for count, mean in means.items()
+    }
+    figure, axes = _panels()
+    exact, few, *many = axes
+    _heat_maps(figure, [few], [means[counts[0]]])
+    _heat_maps(figure, [exact, *many], [sketches.exact, *list(means.values())[1:]])
+    for ax, title in zip(axes, panels, strict=True):
+        ax.set_title(title)
+    expected = theory.kernel_error(sketches.exact)
+    numbers = {
+        "smallest and largest entry of the kernel": _range(sketches.exact),
+        "relative error in the Frobenius norm": {
+            str(count): _distance(mean, sketches.exact) for count, mean in means.items()
+        },
+        "expected": {
+            str(count): float(np.sqrt(expected / count) / np.linalg.norm(sketches.exact))
+            for count in counts
+        },
+    }
+    return Reproduced(figure, numbers)
+
+
+def monte_carlo_errors(
+    sketches: Sketches, counts: Sequence[int], repeats: int
+) -> dict[str, np.ndarray]:
+    """Mean squared errors of means of N sketches, over M independent means for each N.
+
+    Args:
+        sketches: of the kernel.
+        counts: N, several.
+        repeats: M.
+
+    Returns:
+        ``"kernel"`` in the Frobenius norm and ``"trace"``, each ``[counts]``.
+    """
+    K = sketches.exact
+    errors = []
+    for count in counts:
+        means = [sketches.mean(count, seed) for seed in range(1, repeats + 1)]
+        squares = [(np.sum((m - K) ** 2), (np.trace(m) - np.trace(K)) ** 2) for m in means]
+        errors.append(np.mean(squares, axis=0))
+    kernel, trace = np.array(errors).T
+    return {"kernel": kernel, "trace": trace}
+
+
+def monte_carlo(sketches: Sketches, counts: Sequence[int], repeats: int) -> Reproduced:
+    """Figure 6: Monte Carlo errors of kernel and trace, beside theory's constant over N.
+
+    Args:
+        sketches: of the kernel.
+        counts: N, several.
+        repeats: M, independent means for each N.
+    """
+    errors = monte_carlo_errors(sketches, counts, repeats)
+    constants = {
+        "kernel": theory.kernel_error(sketches.exact),
+        "trace": theory.trace_variance(sketches.exact),
+    }
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    axes, number = figure.subplots(1, 2), np.array(counts)
+    numbers: dict[str, Any] = {"N": list(counts), "M": repeats}
+    for ax, (name, values) in zip(axes, errors.items(), strict=True):
+        ax.loglog(number, values, "o", markersize=4, label=f"mean over {repeats} repetitions")
+        ax.loglog(number, constants[name] / number, "--", color="black", label="theory, c / N")
+        ax.set(xlabel="N, samples in the estimator", ylabel="mean squared error", title=name)
+        ax.legend()
+        numbers[name] = {
+            "slope": theory.log_slope(number, values),
+            "constant of theory": constants[name],
+            "constant measured over it": float(np.mean(values * number) / constants[name]),
+            "mean squared error": values.tolist(),
+        }
+    return Reproduced(figure, numbers)
+
+
+def kernels(training: Training) -> Reproduced:
+    """Figure 7: exact kernels and moving averages at start and end, a scale for each time."""
+    pairs = {
+        "start": (training.exact_start, training.first_average),
+        "end": (training.exact_end, training.last_average),
+    }
+    figure, axes = _panels()
+    for row, (time, pair) in zip((axes[:2], axes[2:]), pairs.items(), strict=True):
+        _heat_maps(figure, row, pair)
+        row[0].set_title(f"exact, {time}")
+        row[1].set_title(f"moving average, {time}")
+    numbers = {
+        time: {
+            "relative error in the Frobenius norm": _distance(average, exact),
+            "relative error of the trace": abs(np.trace(average) / np.trace(exact) - 1),
+            "smallest and largest entry of the kernel": _range(exact),
+        }
+        for time, (exact, average) in pairs.items()
+    }
+    return Reproduced(figure, numbers)
+
+
+def _compiled_mean(model: PINNModel) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """A function from the number of samples and a seed ``[2]`` to the mean of their sketches."""
+
+    @tf.function(jit_compile=True, autograph=False)
+    def mean(number: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        linearization = Linearization(model.blocks(), model.trainable_variables)
+        count = tf.shape(linearization.residuals["data"])[0]
+
+        def add(index: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return index + 1, total + Predictor().kernel(linearization, fold_in(seed, index))
+
+        zero = tf.zeros([count, count], linearization.residuals["data"].dtype)
+        _, total = tf.while_loop(lambda index, _: index < number, add, (0, zero))
+        return total / tf.cast(number, total.dtype)
+
+    return mean
+
+
+def _exact(model: PINNModel) -> np.ndarray:
+    """The kernel by formula."""
+    (x, _), theta = model.blocks()["data"].points, model.trainable_variables[0]
+    return exact_kernel(x.numpy(), theta.numpy())
+
+
+def _panels() -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(8.5, 7), layout="constrained")
+    return figure, list(figure.subplots(2, 2).ravel())
+
+
+def _heat_maps(figure: Figure, axes: Sequence[Axes], matrices: Sequence[np.ndarray]) -> None:
+    """Matrices on one scale, each with its colour bar."""
+    scale = {"vmin": min(m.min() for m in matrices), "vmax": max(m.max() for m in matrices)}
+    for ax, matrix in zip(axes, matrices, strict=True):
+        figure.colorbar(ax.imshow(matrix, cmap="viridis", **scale), ax=ax, label="$K_{ij}$")
+        ax.set(xlabel="j", ylabel="i")
+
+
+def _distance(value: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.linalg.norm(value - exact) / np.linalg.norm(exact))
+
+
+def _range(matrix: np.ndarray) -> list[float]:
+    return [float(matrix.min()), float(matrix.max())]
