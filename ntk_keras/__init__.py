@@ -21,6 +21,7 @@ from ntk_keras.blocks import Block
 from ntk_keras.guard import TrainingDivergedError
 from ntk_keras.linearization import Linearization
 from ntk_keras.model import PINNModel
+from ntk_keras.polishing import Objective, polish
 from ntk_keras.terms import Term
 from ntk_keras.unknowns import Unknown
 
@@ -30,6 +31,7 @@ __all__ = [
     "Block",
     "Linearization",
     "LossBalancer",
+    "Objective",
     "PINNModel",
     "Term",
     "TrainingDivergedError",
@@ -41,6 +43,7 @@ __all__ = [
     "kernel",
     "networks",
     "plots",
+    "polish",
     "probes",
     "problems",
     "weighting",

@@ -47,6 +47,7 @@ ALLOWED = {
         "unknowns",
         "weighting",
     },
+    "polishing": {"checks", "guard", "linearization", "model", "seeds", "terms"},
     "callbacks": {"blocks", "checks", "kernel", "plots", "weighting"},
     "problems": {"checks", "derivatives", "domains", "model", "networks", "terms", "weighting"},
     "runs": {"callbacks", "model", "plots", "problems"},
