@@ -47,10 +47,10 @@ def exact(points):
     )
 
 
-def build(width=100, weighting="ntk", seed=0):
+def build(width=100, weighting="ntk", seed=0, dtype=None):
     """The model: a network, and five terms in three groups that share a weight each."""
     keras.utils.set_random_seed(seed)
-    network = nk.networks.feedforward(BOX, width=width, depth=3)
+    network = nk.networks.feedforward(BOX, width=width, depth=3, dtype=dtype)
     start = BOX.face(t=0)
     terms = [
         nk.Term("equation", wave_equation, BOX.interior(300)),

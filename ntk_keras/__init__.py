@@ -22,6 +22,7 @@ from ntk_keras.blocks import Block
 from ntk_keras.guard import TrainingDivergedError
 from ntk_keras.linearization import Linearization
 from ntk_keras.model import PINNModel
+from ntk_keras.polishing import Objective, polish
 from ntk_keras.terms import Term
 from ntk_keras.unknowns import Unknown
 
@@ -31,6 +32,7 @@ __all__ = [
     "Block",
     "Linearization",
     "LossBalancer",
+    "Objective",
     "PINNModel",
     "Term",
     "TrainingDivergedError",
@@ -42,6 +44,7 @@ __all__ = [
     "kernel",
     "networks",
     "plots",
+    "polish",
     "probes",
     "problems",
     "references",

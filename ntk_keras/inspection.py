@@ -48,25 +48,50 @@ def inspect_term(
         UserWarning: if it reads variables that will not be trained.
     """
     with _named_failure(term, points, network):
-        if not network.built:
-            term.residual(view(False), points)
-    trained = [*network.trainable_variables, *unknowns]
-    # Values in place of variables: those of several replicas have no gradient out here.
-    values = [tf.identity(v.value) for v in trained]
-    with _named_failure(term, points, network), tf.GradientTape() as tape:
-        tape.watch(values)
-        with parameters_at(trained, values):
-            residual = term.residual(view(False), points)
+        residual, read, depends = _looked_at(term, points, network, view, unknowns)
     check_residual(term, residual, points)
-    _warn_of_foreign(term, tape.watched_variables(), [*network.variables, *unknowns])
-    gradients = tape.gradient(residual, values)
-    if all(g is None for g in gradients):
+    _warn_of_foreign(term, read, [*network.variables, *unknowns])
+    if not depends:
         raise ValueError(
             f"Term {term.name!r}: its residual does not depend on the network's trainable "
             "variables, so no training can change it. Compute it from the `u` it is given, "
             "with TensorFlow operations, and check that the network is not frozen."
         )
-    return int(tf.size(residual))
+    return math.prod(residual.shape)
+
+
+def _looked_at(
+    term: Term,
+    points: Any,
+    network: keras.layers.Layer,
+    view: View,
+    unknowns: Sequence[keras.Variable],
+) -> tuple[Any, list[Any], bool]:
+    """A residual, the variables it reads, and whether it depends on one that is trained."""
+
+    def look() -> tuple[Any, list[Any], bool]:
+        if not network.built:
+            term.evaluate(view(False), points)
+        trained = [*network.trainable_variables, *unknowns]
+        # Values in place of variables: those of several replicas have no gradient out here.
+        values = [tf.identity(v.value) for v in trained]
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            with parameters_at(trained, values):
+                residual = term.evaluate(view(False), points)
+        if not tf.is_tensor(residual):
+            return residual, [], False
+        gradients = tape.gradient(residual, values)
+        return residual, tape.watched_variables(), any(g is not None for g in gradients)
+
+    try:
+        return look()
+    except RuntimeError as error:
+        if "eager execution" not in str(error):  # as tf.gradients says
+            raise
+    found: list[Any] = []
+    tf.function(lambda: found.extend([look()]), autograph=False).get_concrete_function()
+    return found[0]
 
 
 def inspect_in_training(
@@ -106,7 +131,7 @@ def inspect_in_training(
             values = [tf.identity(v.value) for v in trained]
             with keras.StatelessScope(state_mapping=zip(trained, values, strict=True)):
                 obstacles.append(_obstacle(term, points, trained, view))
-                return term.residual(view(True), points), term.residual(view(True), points)
+                return term.evaluate(view(True), points), term.evaluate(view(True), points)
 
         return tf.function(evaluate, autograph=False).get_concrete_function()()
 
@@ -139,7 +164,7 @@ def _obstacle(term: Term, points: Any, trained: Variables, view: View) -> str | 
 
     def evaluate(recorder: Recorder) -> tf.Tensor:
         views.append(view(True, recorder))
-        return term.residual(views[-1], points)
+        return term.evaluate(views[-1], points)
 
     count = tf.nest.flatten(points)[0].shape[0]
     reason = signals.obstacle(evaluate, count, trained)

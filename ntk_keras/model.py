@@ -395,7 +395,7 @@ class PINNModel(keras.Model):
     def _residual(
         self, term: Term, training: bool, points: Any, recorder: Recorder | None = None
     ) -> tf.Tensor:
-        return term.residual(self._view(term, training, recorder), points)
+        return term.evaluate(self._view(term, training, recorder), points)
 
     def _view(self, term: Term, training: bool, recorder: Recorder | None = None) -> View:
         """The network as one evaluation of a term's residual sees it."""

@@ -1,6 +1,6 @@
 """Loss terms: a name, a pointwise residual, and the points where it is to vanish."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -21,8 +21,8 @@ class Term:
 
     Args:
         name: names the term in logs, plots and messages.
-        residual: ``residual(u, points)`` returns ``[n]`` or ``[n, k]``, row i from point i alone;
-            ``u`` is the network, callable on points.
+        residual: ``residual(u, points)`` returns ``[n]`` or ``[n, k]``, row i from point i alone,
+            or a tuple of such components; ``u`` is the network, callable on points.
         points: where the residual is to vanish. A tensor or any nest of tensors that share their
             first axis stays the same; a :class:`~ntk_keras.domains.Sampler` draws new points at
             every step; None takes them from the data given to ``fit``. Reaches ``residual`` as it
@@ -99,6 +99,39 @@ class Term:
         residual = saving.deserialize(f"Term {name!r}: its residual", config["residual"])
         return cls(name, residual, points, group=config["group"])
 
+    @classmethod
+    def columns(
+        cls,
+        names: Sequence[str],
+        residual: Callable[[Any, Any], tf.Tensor],
+        points: Any = None,
+        *,
+        group: str | None = None,
+    ) -> list["Term"]:
+        """A term for every component of one residual, each with a weight of its own.
+
+        A sampler draws points for each of them; fixed points are shared.
+
+        Args:
+            names: of the components, in the order of the columns.
+            residual: returns ``[n, k]`` or a tuple, k the number of names.
+            points: as for a term.
+            group: that all of them belong to; each is its own by default.
+        """
+        return [
+            cls(name, Column(residual, index, len(names)), points, group=group)
+            for index, name in enumerate(names)
+        ]
+
+    def evaluate(self, u: Any, points: Any) -> Any:
+        """The residual at points; the components of a tuple side by side.
+
+        Args:
+            u: the network.
+            points: where.
+        """
+        return _side_by_side(self.residual(u, points))
+
     @property
     def redrawn(self) -> bool:
         """Whether the points change from step to step."""
@@ -117,6 +150,48 @@ class Term:
         if isinstance(self.points, Sampler):
             return self.points.draw(seed, dtype)
         return as_tensors(self.points, dtype)
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class Column:
+    """One component of a residual, ``[n]``.
+
+    Args:
+        residual: returns ``[n, k]`` or a tuple.
+        index: of the component.
+        count: k, which is checked.
+
+    Raises:
+        ValueError: when called, if there are more or fewer components.
+    """
+
+    def __init__(self, residual: Callable[[Any, Any], Any], index: int, count: int):
+        if not callable(residual):
+            raise TypeError(f"residual must be callable. Received {residual!r}.")
+        self.residual = residual
+        self.index = index
+        self.count = count
+
+    def __call__(self, u: Any, points: Any) -> tf.Tensor:
+        """The component at points."""
+        values = _side_by_side(self.residual(u, points))
+        if values.shape.rank != 2 or values.shape[1] != self.count:
+            raise ValueError(
+                f"the residual has shape {tuple(values.shape)}, but there are names for "
+                f"{self.count} columns."
+            )
+        return values[:, self.index]
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, for Keras. Raises ValueError for a residual that is not registered."""
+        residual = saving.serialize("A residual with columns", self.residual)
+        return {"residual": residual, "index": self.index, "count": self.count}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Column":
+        """The component of a configuration, as Keras stores it."""
+        residual = saving.deserialize("A residual with columns", config["residual"])
+        return cls(residual, config["index"], config["count"])
 
 
 def mean_scale(residual: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor:
@@ -193,6 +268,13 @@ def check_points(name: str, points: Any) -> None:
 def as_tensors(points: Any, dtype: str) -> Any:
     """A nest of points as tensors, floats in ``dtype``."""
     return tf.nest.map_structure(lambda x: _tensor(x, dtype), points)
+
+
+def _side_by_side(values: Any) -> Any:
+    """The components of a tuple as columns, ``[n, k]``; anything else as it is."""
+    if not isinstance(values, tuple | list):
+        return values
+    return tf.concat([v if v.shape.rank == 2 else v[:, tf.newaxis] for v in values], axis=1)
 
 
 def _tensor(value: Any, dtype: str) -> tf.Tensor:

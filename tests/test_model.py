@@ -131,6 +131,10 @@ def jump(u, points):
     return u(lower) - u(upper)
 
 
+def slope_and_value(u, points):
+    return slope(u, points), value(u, points)
+
+
 PAIR = np.cos(X * [1, 2])
 # Residual, its points, and the outputs and inputs of the network.
 RESIDUALS = {
@@ -139,6 +143,7 @@ RESIDUALS = {
     "derivatives of two outputs": (slopes, X, 2, 1),
     "a tuple of tensors": (misfit, (X, PAIR), 2, 1),
     "a dict of tensors": (misfit_by_name, {"scale": X[:, 0] + 1, "places": X}, 1, 1),
+    "a tuple of components": (slope_and_value, X, 1, 1),
     "periodic pairs": (jump, PLANE.periodic("x", 4).fixed(seed=0), 2, 2),
 }
 residuals = pytest.mark.parametrize("case", RESIDUALS.values(), ids=RESIDUALS)
@@ -149,7 +154,7 @@ def explicit_loss(net, terms, weights, reduction):
     """1/2 sum_b lambda_b ||R_b||^2 in a line, straight from the terms' residuals."""
     reduce = {"sum": tf.reduce_sum, "mean": tf.reduce_mean}[reduction]
     return sum(
-        weights[term.group] / 2 * reduce(term.residual(net, doubles(term.points)) ** 2)
+        weights[term.group] / 2 * reduce(term.evaluate(net, doubles(term.points)) ** 2)
         for term in terms
     )
 
@@ -196,6 +201,17 @@ def test_a_step_is_gradient_descent_on_the_weighted_loss(case, reduction):
     assert_step_is(
         model, *gradient_step(net, lambda: explicit_loss(net, terms, weights, reduction))
     )
+
+
+def test_a_residual_may_use_what_only_graphs_know():
+    def by_gradients(u, points):
+        return tf.gradients(u(points), points)[0][:, 0] - 1
+
+    losses = [
+        fit(build([nk.Term("equation", residual, X)], "ntk"), steps=2)["loss"]
+        for residual in (by_gradients, slope)
+    ]
+    np.testing.assert_allclose(*losses, rtol=SINGLE)
 
 
 def test_regularisers_of_the_network_count():
@@ -841,9 +857,9 @@ def refused_terms():
             [nk.Term("mean", lambda u, p: tf.reduce_mean(u(p) ** 2), X)],
             r"'mean'.*Received shape \[\].*Do not reduce",
         ),
-        "several tensors": (
-            [nk.Term("pair", lambda u, p: (u(p), u(p)), X)],
-            "'pair'.*one tensor.*tuple",
+        "tensors of two lengths": (
+            [nk.Term("pair", lambda u, p: (u(p), u(p)[:3]), X)],
+            r"'pair'.*failed.*\[6,1\].*\[3,1\]",
         ),
         "points too wide": (
             [nk.Term("wide", value, np.zeros((4, 3)))],

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -222,3 +223,51 @@ def test_the_mean_convention_makes_the_squared_norm_a_mean(shape, staged, dtype)
 def test_the_mean_convention_takes_any_nest_of_points(points):
     scale = mean_scale(lambda p: tf.ones([4]), points)
     np.testing.assert_allclose(scale, 0.5, rtol=1e-6)  # a square root in float32
+
+
+# Components: tuples, and a term for each.
+
+
+REGISTER = keras.saving.register_keras_serializable("test_terms")
+
+
+@REGISTER
+def pair(u, points):
+    """Two components, one of them a column."""
+    return points[:, 0], 2 * points[:, 1:]
+
+
+@REGISTER
+def plane(u, points):
+    return points
+
+
+def test_components_of_a_tuple_stand_side_by_side():
+    values = Term("a", pair, POINTS).evaluate(None, tf.constant(POINTS))
+    np.testing.assert_array_equal(values, POINTS * [1, 2])
+
+
+@pytest.mark.parametrize(("residual", "scale"), [(pair, 2), (plane, 1)])
+def test_every_column_is_a_term(residual, scale):
+    first, second = Term.columns(["x", "y"], residual, POINTS, group="plane")
+    assert (first.name, first.group, second.name, second.group) == ("x", "plane", "y", "plane")
+    np.testing.assert_array_equal(first.evaluate(None, tf.constant(POINTS)), POINTS[:, 0])
+    np.testing.assert_array_equal(second.evaluate(None, tf.constant(POINTS)), scale * POINTS[:, 1])
+
+
+def test_columns_without_a_name_are_told_of():
+    with pytest.raises(ValueError, match=r"shape \(3, 2\), but there are names for 3 columns"):
+        Term.columns(["x", "y", "z"], pair, POINTS)[0].evaluate(None, tf.constant(POINTS))
+
+
+def test_columns_are_saved():
+    term = Term.columns(["x", "y"], pair, POINTS)[1]
+    again = Term.from_config(term.get_config())
+    np.testing.assert_array_equal(
+        again.evaluate(None, tf.constant(POINTS)), term.evaluate(None, tf.constant(POINTS))
+    )
+
+
+def test_columns_of_what_is_no_function_are_refused():
+    with pytest.raises(TypeError, match="residual must be callable. Received 3"):
+        Term.columns(["x"], 3)
