@@ -5,7 +5,17 @@ import pytest
 
 from benchmarks import step
 from benchmarks.tables import read_csv
-from examples import liquid_crystal, quadratic, wave, weighting_callback, weights_follow
+from examples import (
+    liquid_crystal,
+    porting_gradient_norms,
+    porting_own_loop,
+    porting_residual_outputs,
+    porting_train_step,
+    quadratic,
+    wave,
+    weighting_callback,
+    weights_follow,
+)
 from ntk_keras import problems
 
 
@@ -59,6 +69,33 @@ def test_the_callback_example_solves_its_equation():
     _, weighting, error = weighting_callback.main()
     assert error < 1e-2  # 1.7e-3 when it was written
     assert sum(1 / weight for weight in weighting.weights.values()) == pytest.approx(1)
+
+
+def test_porting_a_train_step_gains_accuracy():
+    before, after = porting_train_step.main(epochs=4)
+    assert after < 1e-2 < before  # 2.6e-3 and 7.0 when it was written
+
+
+def test_porting_a_loop_keeps_its_accuracy_and_freezes_the_weights(monkeypatch):
+    monkeypatch.setattr(porting_own_loop, "FREQUENCY", np.pi)
+    training, after = porting_own_loop.train(
+        porting_own_loop.After, adam_steps=150, polish_steps=100
+    )
+    assert after < 5e-2  # 0.024 when it was written
+    weights = training.balancer.loss_weights
+    training.polish(2)
+    assert training.balancer.loss_weights == weights
+    assert len(set(weights.values())) == 3
+
+
+def test_porting_a_model_of_residuals_gains_accuracy():
+    before, after = porting_residual_outputs.main(epochs=3)
+    assert after < 0.3 < before  # 0.13 and 1.0 when it was written
+
+
+def test_porting_gradient_norms_loses_nothing():
+    before, after = porting_gradient_norms.main(steps=300)
+    assert after < before  # 0.08 and 0.46 when it was written; 0.040 and 0.038 after 1000 steps
 
 
 def test_sketched_weights_follow_the_exact_ones():
