@@ -670,7 +670,9 @@ def test_the_stopwatch_counts_training_and_not_validation(monkeypatch, validatio
     clock = types.SimpleNamespace(perf_counter=lambda: now)
     monkeypatch.setattr(history_module, "time", clock)
     watch, logs = nk.callbacks.Stopwatch(), {}
-    watch.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(iterations=12)))
+    watch.set_model(
+        types.SimpleNamespace(optimizer=types.SimpleNamespace(iterations=tf.constant(12)))
+    )
 
     watch.on_epoch_begin(0)
     if validation is not None:

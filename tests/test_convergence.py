@@ -160,6 +160,7 @@ def test_a_trace_of_zero_has_an_error_of_nothing_or_infinity():
 # Where the values go, and what they leave alone.
 
 
+@pytest.mark.slow
 def test_training_goes_the_same_way_in_steps_of_any_number():
     def run(*callbacks, **compiled):
         weighting = nk.weighting.NTK("reverse", 0.5, num_initial_probes=3)

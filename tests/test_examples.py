@@ -111,6 +111,7 @@ def test_sketched_weights_follow_the_exact_ones():
     assert np.median(np.abs(3 / exact - 1), axis=0).max() > 0.6
 
 
+@pytest.mark.slow
 def test_the_step_benchmark_sets_methods_side_by_side(tmp_path):
     methods = ["tapes", "exact", "exact, every 10th step"]
     sizes = ["--widths", "8", "--dimensions", "2", "4", "--points", "30", "--rounds", "1"]

@@ -84,6 +84,7 @@ def test_a_setting_survives_the_command_line():
     assert Setting.from_json(TINY.to_json()) == TINY
 
 
+@pytest.mark.slow
 def test_our_own_worker_trains_from_lines_and_fills_the_table(tmp_path):
     """The whole way, a process included, without any other package."""
     with workers(["ours"], tmp_path, TINY) as running:

@@ -298,6 +298,7 @@ def test_trial_steps_that_are_not_finite_are_survived():
     assert np.all(np.isfinite(nk.Objective(model).theta))
 
 
+@pytest.mark.slow
 def test_the_example_goes_from_one_method_to_the_other(tmp_path, monkeypatch):
     monkeypatch.setattr(polish_wave, "POINTS", dict.fromkeys(polish_wave.POINTS, 64))
     arguments = {"epochs": 1, "polishing_epochs": 2, "steps": 60, "width": 8}

@@ -25,7 +25,7 @@ def cut():
         samples=(1, 100, 2000),
         monte_carlo=(10, 30, 100, 300),
         repeats=40,
-        wave=change(sizes.wave, steps=200, steps_per_epoch=20, **SMALL),
+        wave=change(sizes.wave, steps=400, steps_per_epoch=20, **SMALL),
         liquid_crystal=change(
             sizes.liquid_crystal,
             **{"steps": 40, "steps_per_epoch": 20, **SMALL},

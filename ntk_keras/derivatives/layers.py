@@ -107,7 +107,8 @@ def _unknown_activation(layer: Any) -> str | None:
 
 def _dense(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
     observe = None if recorder is None else functools.partial(recorder, layer)
-    bias = None if layer.bias is None else tf.convert_to_tensor(layer.bias)
+    # A tensor of its own: who looks at the graph tells this use of the bias from others by it.
+    bias = None if layer.bias is None else tf.identity(layer.bias)
     z = taylor.linear(inputs[0], tf.convert_to_tensor(layer.kernel), bias, observe)
     return activate(z, layer.activation)
 

@@ -11,6 +11,7 @@ import functools
 import math
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
@@ -95,22 +96,47 @@ class Parameters:
         )
 
 
-def equation(u: Network, points: tf.Tensor, parameters: Parameters) -> tf.Tensor:
-    """The flow, q_t - L Lap q + a q + 2 c |q|^2 q, ``[n, 2]``."""
-    q = u(points)
-    square = tf.reduce_sum(q**2, axis=1, keepdims=True)
-    return (
-        derivatives.partial(u, points, 0)
-        - parameters.elasticity * derivatives.laplacian(u, points, axes=(1, 2))
-        + (parameters.a + 2 * parameters.c * square) * q
-    )
+@dataclasses.dataclass(frozen=True)
+class _Residual:
+    """A residual that knows the parameters, and that Keras can save."""
+
+    parameters: Parameters
+
+    def get_config(self) -> dict[str, Any]:
+        """The parameters, for Keras."""
+        return dataclasses.asdict(self.parameters)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "_Residual":
+        """The residual of a configuration."""
+        return cls(Parameters(**config))
 
 
-def initial_value(u: Network, points: tf.Tensor, parameters: Parameters) -> tf.Tensor:
-    """The value less that at the start, ``[n, 2]``."""
-    return u(points) - initial_tensor(points[:, 1], points[:, 2], parameters.initial)
+@keras.saving.register_keras_serializable("ntk_keras.liquid_crystal")
+class Flow(_Residual):
+    """The flow, q_t - L Lap q + a q + 2 c |q|^2 q."""
+
+    def __call__(self, u: Network, points: tf.Tensor) -> tf.Tensor:
+        """The residual, ``[n, 2]``."""
+        q = u(points)
+        square = tf.reduce_sum(q**2, axis=1, keepdims=True)
+        return (
+            derivatives.partial(u, points, 0)
+            - self.parameters.elasticity * derivatives.laplacian(u, points, axes=(1, 2))
+            + (self.parameters.a + 2 * self.parameters.c * square) * q
+        )
 
 
+@keras.saving.register_keras_serializable("ntk_keras.liquid_crystal")
+class Start(_Residual):
+    """The value less that at the start."""
+
+    def __call__(self, u: Network, points: tf.Tensor) -> tf.Tensor:
+        """The residual, ``[n, 2]``."""
+        return u(points) - initial_tensor(points[:, 1], points[:, 2], self.parameters.initial)
+
+
+@keras.saving.register_keras_serializable("ntk_keras.liquid_crystal")
 def boundary_value(u: Network, points: tf.Tensor) -> tf.Tensor:
     """The value itself, zero on the boundary, ``[n, 2]``."""
     return u(points)
@@ -158,8 +184,6 @@ def transmitted_light(q: np.ndarray) -> np.ndarray:
 def terms(settings: Settings, parameters: Parameters) -> list[Term]:
     """Two groups, the equation and conditions on Q itself, as for the wave."""
     n, box = settings.points, parameters.box
-    flow = functools.partial(equation, parameters=parameters)
-    start = functools.partial(initial_value, parameters=parameters)
     faces = {
         "left": box.face(x=parameters.lower),
         "right": box.face(x=parameters.upper),
@@ -167,8 +191,8 @@ def terms(settings: Settings, parameters: Parameters) -> list[Term]:
         "top": box.face(y=parameters.upper),
     }
     return [
-        Term("equation", flow, box.interior(n["equation"])),
-        Term("initial", start, box.face(t=0).sample(n["initial"]), group="boundary"),
+        Term("equation", Flow(parameters), box.interior(n["equation"])),
+        Term("initial", Start(parameters), box.face(t=0).sample(n["initial"]), group="boundary"),
         *(
             Term(name, boundary_value, face.sample(n[name]), group="boundary")
             for name, face in faces.items()

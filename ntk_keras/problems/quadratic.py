@@ -80,6 +80,7 @@ class QuadraticPredictor(keras.layers.Layer):
         return {**super().get_config(), "start": self.start}
 
 
+@keras.saving.register_keras_serializable("ntk_keras.quadratic")
 def misfit(u: Network, samples: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
     """The residual, f_theta(x_i) - y_i."""
     x, y = samples
