@@ -114,6 +114,8 @@ class LossBalancer(keras.layers.Layer):
                 f"Received {list(residuals)}."
             )
         ordered = {name: residuals[name] for name in self.group_of}
+        if tape is not None:
+            _check_recorded(ordered)
         if tape is None:
             linearization = Linearization(ordered, variables)
         else:
@@ -123,3 +125,15 @@ class LossBalancer(keras.layers.Layer):
             name: self.weighting.weight_of(name, residual)
             for name, residual in linearization.residuals.items()
         }
+
+
+def _check_recorded(residuals: Mapping[str, Any]) -> None:
+    """Raises ValueError for what is no residual, a loss for one, which has a kernel of its own."""
+    for name, residual in residuals.items():
+        if not tf.is_tensor(residual) or residual.shape.rank == 0:
+            received = "a scalar" if tf.is_tensor(residual) else type(residual).__name__
+            raise ValueError(
+                f"Residual {name!r} must be a tensor [n] or [n, k] that the tape has recorded, a "
+                f"row for each point. Received {received}. Pass the residuals themselves, not the "
+                "loss that is made of them."
+            )

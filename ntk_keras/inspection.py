@@ -28,6 +28,7 @@ def inspect_term(
     network: keras.layers.Layer,
     view: View,
     unknowns: Sequence[keras.Variable] = (),
+    finite: bool = False,
 ) -> int:
     """Evaluates a residual and its dependence on the network; builds the network if need be.
 
@@ -37,12 +38,14 @@ def inspect_term(
         network: whose variables are trained.
         view: the network as one evaluation of the residual is to see it, in training or not.
         unknowns: what else is trained.
+        finite: whether training is about to start, so that every entry must be finite.
 
     Returns:
         The number of residual entries.
 
     Raises:
-        ValueError: if the residual fails, has a wrong shape or does not depend on the network.
+        ValueError: if the residual fails, has a wrong shape, is not finite where it must be, or
+            does not depend on the network.
 
     Warns:
         UserWarning: if it reads variables that will not be trained.
@@ -50,6 +53,8 @@ def inspect_term(
     with _named_failure(term, points, network):
         residual, read, depends = _looked_at(term, points, network, view, unknowns)
     check_residual(term, residual, points)
+    if finite and hasattr(residual, "numpy"):  # not where tf.gradients asked for a graph
+        _check_finite(term, residual, points)
     _warn_of_foreign(term, read, [*network.variables, *unknowns])
     if not depends:
         raise ValueError(
@@ -181,8 +186,36 @@ def _named_failure(term: Term, points: Any, network: keras.layers.Layer) -> Iter
         raise ValueError(
             f"Term {term.name!r}: its residual failed at points of shape "
             f"{_shapes(points)}, where the network takes inputs of shape "
-            f"{getattr(network, 'input_shape', 'unknown')}: {error}"
+            f"{getattr(network, 'input_shape', 'unknown')}: {str(error).rstrip('. ')}. "
+            f"{_mend(error, points, network)}".rstrip()
         ) from error
+
+
+# Of what a first residual most often fails: a piece of the message, and the mend.
+_MENDS = {
+    "'NoneType' object": (
+        "If a tape gave no gradient: let it watch the points before `u` is called, and "
+        "differentiate by the very tensor that `u` was given; or use "
+        "ntk_keras.derivatives.gradient(u, points)."
+    ),
+    "Tensor' object is not callable": (
+        "Derivatives are taken of the network, as in gradient(u, points), not of its values."
+    ),
+    "to a numpy array": "Use TensorFlow in a residual: tf.sin, not np.sin.",
+    "positional argument": "A residual takes the network and its points: residual(u, points).",
+}
+
+
+def _mend(error: Exception, points: Any, network: keras.layers.Layer) -> str:
+    """What to do about a residual that failed, as far as the message tells."""
+    known = [mend for piece, mend in _MENDS.items() if piece in str(error)]
+    wanted, received = getattr(network, "input_shape", None), getattr(points, "shape", None)
+    if isinstance(wanted, tuple) and received is not None and received[1:] != wanted[1:]:
+        known = ["Give points a column for each input of the network: a box needs as many axes."]
+    if "out of bounds" in str(error):
+        outputs = getattr(network, "output_shape", "unknown")
+        known = [f"The network's outputs have shape {outputs}; columns count from 0."]
+    return known[0] if known else ""
 
 
 def _warn_of_foreign(term: Term, read: Iterable[Any], own: Iterable[keras.Variable]) -> None:
@@ -221,8 +254,27 @@ def check_residual(term: Term, residual: Any, points: Any) -> None:
     if len(shape) not in (1, 2) or shape[0] != count or math.prod(shape) == 0:
         raise ValueError(
             f"Term {term.name!r}: the residual must have shape [{count}] or [{count}, k], one row "
-            f"for each of its {count} points. Received shape {list(shape)}. Do not reduce over "
-            "points: the kernel needs the residual of each."
+            f"for each of its {count} points. Received shape {list(shape)}. {_reshaping(shape)}"
+        )
+
+
+def _reshaping(shape: Sequence[int]) -> str:
+    """How a residual gets a row for each point."""
+    if len(shape) > 2:
+        return "Pick what the equation speaks of: derivatives are [n, outputs, d], as in [:, 0, 1]."
+    return "Do not reduce over points: the kernel needs the residual of each."
+
+
+def _check_finite(term: Term, residual: tf.Tensor, points: Any) -> None:
+    """Raises ValueError for a residual that is NaN or infinite before training has begun."""
+    rows = np.argwhere(~np.isfinite(np.reshape(residual, [len(residual), -1])))
+    if len(rows):
+        row = int(rows[0][0])
+        at = tf.nest.map_structure(lambda x: np.asarray(x)[row], points)
+        raise ValueError(
+            f"Term {term.name!r}: the residual must be finite where training starts. Received "
+            f"{np.asarray(residual)[row]} at the point {at}. Look where it divides, takes roots or "
+            "logarithms, or at the network's initial parameters."
         )
 
 

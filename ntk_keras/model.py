@@ -261,7 +261,8 @@ class PINNModel(keras.Model):
             The history.
 
         Raises:
-            ValueError: for data that does not fit the terms.
+            ValueError: for data that does not fit the terms, or a residual that is not finite at
+                the first step.
             TrainingDivergedError: once a residual or gradient is NaN or infinite; the model keeps
                 the last good state.
         """
@@ -271,7 +272,8 @@ class PINNModel(keras.Model):
             )
         if steps_per_epoch is not None:
             check_count("steps_per_epoch", steps_per_epoch)
-        x, default_steps = self._dataset(x)
+        _check_validation(validation_data)
+        x, default_steps = self._dataset(x, finite=self._is_untrained())
         if validation_data is not None and validation_batch_size is None:
             validation_batch_size = _length(validation_data)
         kwargs.setdefault("shuffle", False)  # A dataset comes in its order; Keras warns otherwise.
@@ -484,7 +486,7 @@ class PINNModel(keras.Model):
 
     # Checks and data.
 
-    def _check_terms(self, data: Mapping[str, Any]) -> dict[str, int]:
+    def _check_terms(self, data: Mapping[str, Any], finite: bool = False) -> dict[str, int]:
         """Evaluates every residual that has points once; returns their numbers of entries."""
         seed = tf.constant([0, 0])
         points = self._points(data, seed)
@@ -494,7 +496,7 @@ class PINNModel(keras.Model):
                 view = functools.partial(self._view, term)
                 unknowns = self.coefficients.trainable_variables
                 at = (term, points[term.name], self.network, view)
-                sizes[term.name] = inspect_term(*at, unknowns)
+                sizes[term.name] = inspect_term(*at, unknowns, finite)
                 if term.name not in self._factoring:
                     self._factoring[term.name] = inspect_in_training(
                         *at, self.weighting.uses_kernel, unknowns
@@ -506,12 +508,16 @@ class PINNModel(keras.Model):
             )
         return sizes
 
-    def _dataset(self, x: Any) -> tuple[Any, int | None]:
+    def _is_untrained(self) -> bool:
+        optimizer = getattr(self, "optimizer", None)  # none before `compile`
+        return optimizer is not None and int(optimizer.iterations.value.numpy()) == 0
+
+    def _dataset(self, x: Any, finite: bool = False) -> tuple[Any, int | None]:
         """What Keras iterates over, and the number of steps in an epoch if it is endless."""
         if isinstance(
             x, tf.data.Dataset | tf.distribute.DistributedDataset | keras.utils.PyDataset
         ):
-            self._check_dataset(x)
+            self._check_dataset(x, finite)
             return x, None
         if not (x is None or isinstance(x, Mapping)):
             raise ValueError(
@@ -523,7 +529,7 @@ class PINNModel(keras.Model):
             terms_module.check_points(name, points)
         dtype = self.parameter_dtype
         data = {name: terms_module.as_tensors(points, dtype) for name, points in data.items()}
-        self._check_terms(data)
+        self._check_terms(data, finite)
         return self._shared(data or 0), 1
 
     def _shared(self, data: Any) -> Any:
@@ -550,7 +556,7 @@ class PINNModel(keras.Model):
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing: all is built. Keras would add up the points of replicas to learn their shape."""
 
-    def _check_dataset(self, x: Any) -> None:
+    def _check_dataset(self, x: Any, finite: bool) -> None:
         if not isinstance(x, tf.data.Dataset):
             return
         for element in x.take(1):
@@ -559,7 +565,7 @@ class PINNModel(keras.Model):
                     "A dataset for PINNModel.fit must yield dicts from term names to points. "
                     f"Received elements of type {type(element).__name__}."
                 )
-            self._check_terms(terms_module.by_term(self.terms, element))
+            self._check_terms(terms_module.by_term(self.terms, element), finite)
 
     def _with_guard(self, callbacks: Any) -> Any:
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -571,6 +577,18 @@ class PINNModel(keras.Model):
 
 def _yields_pairs(x: Any) -> bool:
     return isinstance(x, tf.data.Dataset) and isinstance(x.element_spec, tuple)
+
+
+def _check_validation(data: Any) -> None:
+    if isinstance(data, tuple) and len(data) in (2, 3):
+        return
+    if data is not None and not isinstance(
+        data, tf.data.Dataset | tf.distribute.DistributedDataset | keras.utils.PyDataset
+    ):
+        raise ValueError(
+            "validation_data must be (points, values), or a dataset of such pairs. Received "
+            f"{type(data).__name__}."
+        )
 
 
 def _length(validation_data: Any) -> int | None:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras import replicas, saving
-from ntk_keras.domains import Sampler
+from ntk_keras.domains import Box, Sampler
 
 __all__ = ["Reduction", "Term", "check_points", "check_terms", "mean_scale"]
 
@@ -221,7 +221,10 @@ def check_terms(terms: Iterable[Term]) -> tuple[Term, ...]:
     terms = (terms,) if isinstance(terms, Term) else tuple(terms)
     for term in terms:
         if not isinstance(term, Term):
-            raise TypeError(f"Every term must be an ntk_keras.Term. Received {term!r}.")
+            raise TypeError(
+                "Every term must be an ntk_keras.Term, as in Term(name, residual, points). "
+                f"Received {term!r}."
+            )
     names = [term.name for term in terms]
     if not terms:
         raise ValueError("A model needs at least one term. Received an empty list.")
@@ -244,6 +247,11 @@ def check_points(name: str, points: Any) -> None:
     Raises:
         ValueError: if it is empty, its tensors differ in length, or a value is not finite.
     """
+    if isinstance(points, Box):
+        raise ValueError(
+            f"Term {name!r}: points must be points or a sampler. Received {points!r}. Say how many "
+            "to draw from it, as in box.interior(100)."
+        )
     tensors = [np.asarray(x) for x in tf.nest.flatten(points)]
     if len(tensors) > 1 and not any(x.ndim for x in tensors):
         raise ValueError(

@@ -1,0 +1,225 @@
+"""A user's first hour: likely mistakes, each met by an error that says the mend.
+
+Every case must be refused before training starts. What its message has to say: what happened, what
+was expected, what was received, and how to mend it.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ntk_keras as nk
+
+BOX = nk.domains.Box(t=(0, 1), x=(0, 1))
+INSIDE = BOX.interior(4)
+
+
+def dense(outputs=1, inputs=2):
+    return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(outputs, "tanh")])
+
+
+def value(u, points):
+    return u(points)[:, 0]
+
+
+def equation(u, points):
+    return nk.derivatives.second_order(u, points, [1, -1])[:, 0]
+
+
+def build(residual=value, points=INSIDE, *, network=None, weighting="ntk", terms=None):
+    terms = terms or [nk.Term("a", residual, points)]
+    return nk.PINNModel(network or dense(), terms, weighting, seed=0)
+
+
+def compiled(*args, **kwargs):
+    model = build(*args, **kwargs)
+    model.compile("adam")
+    return model
+
+
+def by_tape(u, points):
+    with tf.GradientTape() as tape:
+        values = u(points)
+    return tape.gradient(values, points)[:, 0]
+
+
+def unregistered(folder):
+    compiled(lambda u, points: u(points)[:, 0]).save(folder / "model.keras")
+
+
+def raw_coefficient():
+    speed = tf.Variable(2.0)
+    build(lambda u, points: speed * u(points)[:, 0])
+
+
+def recorded(change):
+    """A balancer given residuals ``theta * [1, 1, 1]`` that were changed."""
+    theta = tf.Variable(1.0)
+    with tf.GradientTape(persistent=True) as tape:
+        residual = change(theta * tf.ones(3))
+    return nk.LossBalancer(["a"])({"a": residual}, tape, [theta])
+
+
+# By mistake: what a user does, and pieces of the message that it must meet.
+MISTAKES = {
+    "residual reduced over points": (
+        lambda: build(lambda u, p: tf.reduce_mean(u(p) ** 2)),
+        ["Term 'a'", "[4] or [4, k]", "Received shape []", "Do not reduce over points"],
+    ),
+    "residual of rank three": (
+        lambda: build(lambda u, p: nk.derivatives.gradient(u, p)),
+        ["[4] or [4, k]", "Received shape [4, 1, 2]", "as in [:, 0, 1]"],
+    ),
+    "column of the output forgotten": (
+        lambda: build(lambda u, p: u(p) - tf.sin(p[:, 1])),
+        ["[4, 4]", "broadcast", "u(x)[:, 0]"],
+    ),
+    "residual that returns nothing": (
+        lambda: build(lambda u, p: None),
+        ["must return one tensor of real floats", "Received NoneType"],
+    ),
+    "residual without points": (
+        lambda: build(lambda u: u),
+        ["2 were given", "residual(u, points)"],
+    ),
+    "NumPy in a residual": (
+        lambda: build(lambda u, p: u(p)[:, 0] - np.sin(p[:, 0])),
+        ["to a numpy array", "tf.sin, not np.sin"],
+    ),
+    "output that the network has not": (
+        lambda: build(lambda u, p: u(p)[:, 1]),
+        ["out of bounds", "outputs have shape (None, 1)", "columns count from 0"],
+    ),
+    "derivative of values": (
+        lambda: build(lambda u, p: nk.derivatives.gradient(u(p), p)[:, 0, 0]),
+        ["not callable", "gradient(u, points)"],
+    ),
+    "tape that watches nothing": (
+        lambda: build(by_tape),
+        ["'NoneType' object", "watch the points before `u` is called", "derivatives.gradient"],
+    ),
+    "NaN in a residual": (
+        lambda: compiled(lambda u, p: u(p)[:, 0] / 0).fit(),
+        ["must be finite where training starts", "Received", "at the point [", "divides"],
+    ),
+    "NaN in points": (
+        lambda: build(points=np.full((1, 2), np.nan)),
+        ["points must be finite", "Row 0 holds [nan nan]", "Remove such rows"],
+    ),
+    "box in place of points": (
+        lambda: build(points=BOX),
+        ["Received Box(t=(0, 1), x=(0, 1))", "box.interior(100)"],
+    ),
+    "sampler of another dimension": (
+        lambda: build(equation, nk.domains.Box(x=(0, 1)).interior(4)),
+        ["(4, 1)", "(None, 2)", "a box needs as many axes"],
+    ),
+    "face outside the box": (
+        lambda: BOX.face(x=2),
+        ["'x' runs from 0 to 1", "Received x=2"],
+    ),
+    "name used twice": (
+        lambda: build(terms=[nk.Term("a", value, INSIDE), nk.Term("a", equation, INSIDE)]),
+        ["needs a name of its own", "more than once: ['a']", "one `group`"],
+    ),
+    "tuple in place of a term": (
+        lambda: build(terms=[("a", value, INSIDE)]),
+        ["must be an ntk_keras.Term", "Term(name, residual, points)", "Received ('a'"],
+    ),
+    "term left without points": (
+        lambda: compiled(terms=[nk.Term("a", value, INSIDE), nk.Term("b", value)]).fit(),
+        ["Terms without points: ['b']", "pass `fit` a dict"],
+    ),
+    "misspelled term in the data": (
+        lambda: compiled(points=None).fit({"b": np.ones((4, 2))}),
+        ["must be names of terms", "Unknown: ['b']", "Terms: ['a']"],
+    ),
+    "dataset of pairs": (
+        lambda: compiled(points=None).fit(
+            tf.data.Dataset.from_tensors((np.ones((4, 2)), np.ones((4, 1))))
+        ),
+        ["must yield dicts from term names to points", "Received elements of type tuple"],
+    ),
+    "validation without values": (
+        lambda: compiled().fit(validation_data=np.ones((4, 2))),
+        ["validation_data must be (points, values)", "Received ndarray"],
+    ),
+    "fit with values": (
+        lambda: compiled().fit(np.ones((4, 2)), np.ones((4, 1))),
+        ["takes no `y`", "Add a Term whose points hold inputs and values"],
+    ),
+    "fit without compile": (lambda: build().fit(), ["call `compile()` before"]),
+    "compiled loss": (
+        lambda: build().compile("adam", loss="mse"),
+        ["takes no `loss`", "Add a Term for measured data"],
+    ),
+    "misspelled weighting": (
+        lambda: build(weighting="nkt"),
+        ["Unknown weighting 'nkt'", "Known names: [", "'ntk'"],
+    ),
+    "misspelled estimator": (
+        lambda: nk.weighting.NTK("diagnal"),
+        ["Unknown estimator 'diagnal'", "Known estimators: [", "'diagonal'"],
+    ),
+    "averaging rate above one": (
+        lambda: nk.weighting.NTK(averaging_rate=2),
+        ["must lie in (0, 1]", "Received averaging_rate=2"],
+    ),
+    "network without input shape": (
+        lambda: build(points=None, network=keras.Sequential([keras.layers.Dense(1)])),
+        ["The network is not built", "keras.Input((2,))"],
+    ),
+    "function in place of a network": (
+        lambda: build(network=lambda points: points),
+        ["must be a Keras model or layer", "Received <function"],
+    ),
+    "Dropout under a kernel": (
+        lambda: build(network=keras.Sequential([dense(4), keras.layers.Dropout(0.5)])),
+        ["noise (Dropout", "Remove those layers", 'weighting="constant"'],
+    ),
+    "frozen network": (
+        lambda: build(network=keras.Sequential([keras.layers.Dense(1, trainable=False)])),
+        ["does not depend on the network's trainable variables", "not frozen"],
+    ),
+    "raw variable as a coefficient": (
+        raw_coefficient,
+        ["stay as they are", "raw tf.Variable", "u.unknowns['speed']"],
+    ),
+    "coefficient that was not declared": (
+        lambda: build(lambda u, p: u.unknowns["c"] * u(p)[:, 0]),
+        ["no unknown 'c' was declared", "Declared: []", "unknowns={'c': 1.0}"],
+    ),
+    "saved lambda": (
+        unregistered,
+        ["a lambda has no name", "@keras.saving.register_keras_serializable"],
+    ),
+    "loss in place of a residual": (
+        lambda: recorded(tf.reduce_sum),
+        ["Residual 'a' must be a tensor [n] or [n, k]", "Received a scalar", "not the loss"],
+    ),
+    "residual that the tape has not seen": (
+        lambda: recorded(tf.stop_gradient),
+        ["recorded no way from ['a']", "inside `with tape:`"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_likely_mistake_is_refused_with_the_mend(mistake, tmp_path):
+    make, pieces = MISTAKES[mistake]
+    # A warning raises here, as all warnings do in the tests.
+    with pytest.raises((ValueError, TypeError, UserWarning)) as caught:
+        make(tmp_path) if make is unregistered else make()
+    message = str(caught.value)
+    assert [piece for piece in pieces if piece not in message] == [], message
+
+
+def test_what_looks_like_a_mistake_but_is_none():
+    """Float64 points, fixed points beside drawn ones, values [n] for [n, 1], no steps given."""
+    fixed = np.random.default_rng(0).random((3, 2))
+    terms = [nk.Term("drawn", value, INSIDE), nk.Term("fixed", value, fixed)]
+    model = compiled(terms=terms)
+    history = model.fit(verbose=0, validation_data=(fixed, np.ones(3)))
+    assert np.isfinite(history.history["val_relative_l2"][0])
+    assert int(model.optimizer.iterations) == 1
