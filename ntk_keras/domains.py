@@ -11,8 +11,8 @@ from typing import Any
 
 import keras
 import numpy as np
+import scipy
 import tensorflow as tf
-from scipy.stats import qmc
 
 from ntk_keras.checks import check_count
 from ntk_keras.seeds import fold_in
@@ -318,7 +318,7 @@ def _draw_latin_hypercube(seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> t
 
 def _draw_sobol(seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Tensor:
     """The Sobol sequence under a random shift modulo one (Cranley-Patterson rotation)."""
-    base = _sobol(qmc.Sobol(d, scramble=False), n)
+    base = _sobol(scipy.stats.qmc.Sobol(d, scramble=False), n)
     return tf.math.floormod(tf.constant(base, dtype) + _draw_uniform(seed, 1, d, dtype), 1)
 
 
@@ -333,11 +333,11 @@ def _fixed(method: str, generator: np.random.Generator, n: int, d: int) -> np.nd
     if method == "uniform":
         return generator.random((n, d))
     if method == "latin_hypercube":
-        return qmc.LatinHypercube(d, rng=generator).random(n)
-    return _sobol(qmc.Sobol(d, rng=generator), n)
+        return scipy.stats.qmc.LatinHypercube(d, rng=generator).random(n)
+    return _sobol(scipy.stats.qmc.Sobol(d, rng=generator), n)
 
 
-def _sobol(engine: qmc.Sobol, n: int) -> np.ndarray:
+def _sobol(engine: "scipy.stats.qmc.Sobol", n: int) -> np.ndarray:
     """The first n points; SciPy warns of any n that is no power of two, so it is asked for one."""
     return engine.random_base2(math.ceil(math.log2(n)))[:n]
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import numpy as np
+import scipy
 import tensorflow as tf
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from ntk_keras.blocks import Block, Variables
 from ntk_keras.linearization import Linearization
@@ -277,7 +277,9 @@ def _diagonal_of_block(
     return FactoredJacobian(block, variables).diagonal(range(len(variables)), subset)
 
 
-def _operator(blocks: Mapping[str, Block], variables: Variables) -> LinearOperator:
+def _operator(
+    blocks: Mapping[str, Block], variables: Variables
+) -> "scipy.sparse.linalg.LinearOperator":
     """K as a linear map of arrays ``[n]``, its product compiled once."""
     residuals = [block() for block in blocks.values()]
     sizes = [residual.shape[0] for residual in residuals]
@@ -287,14 +289,14 @@ def _operator(blocks: Mapping[str, Block], variables: Variables) -> LinearOperat
         parts = dict(zip(blocks, tf.split(vector, sizes), strict=True))
         return tf.concat(list(product(blocks, variables, parts).values()), axis=0)
 
-    return LinearOperator(
+    return scipy.sparse.linalg.LinearOperator(
         (sum(sizes), sum(sizes)),
         matvec=lambda vector: multiply(vector).numpy(),
         dtype=residuals[0].dtype.as_numpy_dtype,
     )
 
 
-def _largest_eigenvalues(operator: LinearOperator, num: int) -> np.ndarray:
+def _largest_eigenvalues(operator: "scipy.sparse.linalg.LinearOperator", num: int) -> np.ndarray:
     """The ``num`` largest eigenvalues by Lanczos iteration, largest first."""
     start = np.random.default_rng(0).standard_normal(operator.shape[0]).astype(operator.dtype)
     image = operator @ start
@@ -305,7 +307,9 @@ def _largest_eigenvalues(operator: LinearOperator, num: int) -> np.ndarray:
         )
     if not np.any(image):  # K is zero, and no iteration starts from zero
         return np.zeros(num, operator.dtype)
-    largest = eigsh(operator, num, which="LA", v0=start, return_eigenvectors=False)
+    largest = scipy.sparse.linalg.eigsh(
+        operator, num, which="LA", v0=start, return_eigenvectors=False
+    )
     return np.sort(largest)[::-1]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
-import scipy.optimize
+import scipy
 import tensorflow as tf
 
 from ntk_keras import seeds, terms
@@ -239,7 +239,7 @@ class _Progress:
                 self._end_epoch()
             self.callbacks.on_train_end(self.logs)
 
-    def after_iteration(self, intermediate_result: scipy.optimize.OptimizeResult) -> None:
+    def after_iteration(self, intermediate_result: "scipy.optimize.OptimizeResult") -> None:
         """SciPy's callback, which knows it by the name of its argument."""
         if self.iteration == 0:
             self.callbacks.on_epoch_begin(self.epoch)

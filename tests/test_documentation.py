@@ -6,6 +6,8 @@ import json
 import pkgutil
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,11 @@ def test_the_run_kept_in_logs_is_the_one_the_readme_reports():
     assert runs.load_settings(folder / "settings.json") == problems.get("wave").presets["quick"]
     error = json.loads((folder / "result.json").read_text())["relative_l2"]
     assert re.search(rf"^\| 0 \| [\d.]+ \| {error:.3f} \|", README, re.MULTILINE)
+
+
+def test_slow_parts_load_when_first_used():
+    """SciPy's statistics alone take ten times as long to import as all of this package."""
+    code = "import sys, ntk_keras; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    slow = {"scipy.stats", "scipy.optimize", "scipy.sparse.linalg", "skfem"}
+    assert not slow & set(run.stdout.split())

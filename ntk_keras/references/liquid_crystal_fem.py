@@ -25,9 +25,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import scipy.sparse
-from scipy.interpolate import RegularGridInterpolator
-from scipy.sparse.linalg import LinearOperator, cg, splu
+import scipy
 
 from ntk_keras.checks import check_count
 from ntk_keras.references import cache
@@ -127,7 +125,9 @@ class Solution:
         Raises:
             ValueError: for a point outside the square or the times.
         """
-        return RegularGridInterpolator((self.times, self.line, self.line), self.values)(points)
+        return scipy.interpolate.RegularGridInterpolator(
+            (self.times, self.line, self.line), self.values
+        )(points)
 
 
 def lines(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
@@ -194,7 +194,7 @@ class _Scheme:
         self.stiffness = settings.elasticity * stiffness
         self.mass = mass
         self.rest = scipy.sparse.diags(mass / settings.time_step) + self.stiffness / 2
-        self._solve_rest = splu(self.rest.tocsc()).solve
+        self._solve_rest = scipy.sparse.linalg.splu(self.rest.tocsc()).solve
 
     def states(self, q: np.ndarray) -> Iterator[tuple[np.ndarray, float, float]]:
         """Q, its energy and what the step to it dissipated (0 at the start), step after step."""
@@ -236,11 +236,11 @@ class _Scheme:
 
         right = -(self.stiffness @ q.T).T - self.mass * p * r
         size = 2 * (q.size,)
-        d, failure = cg(
-            LinearOperator(size, system, dtype=float),
+        d, failure = scipy.sparse.linalg.cg(
+            scipy.sparse.linalg.LinearOperator(size, system, dtype=float),
             right.ravel(),
             rtol=1e-14,
-            M=LinearOperator(size, without_coupling, dtype=float),
+            M=scipy.sparse.linalg.LinearOperator(size, without_coupling, dtype=float),
             maxiter=100,
         )
         if failure:
