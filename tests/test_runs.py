@@ -250,7 +250,7 @@ def table_of(capsys):
 
 
 def test_compare_sets_constant_weights_beside_others(tmp_path, capsys):
-    arguments = ["compare", "wave", *SIZE, "--seeds", "0", "1", "--logdir", str(tmp_path)]
+    arguments = ["compare", "wave", *SIZE, "--seeds", "0", "--logdir", str(tmp_path)]
     assert cli.main(arguments) == 0
     table, results = table_of(capsys), results_of(tmp_path)
     medians = []
