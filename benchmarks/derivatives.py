@@ -27,16 +27,6 @@ MODES: tuple[Mode, ...] = ("tapes", "taylor")
 STEPS = 10  # in a turn
 
 
-def biharmonic(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """u_xxxx + 2 u_xxyy + u_yyyy."""
-    x, mixed, y = ([0] * 4, [0, 0, 1, 1], [1] * 4)
-    return (
-        derivatives.partial(u, points, *x)
-        + 2 * derivatives.partial(u, points, *mixed)
-        + derivatives.partial(u, points, *y)
-    )
-
-
 def kuramoto_sivashinsky(u: Network, points: tf.Tensor) -> tf.Tensor:
     """u_t + u u_x + u_xx + u_xxxx at points (t, x)."""
     u_t, u_x, u_xx, u_xxxx = (
@@ -84,7 +74,7 @@ def warm(function: Callable[[], object], jit_compile: bool) -> Callable[[], obje
 CASES: dict[str, Callable[[Mode, bool], Callable[[], object]]] = {
     "wave, 3 x 500": wave_step,
     "Poisson, 10-D": operator_step(derivatives.laplacian, 10),
-    "biharmonic, 2-D": operator_step(biharmonic, 2),
+    "biharmonic, 2-D": operator_step(derivatives.biharmonic, 2),
     "Kuramoto-Sivashinsky": operator_step(kuramoto_sivashinsky, 2),
 }
 

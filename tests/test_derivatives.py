@@ -121,6 +121,18 @@ def test_a_partial_derivative_of_any_order_agrees_with_its_closed_form(axes, dty
     assert_close(derivatives.partial(field, points, *axes), exact_partial(points, *axes), dtype)
 
 
+def test_the_biharmonic_operator_agrees_with_its_closed_form(dtype):
+    points = points_of(dtype)
+    expected = sum(exact_partial(points, j, j, k, k) for j in (0, 2) for k in (0, 2))
+    assert_close(derivatives.biharmonic(field, points, axes=[2, 0]), expected, dtype)
+
+
+@pytest.mark.parametrize("axes", [[], [0, 1, 0]])
+def test_a_biharmonic_operator_takes_every_axis_once(axes):
+    with pytest.raises(ValueError, match="none of them twice. Received axes="):
+        derivatives.biharmonic(field, points_of("float64"), axes=axes)
+
+
 @pytest.mark.parametrize("axes", [[0], [1, 2], [2, 0], [0, 1, 2]])
 def test_a_laplacian_sums_over_the_axes_named(axes, dtype):
     points = points_of(dtype)

@@ -6,6 +6,8 @@ points themselves, is absent and costs nothing. Channels are computed when someb
 all that are missing at once, and a second request extends what the first began.
 """
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -14,7 +16,7 @@ import tensorflow as tf
 
 from ntk_keras.derivatives.channels import VALUE, Block, Channel, blocks
 
-__all__ = ["Jet", "Recorder", "Values", "constant", "seed"]
+__all__ = ["Jet", "Recorder", "Values", "constant", "product", "seed", "total"]
 
 Values = Mapping[Block, tf.Tensor | None]
 
@@ -132,3 +134,23 @@ def constant(value: Any) -> Jet:
         value: the number.
     """
     return Jet(lambda missing: {(VALUE,): value})
+
+
+def product(factors: Iterable[Any]) -> Any:
+    """The product of channels and numbers, None if a factor is, which means zero.
+
+    Args:
+        factors: tensors, numbers and None.
+    """
+    factors = list(factors)
+    return None if any(f is None for f in factors) else functools.reduce(operator.mul, factors)
+
+
+def total(terms: Iterable[tf.Tensor | None]) -> tf.Tensor | None:
+    """The sum of what is not zero, None if all is.
+
+    Args:
+        terms: tensors and None.
+    """
+    present = [term for term in terms if term is not None]
+    return functools.reduce(operator.add, present) if present else None

@@ -9,7 +9,15 @@ import tensorflow as tf
 
 from ntk_keras.derivatives.channels import SecondOrder
 
-__all__ = ["check_field", "divergence", "gradient", "hessian_diagonal", "partial", "second_order"]
+__all__ = [
+    "biharmonic",
+    "check_field",
+    "divergence",
+    "gradient",
+    "hessian_diagonal",
+    "partial",
+    "second_order",
+]
 
 Network = Callable[[tf.Tensor], tf.Tensor]
 
@@ -50,6 +58,21 @@ def second_order(u: Network, points: tf.Tensor, operator: SecondOrder) -> tf.Ten
     return tf.reduce_sum(
         second if weights is None else second * tf.transpose(weights, [1, 2, 0]), axis=-1
     )
+
+
+def biharmonic(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
+    """The Laplacian of the Laplacian, ``[n, outputs]``.
+
+    Args:
+        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: ``[n, d]``.
+        axes: the inputs to sum over.
+    """
+
+    def laplacian(at: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(_second_derivatives(u, at, axes), axis=-1)
+
+    return tf.reduce_sum(_second_derivatives(laplacian, points, axes), axis=-1)
 
 
 def divergence(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:

@@ -1,17 +1,18 @@
 """Forward (Taylor-mode) differentiation: how each kind of layer maps jets."""
 
-import functools
 import itertools
-import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from ntk_keras.derivatives import fourth_order
 from ntk_keras.derivatives.activations import Derivatives, Tower
 from ntk_keras.derivatives.channels import (
     VALUE,
+    Biharmonic,
     Block,
+    LaplacianSlope,
     MultiIndex,
     SecondOrder,
     closure,
@@ -19,7 +20,7 @@ from ntk_keras.derivatives.channels import (
     pattern,
     splits,
 )
-from ntk_keras.derivatives.jets import Jet, Values
+from ntk_keras.derivatives.jets import Jet, Values, product, total
 
 __all__ = ["Jet", "add", "concatenate", "linear", "multiply", "pointwise", "scale", "select"]
 
@@ -116,7 +117,7 @@ def add(*terms: Jet) -> Jet:
 
     def compute(missing: Sequence[Block]) -> Values:
         parts = [term.take(itertools.chain(*missing)) for term in terms]
-        return {block: _total(part.get(block) for part in parts) for block in missing}
+        return {block: total(part.get(block) for part in parts) for block in missing}
 
     return Jet(compute)
 
@@ -171,38 +172,42 @@ def _everywhere(row: tf.Tensor, zero: tf.Tensor) -> tf.Tensor:
 
 
 def _chain_rule(block: Block, z: Jet, s: Tower) -> tf.Tensor | None:
-    """A block of s(z): Faa di Bruno's formula, or the forward Laplacian."""
+    """A block of s(z): Faa di Bruno's formula, or that of an operator."""
     if block == (VALUE,):
         return s[0]
-    if isinstance(block[0], SecondOrder):
+    if isinstance(block[0], LaplacianSlope | Biharmonic):
+        inner = fourth_order.composed(block[0], z)
+    elif isinstance(block[0], SecondOrder):
         inner = {1: z.rows(block), 2: _contract(block[0], z, z)}
     else:
         ways_by_number = partitions(pattern(block[0]))
         inner = {m: _sum_over(ways, block, [z] * m) for m, ways in ways_by_number.items()}
-    return _total(s[m] * factor for m, factor in inner.items() if factor is not None)
+    return total(s[m] * factor for m, factor in inner.items() if factor is not None)
 
 
 def _product_rule(block: Block, f: Jet, g: Jet) -> tf.Tensor | None:
     """A block of f g: Leibniz' rule, L(f g) = g L f + 2 sum_k c_k (d_k f) (d_k g) + f L g."""
+    if isinstance(block[0], LaplacianSlope | Biharmonic):
+        return fourth_order.multiplied(block[0], f, g)
     if not isinstance(block[0], SecondOrder):
         return _sum_over(splits(pattern(block[0])), block, [f, g])
     mixed, value = _contract(block[0], f, g), (VALUE,)
-    return _total(
+    return total(
         [
-            _product([f.rows(block), g.rows(value)]),
+            product([f.rows(block), g.rows(value)]),
             None if mixed is None else 2 * mixed,
-            _product([f.rows(value), g.rows(block)]),
+            product([f.rows(value), g.rows(block)]),
         ]
     )
 
 
 def _contract(second: SecondOrder, f: Jet, g: Jet) -> tf.Tensor | None:
     """sum_k c_k (d_k f) (d_k g)."""
-    product = _product([f.rows(second.first), g.rows(second.first)])
-    if product is None:
+    both = product([f.rows(second.first), g.rows(second.first)])
+    if both is None:
         return None
-    weights = second.column(product.dtype)
-    return tf.reduce_sum(product if weights is None else weights * product, axis=0, keepdims=True)
+    weights = second.column(both.dtype)
+    return tf.reduce_sum(both if weights is None else weights * both, axis=0, keepdims=True)
 
 
 def _sum_over(ways: Mapping[tuple, int], block: Block, factors: Sequence[Jet]) -> tf.Tensor | None:
@@ -211,23 +216,7 @@ def _sum_over(ways: Mapping[tuple, int], block: Block, factors: Sequence[Jet]) -
 
     def term(parts: Sequence[MultiIndex], multiplicity: int) -> tf.Tensor | None:
         members = [[tuple(own[label] for label in part) for own in axes] for part in parts]
-        product = _product(f.rows(m) for f, m in zip(factors, members, strict=True))
-        return product if product is None or multiplicity == 1 else multiplicity * product
+        channels = [f.rows(m) for f, m in zip(factors, members, strict=True)]
+        return product(channels if multiplicity == 1 else [multiplicity, *channels])
 
-    return _total(itertools.starmap(term, ways.items()))
-
-
-def _product(factors: Iterable[tf.Tensor | None]) -> tf.Tensor | None:
-    """The product, None if a factor is zero."""
-    product = None
-    for factor in factors:
-        if factor is None:
-            return None
-        product = factor if product is None else product * factor
-    return product
-
-
-def _total(terms: Iterable[tf.Tensor | None]) -> tf.Tensor | None:
-    """The sum of what is not zero, None if all is."""
-    present = [term for term in terms if term is not None]
-    return functools.reduce(operator.add, present) if present else None
+    return total(itertools.starmap(term, ways.items()))
