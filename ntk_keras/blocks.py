@@ -29,12 +29,15 @@ class Block:
         recorded: the same function for points and a recorder, which it tells of every product that
             a parameter takes part in; None if that is not possible. With it rows of the Jacobian
             come from the signals of one reverse pass: see :mod:`ntk_keras.signals`.
+        computed_in: a dtype in between that is coarser than the residuals' own, which differences
+            of residuals have to overcome; None if there is none.
     """
 
     residual: Callable[..., tf.Tensor]
     points: Any = None
     scale: tf.Tensor | float = 1.0
     recorded: Callable[[Any, Recorder], tf.Tensor] | None = None
+    computed_in: tf.DType | None = None
 
     def __call__(self) -> tf.Tensor:
         """The block's residuals at the present parameters, ``[n * k]``, point by point."""

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from ntk_keras import precision
+
 __all__ = ["TrainingDivergedError", "TrainingGuard"]
 
 
@@ -56,10 +58,18 @@ class TrainingGuard(keras.callbacks.Callback):
         failed = [source for source, step in zip(sources, steps, strict=True) if step == first]
         # Where a residual fails the gradient does too, and says nothing new.
         failed = failed[:-1] if len(failed) > 1 and steps[-1] == first else failed
+        scaled = ""
+        if precision.scales(self.model.optimizer) and failed == sources[-1:]:
+            scaled = (
+                "The optimizer skipped step after step while it scaled the loss down to "
+                f"{precision.SMALLEST_SCALE:.0e}: the gradient is not finite at any scale. Call "
+                "`compile` again to start from the first scale. "
+            )
         raise TrainingDivergedError(
-            f"Step {first}: {' and '.join(failed)} became NaN or infinite. The network, optimizer "
-            "and weights are as before that step. Lower the learning rate, clip gradients, or look "
-            "at the residual where it divides, takes roots or logarithms."
+            f"Step {first}: {' and '.join(failed)} became NaN or infinite. "
+            f"{scaled}The network, optimizer and weights are as before that step. Lower the "
+            "learning rate, clip gradients, or look at the residual where it divides, takes roots "
+            "or logarithms."
         )
 
     def _warn_of_zero_traces(self) -> None:

@@ -2,13 +2,14 @@
 
 import functools
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from ntk_keras import replicas, seeds
+from ntk_keras import precision, replicas, seeds
 from ntk_keras import terms as terms_module
 from ntk_keras import weighting as weighting_module
 from ntk_keras.blocks import Block
@@ -208,7 +209,11 @@ class PINNModel(keras.Model):
         return self.network(inputs, training=training)
 
     def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
-        """As ``keras.Model.compile`` without ``loss`` and ``loss_weights``: the terms are those."""
+        """As ``keras.Model.compile`` without ``loss`` and ``loss_weights``: the terms are those.
+
+        The optimizer of a network that computes in float16 scales the loss, unless
+        ``auto_scale_loss=False``: Keras looks at the policy of the model, which is not its own.
+        """
         for argument in ("loss", "loss_weights"):
             if kwargs.get(argument) is not None:
                 raise ValueError(
@@ -226,6 +231,8 @@ class PINNModel(keras.Model):
                 "Leave it out, or build the model outside the strategy's scope."
             )
         with self.distribute_strategy.scope():
+            if kwargs.get("auto_scale_loss", True) and precision.needs_scale(self.network):
+                optimizer = precision.scaling(optimizer)
             super().compile(optimizer=optimizer, **kwargs)
             if not self.optimizer.built:  # so that `load_weights` finds its variables
                 self.optimizer.build(self.trainable_variables)
@@ -385,13 +392,14 @@ class PINNModel(keras.Model):
     def _blocks(self, points: Mapping[str, Any], training: bool) -> dict[str, Block]:
         """The residual blocks of those terms that ``points`` names, scaled by the convention."""
         blocks = {}
+        coarse = precision.half_precision(self.network)
         for term in self.terms:
             if term.name in points:
                 residual = functools.partial(self._residual, term, training)
                 scale = self._scale(residual, points[term.name])
                 factored = self._factoring.get(term.name, "not evaluated yet") is None
                 recorded = residual if factored else None
-                blocks[term.name] = Block(residual, points[term.name], scale, recorded)
+                blocks[term.name] = Block(residual, points[term.name], scale, recorded, coarse)
         return blocks
 
     def _residual(
@@ -415,17 +423,23 @@ class PINNModel(keras.Model):
         return 1.0 if self.reduction == "sum" else terms_module.mean_scale(residual, points)
 
     def _gradients(self, linearization: Linearization) -> list[tf.Tensor]:
-        """J^T Lambda R, and the gradient of the network's own regularisers."""
+        """J^T Lambda R, and the gradient of the network's own regularisers.
+
+        Scaled as the optimizer asks: half precision would lose the small ones on the way back.
+        """
+        scale = self.optimizer.scale_loss(tf.ones([], self.parameter_dtype))
         gradients = linearization.vjp(
             {
-                name: self.weighting.weight_of(name, residual) * residual
+                name: tf.cast(scale, residual.dtype)
+                * self.weighting.weight_of(name, residual)
+                * residual
                 for name, residual in linearization.residuals.items()
             }
         )
         if not any(v.regularizer for v in self.trainable_variables):
             return gradients
         with tf.GradientTape() as tape:
-            penalty = tf.add_n(self._penalties())
+            penalty = scale * tf.add_n(self._penalties())
         variables = [v.value for v in self.trainable_variables]
         extra = tape.gradient(penalty, variables, unconnected_gradients="zero")
         # Once, though the optimizer adds up the gradients of all replicas.
@@ -439,11 +453,17 @@ class PINNModel(keras.Model):
     ) -> None:
         """The optimizer's step; from the first that is not finite on, none.
 
-        Notes the culprit, and puts the weighting back to its ``previous`` state.
+        Notes the culprit, and puts the weighting back to its ``previous`` state. Gradients that
+        overflow are left to an optimizer that scales the loss, as long as it may find a scale.
         """
         norm = tf.linalg.global_norm(gradients)
         bad = ~tf.math.is_finite(tf.stack([*losses, tf.cast(norm, losses[0].dtype)]))
         finite = replicas.total(tf.cast(bad, tf.int32)) == 0
+        if precision.scales(self.optimizer):
+            # An overflow anywhere is one on every replica: Keras asks the first what to skip.
+            gradients = [tf.where(finite[-1], g, math.nan) for g in gradients]
+            skips = tf.fill([1], precision.finds_scale(self.optimizer))
+            finite = tf.concat([finite[:-1], finite[-1:] | skips], axis=0)
         step = tf.cast(self.optimizer.iterations.value, tf.int64)
         known = self.failure_steps.value
         good = tf.reduce_all(finite & (known < 0))

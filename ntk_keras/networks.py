@@ -40,7 +40,8 @@ def feedforward(
         width: neurons in each hidden layer.
         depth: number of hidden layers.
         activation: of the hidden layers.
-        dtype: of parameters and outputs; Keras' global setting by default.
+        dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
+            setting by default.
         seed: of the initialisation; Keras' global random state by default.
 
     Returns:
@@ -53,7 +54,7 @@ def feedforward(
     layers = [_standardise(box, dtype)]
     layers += [dense(width, activation, f"hidden_{index + 1}") for index in range(depth)]
     layers.append(dense(outputs, None, "output"))
-    return keras.Sequential([keras.Input((len(box.axes),), dtype=dtype), *layers], name="network")
+    return keras.Sequential([_input(box, dtype), *layers], name="network")
 
 
 def residual(
@@ -74,7 +75,8 @@ def residual(
         width: neurons in each hidden layer.
         depth: number of blocks of two hidden layers each.
         activation: of the hidden layers.
-        dtype: of parameters and outputs; Keras' global setting by default.
+        dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
+            setting by default.
         seed: of the initialisation; Keras' global random state by default.
 
     Returns:
@@ -87,7 +89,7 @@ def residual(
         He et al., "Deep residual learning for image recognition", CVPR (2016).
     """
     dense = _dense_layers(outputs=outputs, width=width, depth=depth, dtype=dtype, seed=seed)
-    points = keras.Input((len(box.axes),), dtype=dtype)
+    points = _input(box, dtype)
     hidden = dense(width, activation, "hidden")(_standardise(box, dtype)(points))
     for index in range(1, depth + 1):
         inner = dense(width, activation, f"block_{index}_inner")(hidden)
@@ -117,7 +119,8 @@ def gated(
         width: neurons in each hidden layer and encoding.
         depth: number of hidden layers.
         activation: of hidden layers and encodings.
-        dtype: of parameters and outputs; Keras' global setting by default.
+        dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
+            setting by default.
         seed: of the initialisation; Keras' global random state by default.
 
     Returns:
@@ -131,7 +134,7 @@ def gated(
         physics-informed neural networks", SIAM J. Sci. Comput. 43 (2021).
     """
     dense = _dense_layers(outputs=outputs, width=width, depth=depth, dtype=dtype, seed=seed)
-    points = keras.Input((len(box.axes),), dtype=dtype)
+    points = _input(box, dtype)
     hidden = standardised = _standardise(box, dtype)(points)
     first = dense(width, activation, "encoding_1")(standardised)
     second = dense(width, activation, "encoding_2")(standardised)
@@ -157,6 +160,12 @@ def _dense_layers(
         dtype=dtype,
         name=name,
     )
+
+
+def _input(box: Box, dtype: str | None) -> Any:
+    """Points of a box, in the dtype of the parameters: a mixed policy computes in another one."""
+    policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+    return keras.Input((len(box.axes),), dtype=policy.variable_dtype)
 
 
 def _standardise(box: Box, dtype: str | None) -> keras.layers.Normalization:

@@ -400,6 +400,27 @@ def test_an_endless_dataset_goes_on_from_epoch_to_epoch():
     )
 
 
+class Sequence(keras.utils.PyDataset):
+    """Points in batches that Python makes."""
+
+    def __init__(self, points, size):
+        super().__init__()
+        self.points, self.size = points, size
+
+    def __len__(self):
+        return len(self.points) // self.size
+
+    def __getitem__(self, index):
+        return {"main": self.points[index * self.size : (index + 1) * self.size]}
+
+
+def test_a_pydataset_makes_a_step_of_each_batch():
+    points = BOX.interior(6).fixed(seed=0)
+    history = fit(awaiting_data(), Sequence(points, 2), steps=None)
+    halves = [half_squares(points[i : i + 2]) for i in (0, 2, 4)]
+    assert history["loss/main"][0] == pytest.approx(np.mean(halves), rel=SINGLE)
+
+
 def test_sketched_weights_take_batches_of_changing_size():
     points = np.linspace(0, 1, 5, dtype="float32")[:, None]
     model = awaiting_data(weighting=nk.weighting.NTK(num_initial_probes=2, averaging_rate=0.5))

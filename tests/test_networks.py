@@ -29,6 +29,15 @@ def test_a_network_has_the_shapes_asked_for(build, dtype):
 
 
 @every_builder
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_a_mixed_policy_keeps_points_and_parameters_in_single_precision(build, half):
+    network = build(BOX, 3, width=7, depth=2, dtype=f"mixed_{half}")
+    assert network.inputs[0].dtype == "float32"
+    assert {v.dtype for v in network.variables} == {"float32"}
+    assert network(points_of("float32")).dtype == half
+
+
+@every_builder
 def test_equal_seeds_give_equal_networks(build):
     one, same, other = (build(BOX, width=4, depth=1, seed=seed) for seed in (1, 1, 2))
     for a, b in zip(one.get_weights(), same.get_weights(), strict=True):

@@ -132,6 +132,19 @@ def test_a_residual_that_fails_on_one_replica_stops_all(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_gradients_that_overflow_on_one_replica_are_skipped_on_all():
+    """What the second replica descends, 1000 times the scale, leaves float16 down to scale 128."""
+    with STRATEGY.scope():
+        network = nk.networks.feedforward(BOX, width=4, depth=1, dtype="mixed_float16")
+        term = nk.Term("ends", lambda u, x: u(x)[:, 0] - 1000 * x[:, 0], ENDS)
+        model = nk.PINNModel(network, [term], "constant")
+        model.compile("adam")
+    model.fit(epochs=1, steps_per_epoch=12, verbose=0)
+    assert float(model.optimizer.dynamic_scale.numpy()) < 2.0**7
+    assert 0 < int(model.optimizer.iterations.numpy()) <= 12 - 9
+    assert np.all(np.isfinite(np.concatenate([v.ravel() for v in values(model)])))
+
+
 def test_data_of_a_dict_and_of_validation_is_divided_among_replicas():
     alone, shared = alone_and_shared(lambda: "ntk", points=None)
     data = (POINTS, 4.5 * POINTS * (1 - POINTS))

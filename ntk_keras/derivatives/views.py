@@ -116,8 +116,17 @@ class View:
         """
         values = None if kwargs else self.derivative_channels(points, [VALUE])
         if values is None:
-            return self.network(points, **{"training": self._training, **kwargs})
+            outputs = self.network(points, **{"training": self._training, **kwargs})
+            return tf.nest.map_structure(self._widened, outputs)
         return values[0]
+
+    def _widened(self, output: tf.Tensor) -> tf.Tensor:
+        """Half precision in the dtype of the parameters, anything else as it is."""
+        # Squares of residuals and traces leave the range of float16, which ends at 65 504; the
+        # network's own values seldom do.
+        half = output.dtype in (tf.float16, tf.bfloat16)
+        trained = self.network.trainable_variables  # a network of mixed layers calls itself float32
+        return tf.cast(output, trained[0].dtype) if half and trained else output
 
     def derivative_channels(
         self, points: Any, channels: Sequence[Channel]

@@ -47,8 +47,8 @@ class Perturbation:
     2 ||K_bb||_F^2 for Gaussian g, the error of the expectation of order eps.
 
     Attributes:
-        difference_step: eps. By default chosen at every sample so that the parameters move by 1e-4
-            of their norm (float32; 1e-7 in float64).
+        difference_step: eps. By default chosen at every sample so that the parameters move as far
+            as for :class:`Predictor`.
         probe: ``"gaussian"``, the paper's, or ``"rademacher"``.
 
     Reference:
