@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras import signals
-from ntk_keras.blocks import Recorder, Variables
+from ntk_keras.blocks import Recorder, Variables, tensors
 from ntk_keras.linearization import parameters_at
 from ntk_keras.terms import Term
 
@@ -80,13 +80,13 @@ def _looked_at(
         trained = [*network.trainable_variables, *unknowns]
         # Values in place of variables: those of several replicas have no gradient out here.
         values = [tf.identity(v.value) for v in trained]
-        with tf.GradientTape() as tape:
-            tape.watch(values)
-            with parameters_at(trained, values):
-                residual = term.evaluate(view(False), points)
+        with tf.GradientTape() as tape, parameters_at(trained, values):
+            watched = tensors(trained)
+            tape.watch(watched)
+            residual = term.evaluate(view(False), points)
         if not tf.is_tensor(residual):
             return residual, [], False
-        gradients = tape.gradient(residual, values)
+        gradients = tape.gradient(residual, watched)
         return residual, tape.watched_variables(), any(g is not None for g in gradients)
 
     try:
@@ -134,7 +134,7 @@ def inspect_in_training(
         def evaluate() -> tuple[tf.Tensor, tf.Tensor]:
             # What layers assign in training is not kept.
             values = [tf.identity(v.value) for v in trained]
-            with keras.StatelessScope(state_mapping=zip(trained, values, strict=True)):
+            with parameters_at(trained, values):
                 obstacles.append(_obstacle(term, points, trained, view))
                 return term.evaluate(view(True), points), term.evaluate(view(True), points)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from ntk_keras.blocks import Block, Variables, tensors
+from ntk_keras.blocks import Block, BorrowedVariable, Variables, tensors
 from ntk_keras.rows import in_turn, map_rows, squared_norms
 from ntk_keras.signals import FactoredJacobian
 
@@ -307,16 +307,18 @@ def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator
     """Lets functions of ``variables`` see ``values`` instead, inside a ``with`` statement.
 
     A ``keras.Variable`` is never written: Keras' stateless scope shows the values to whoever reads
-    it. A bare ``tf.Variable`` knows no such scope, so its value is saved, replaced and put back;
-    it is not moved back by subtraction, which would let rounding make it drift.
+    it. A bare ``tf.Variable`` knows no such scope, borrowed by Keras or not, so its value is saved,
+    replaced and put back; it is not moved back by subtraction, which would let rounding make it
+    drift. What :func:`~ntk_keras.blocks.tensors` gives inside can be watched in both cases.
 
     Args:
         variables: the parameters to replace.
         values: one tensor for each variable.
     """
     pairs = list(zip(variables, values, strict=True))
-    keras_pairs = [pair for pair in pairs if isinstance(pair[0], keras.Variable)]
-    bare_pairs = [pair for pair in pairs if not isinstance(pair[0], keras.Variable)]
+    keras_pairs = [pair for pair in pairs if _knows_scopes(pair[0])]
+    # Not by Keras' own `assign`, which writes nothing inside a stateless scope.
+    bare_pairs = [(tensors([v])[0], value) for v, value in pairs if not _knows_scopes(v)]
     saved = [tf.identity(variable) for variable, _ in bare_pairs]
     try:
         for variable, value in bare_pairs:
@@ -326,6 +328,10 @@ def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator
     finally:
         for (variable, _), value in zip(bare_pairs, saved, strict=True):
             variable.assign(value)
+
+
+def _knows_scopes(variable: tf.Variable | keras.Variable) -> bool:
+    return isinstance(variable, keras.Variable) and not isinstance(variable, BorrowedVariable)
 
 
 def _names_of(variable: tf.Variable | keras.Variable) -> set[str]:

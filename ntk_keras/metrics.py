@@ -29,9 +29,15 @@ class RelativeL2(keras.metrics.Metric):
 
         Args:
             y_true: v, of the shape of ``y_pred`` or ``[n]`` for a single output.
-            y_pred: u, ``[n, outputs]``.
+            y_pred: u, ``[n, outputs]``, or a nest of such, whose outputs count together.
             sample_weight: weight of each point, ``[n]``.
         """
+        if tf.nest.is_nested(y_pred):
+            for true, predicted in zip(
+                tf.nest.flatten(y_true), tf.nest.flatten(y_pred), strict=True
+            ):
+                self.update_state(true, predicted, sample_weight)
+            return
         y_pred = tf.cast(y_pred, self.dtype)
         y_true = tf.cast(y_true, self.dtype)
         sizes = y_true.shape.num_elements(), y_pred.shape.num_elements()

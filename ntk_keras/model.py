@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras import precision, replicas, seeds
+from ntk_keras import datasets, precision, replicas, seeds
 from ntk_keras import terms as terms_module
 from ntk_keras import weighting as weighting_module
 from ntk_keras.blocks import Block
@@ -86,8 +86,9 @@ class PINNModel(keras.Model):
         super().__init__(name=name, **kwargs)
         if not isinstance(network, keras.layers.Layer):
             raise TypeError(
-                "network must be a Keras model or layer, whose variables are trained. "
-                f"Received {network!r}."
+                "network must be a Keras model or layer, whose variables are trained. Give a "
+                "function with the variables it reads, as in nk.networks.CallableNetwork(function, "
+                f"variables). Received {network!r}."
             )
         if reduction not in ("sum", "mean"):
             raise ValueError(f'reduction must be "sum" or "mean". Received {reduction!r}.')
@@ -279,10 +280,11 @@ class PINNModel(keras.Model):
             )
         if steps_per_epoch is not None:
             check_count("steps_per_epoch", steps_per_epoch)
-        _check_validation(validation_data)
+        datasets.check_validation(validation_data, kwargs.get("validation_steps"))
+        datasets.check_ends("x", x, steps_per_epoch, "steps_per_epoch")
         x, default_steps = self._dataset(x, finite=self._is_untrained())
         if validation_data is not None and validation_batch_size is None:
-            validation_batch_size = _length(validation_data)
+            validation_batch_size = datasets.length(validation_data)
         kwargs.setdefault("shuffle", False)  # A dataset comes in its order; Keras warns otherwise.
         return super().fit(
             x,
@@ -303,9 +305,14 @@ class PINNModel(keras.Model):
             y: reference values at ``x``.
             **kwargs: whatever else ``keras.Model.evaluate`` takes.
         """
-        if y is None and not kwargs.get("_use_cached_eval_dataset") and not _yields_pairs(x):
+        if (
+            y is None
+            and not kwargs.get("_use_cached_eval_dataset")
+            and not datasets.yields_pairs(x)
+        ):
             x, default_steps = self._dataset(x)
             kwargs.setdefault("steps", default_steps)
+        datasets.check_ends("x", x, kwargs.get("steps"), "steps")
         values = super().evaluate(x, y, **kwargs)
         # Older Keras leaves values as tensors unless they are its own metrics'.
         return tf.nest.map_structure(lambda v: float(v) if tf.is_tensor(v) else v, values)
@@ -542,7 +549,8 @@ class PINNModel(keras.Model):
         if not (x is None or isinstance(x, Mapping)):
             raise ValueError(
                 "Points come as a dict by term name or a dataset of such dicts, or the terms have "
-                f"their own. Received {type(x).__name__}."
+                f"their own. Received {type(x).__name__}. A generator becomes a dataset by "
+                "tf.data.Dataset.from_generator."
             )
         data = terms_module.by_term(self.terms, x or {})
         for name, points in data.items():
@@ -577,15 +585,9 @@ class PINNModel(keras.Model):
         """Nothing: all is built. Keras would add up the points of replicas to learn their shape."""
 
     def _check_dataset(self, x: Any, finite: bool) -> None:
-        if not isinstance(x, tf.data.Dataset):
-            return
-        for element in x.take(1):
-            if not isinstance(element, Mapping):
-                raise ValueError(
-                    "A dataset for PINNModel.fit must yield dicts from term names to points. "
-                    f"Received elements of type {type(element).__name__}."
-                )
-            self._check_terms(terms_module.by_term(self.terms, element), finite)
+        if isinstance(x, tf.data.Dataset):
+            element = terms_module.by_term(self.terms, datasets.first_of(x))
+            self._check_terms(element, finite)
 
     def _with_guard(self, callbacks: Any) -> Any:
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -593,26 +595,3 @@ class PINNModel(keras.Model):
             return callbacks
         listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
         return [TrainingGuard(), *(callback for callback in listed if callback is not None)]
-
-
-def _yields_pairs(x: Any) -> bool:
-    return isinstance(x, tf.data.Dataset) and isinstance(x.element_spec, tuple)
-
-
-def _check_validation(data: Any) -> None:
-    if isinstance(data, tuple) and len(data) in (2, 3):
-        return
-    if data is not None and not isinstance(
-        data, tf.data.Dataset | tf.distribute.DistributedDataset | keras.utils.PyDataset
-    ):
-        raise ValueError(
-            "validation_data must be (points, values), or a dataset of such pairs. Received "
-            f"{type(data).__name__}."
-        )
-
-
-def _length(validation_data: Any) -> int | None:
-    """The number of validation points, where they are arrays."""
-    if not isinstance(validation_data, tuple):
-        return None
-    return len(tf.nest.flatten(validation_data[0])[0])

@@ -9,7 +9,8 @@ import numpy as np
 import scipy
 import tensorflow as tf
 
-from ntk_keras import seeds, terms
+from ntk_keras import datasets, seeds, terms
+from ntk_keras.blocks import tensors
 from ntk_keras.checks import check_count
 from ntk_keras.guard import TrainingDivergedError
 from ntk_keras.linearization import parameters_at
@@ -123,13 +124,19 @@ class Objective:
 
     def _losses(self, theta: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         with parameters_at(self._variables, self._split(theta)):
-            return self.model.loss_values({name: block() for name, block in self.blocks.items()})
+            return self._present_losses()
 
     def _loss_and_gradients(self, theta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(theta)
-            _, loss = self._losses(theta)
-        return loss, tape.gradient(loss, theta)
+        with parameters_at(self._variables, self._split(theta)):
+            watched = tensors(self._variables)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(watched)
+                _, loss = self._present_losses()
+            gradients = tape.gradient(loss, watched, unconnected_gradients="zero")
+        return loss, tf.concat([tf.cast(tf.reshape(g, [-1]), theta.dtype) for g in gradients], 0)
+
+    def _present_losses(self) -> tuple[list[tf.Tensor], tf.Tensor]:
+        return self.model.loss_values({name: block() for name, block in self.blocks.items()})
 
 
 def polish(
@@ -273,7 +280,7 @@ class _Progress:
             x,
             y,
             sample_weight=sample_weight,
-            batch_size=None if y is None else len(y),
+            batch_size=datasets.length(data),
             callbacks=self.callbacks,
             return_dict=True,
             verbose=0,

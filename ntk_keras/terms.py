@@ -247,6 +247,11 @@ def check_points(name: str, points: Any) -> None:
     Raises:
         ValueError: if it is empty, its tensors differ in length, or a value is not finite.
     """
+    if isinstance(points, Sampler):
+        raise ValueError(
+            f"Term {name!r}: data holds points, not samplers. Received {points!r}. Give the "
+            "sampler to the Term, or its points, as in box.interior(100).fixed(seed=0)."
+        )
     if isinstance(points, Box):
         raise ValueError(
             f"Term {name!r}: points must be points or a sampler. Received {points!r}. Say how many "

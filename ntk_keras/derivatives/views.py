@@ -107,18 +107,21 @@ class View:
         self._recorder = recorder
         self._evaluations: list[_Evaluation] = []
 
-    def __call__(self, points: Any, **kwargs: Any) -> Any:
+    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         """The network's outputs.
 
         Args:
-            points: what the network takes.
+            *inputs: what the network takes: points, or several columns.
             **kwargs: whatever else its call takes.
         """
-        values = None if kwargs else self.derivative_channels(points, [VALUE])
-        if values is None:
-            outputs = self.network(points, **{"training": self._training, **kwargs})
-            return tf.nest.map_structure(self._widened, outputs)
-        return values[0]
+        if len(inputs) == 1 and not kwargs:
+            values = self.derivative_channels(inputs[0], [VALUE])
+            if values is not None:
+                return values[0]
+        else:
+            self._note("it is called with several arguments")
+        outputs = self.network(*inputs, **{"training": self._training, **kwargs})
+        return tf.nest.map_structure(self._widened, outputs)
 
     def _widened(self, output: tf.Tensor) -> tf.Tensor:
         """Half precision in the dtype of the parameters, anything else as it is."""
