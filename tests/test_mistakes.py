@@ -44,8 +44,21 @@ def by_tape(u, points):
     return tape.gradient(values, points)[:, 0]
 
 
+def by_callable():
+    slope = tf.Variable([[1.0], [2.0]])
+    return nk.networks.CallableNetwork(lambda points: points @ slope, [slope])
+
+
 def unregistered(folder):
     compiled(lambda u, points: u(points)[:, 0]).save(folder / "model.keras")
+
+
+def endless():
+    return tf.data.Dataset.from_tensors({"a": np.ones((4, 2))}).repeat()
+
+
+def of_unknown_rank():
+    return tf.data.Dataset.from_generator(lambda: endless(), output_types={"a": tf.float32})
 
 
 def raw_coefficient():
@@ -141,6 +154,36 @@ MISTAKES = {
         ),
         ["must yield dicts from term names to points", "Received elements of type tuple"],
     ),
+    "endless dataset without steps": (
+        lambda: compiled(points=None).fit(endless()),
+        ["x is a dataset that never ends", "steps_per_epoch=100", "repeat()"],
+    ),
+    "endless dataset to evaluate": (
+        lambda: compiled(points=None).evaluate(endless()),
+        ["x is a dataset that never ends", "steps=100"],
+    ),
+    "endless dataset to validate with": (
+        lambda: compiled().fit(
+            validation_data=tf.data.Dataset.from_tensors((np.ones((4, 2)), np.ones(4))).repeat()
+        ),
+        ["validation_data is a dataset that never ends", "validation_steps=100"],
+    ),
+    "empty dataset": (
+        lambda: compiled(points=None).fit(endless().take(0)),
+        ["must yield points", "Received an empty one"],
+    ),
+    "dataset that does not know its axes": (
+        lambda: compiled(points=None).fit(of_unknown_rank(), steps_per_epoch=1),
+        ["how many axes", "Received {'a': TensorSpec(shape=<unknown>", "output_signature="],
+    ),
+    "generator": (
+        lambda: compiled(points=None).fit(iter([{"a": np.ones((4, 2))}])),
+        ["dataset of such dicts", "Received list_iterator", "Dataset.from_generator"],
+    ),
+    "sampler in the data": (
+        lambda: compiled(points=None).fit({"a": INSIDE}),
+        ["Term 'a': data holds points, not samplers", "box.interior(100).fixed(seed=0)"],
+    ),
     "validation without values": (
         lambda: compiled().fit(validation_data=np.ones((4, 2))),
         ["validation_data must be (points, values)", "Received ndarray"],
@@ -172,7 +215,19 @@ MISTAKES = {
     ),
     "function in place of a network": (
         lambda: build(network=lambda points: points),
-        ["must be a Keras model or layer", "Received <function"],
+        ["must be a Keras model or layer", "CallableNetwork(function, ", "Received <function"],
+    ),
+    "function without its variables": (
+        lambda: nk.networks.CallableNetwork(lambda points: points, []),
+        ["variables of one dtype", "nothing to train", "Received 0 variables"],
+    ),
+    "values in place of variables": (
+        lambda: nk.networks.CallableNetwork(lambda points: points, [np.ones(3)]),
+        ["list of the tf.Variables that it reads", "[array([1., 1., 1.])]"],
+    ),
+    "saved function": (
+        lambda: by_callable().get_config(),
+        ["is a function with variables of its own", "save_weights", "Keras layer"],
     ),
     "Dropout under a kernel": (
         lambda: build(network=keras.Sequential([dense(4), keras.layers.Dropout(0.5)])),

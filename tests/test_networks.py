@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ntk_keras import derivatives, domains, networks
+from ntk_keras import PINNModel, Term, derivatives, domains, networks
 from ntk_keras.networks import FourierFeatures, PeriodicEmbedding
 
 BOX = domains.Box(t=(0, 2), x=(-1, 1))
@@ -144,3 +144,67 @@ def test_an_embedding_is_saved_with_its_network(layer, tmp_path):
     assert network.layers[0].get_config() == loaded.layers[0].get_config()
     expected = network.layers[0].compute_output_shape((None, 2))
     assert network.layers[1].kernel.shape[0] == expected[-1]
+
+
+# Functions with variables of their own.
+
+
+def function_of(variable):
+    return networks.CallableNetwork(lambda x: tf.tanh(x @ variable), [variable])
+
+
+def test_a_function_lends_its_variables():
+    variable = tf.Variable([[0.5], [2.0]], dtype="float64", name="net/kernel")
+    network = function_of(variable)
+    assert [v.value is variable for v in network.trainable_variables] == [True]
+    assert (network.dtype, network.trainable_variables[0].name) == ("float64", "net_kernel")
+    network.set_weights([[[1.0], [3.0]]])
+    np.testing.assert_array_equal(variable, [[1.0], [3.0]])
+    np.testing.assert_array_equal(network(points_of()), np.tanh(points_of() @ variable.numpy()))
+
+
+def test_keras_variables_and_frozen_ones_are_taken_as_they_are():
+    own, frozen = keras.Variable(np.ones((2, 1))), tf.Variable(2.0, trainable=False)
+    network = networks.CallableNetwork(lambda x: frozen * (x @ own), [own, frozen])
+    assert network.trainable_variables == [own]
+    assert [v.value is frozen for v in network.non_trainable_variables] == [True]
+
+
+def test_a_function_stands_among_layers():
+    variable = tf.Variable([[0.5], [2.0]], dtype="float64")
+    x = keras.Input((2,), dtype="float64")
+    model = keras.Model(x, x[:, :1] * function_of(variable)(x))
+    points = points_of().numpy()
+    expected = points[:, :1] * np.tanh(points @ variable.numpy())
+    np.testing.assert_allclose(model(points), expected, rtol=1e-12)
+    assert [v.value is variable for v in model.trainable_variables] == [True]
+
+
+def test_weights_of_a_function_are_saved_and_restored(tmp_path):
+    def build(value):
+        variable = tf.Variable([[value], [2.0]])
+        residual = Term("wall", lambda u, x: u(x)[:, 0], points_of("float32", 3).numpy())
+        model = PINNModel(function_of(variable), [residual], seed=0)
+        model.compile("adam", run_eagerly=True, jit_compile=False)
+        return model, variable
+
+    model, variable = build(0.5)
+    model.fit(verbose=0)
+    model.save_weights(tmp_path / "model.weights.h5")
+    again, restored = build(7.0)
+    again.load_weights(tmp_path / "model.weights.h5")
+    assert variable[0, 0] != 0.5
+    np.testing.assert_array_equal(restored, variable)
+    with pytest.raises(ValueError, match="save_weights"):
+        model.save(tmp_path / "model.keras")
+
+
+def test_a_residual_that_goes_around_u_reaches_the_variables_of_a_function():
+    """Its Jacobian must not pass for a factored one without any factor."""
+    variable = tf.Variable(np.full((2, 40), 0.1))
+    network = networks.CallableNetwork(lambda x: x @ variable, [variable])
+    points = points_of().numpy()
+    model = PINNModel(network, [Term("around", lambda u, x: x @ variable, points)], "exact-ntk")
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True, jit_compile=False)
+    model.fit(verbose=0)
+    assert model.kernel_traces["around"] == pytest.approx(40 * np.sum(points**2), rel=1e-12)
