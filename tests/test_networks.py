@@ -158,13 +158,14 @@ def test_a_function_lends_its_variables():
     network = function_of(variable)
     assert [v.value is variable for v in network.trainable_variables] == [True]
     assert (network.dtype, network.trainable_variables[0].name) == ("float64", "net_kernel")
-    network.set_weights([[[1.0], [3.0]]])
+    network.set_weights([np.array([[1.0], [3.0]])])
     np.testing.assert_array_equal(variable, [[1.0], [3.0]])
-    np.testing.assert_array_equal(network(points_of()), np.tanh(points_of() @ variable.numpy()))
+    expected = np.tanh(points_of() @ variable.numpy())
+    np.testing.assert_allclose(network(points_of()), expected, rtol=1e-12)
 
 
 def test_keras_variables_and_frozen_ones_are_taken_as_they_are():
-    own, frozen = keras.Variable(np.ones((2, 1))), tf.Variable(2.0, trainable=False)
+    own, frozen = keras.Variable(tf.ones([2, 1])), tf.Variable(2.0, trainable=False)
     network = networks.CallableNetwork(lambda x: frozen * (x @ own), [own, frozen])
     assert network.trainable_variables == [own]
     assert [v.value is frozen for v in network.non_trainable_variables] == [True]
