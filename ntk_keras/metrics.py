@@ -23,6 +23,7 @@ class RelativeL2(keras.metrics.Metric):
         super().__init__(name=name, **kwargs)
         self.squared_error = self.add_variable((), "zeros", name="squared_error")
         self.squared_norm = self.add_variable((), "zeros", name="squared_norm")
+        self._direction = "down"  # as Keras' own: what callbacks with mode="auto" ask for
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch.

@@ -3,14 +3,13 @@
 Every function returns a matplotlib ``Figure`` that belongs to no window and no global state.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
-import matplotlib.image
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -193,10 +192,9 @@ def directors(
 
 def to_array(figure: Figure) -> np.ndarray:
     """The picture of a figure, ``[height, width, 4]`` in 0 to 255."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    buffer.seek(0)
-    return (matplotlib.image.imread(buffer, format="png") * 255).astype(np.uint8)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())
 
 
 def _solution_on_a_line(

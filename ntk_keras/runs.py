@@ -1,6 +1,7 @@
 """A run: settings in, a folder of results out; interrupted, it resumes to the same result."""
 
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -14,7 +15,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ntk_keras import plots, problems
-from ntk_keras.callbacks import Checkpoint, HistoryFile, NTKTensorBoard, Stopwatch, read_history
+from ntk_keras.callbacks import (
+    Checkpoint,
+    HistoryFile,
+    NTKTensorBoard,
+    SolutionImages,
+    Stopwatch,
+    read_history,
+)
 from ntk_keras.model import PINNModel
 from ntk_keras.problems import Problem, Settings
 
@@ -26,6 +34,7 @@ __all__ = [
     "run",
     "run_name",
     "solution_figure",
+    "writers",
 ]
 
 CHECKPOINT = "checkpoint.weights.h5"
@@ -90,7 +99,7 @@ def run(
     model = problems.build_model(problem, settings)
     checkpoint = Checkpoint(folder / CHECKPOINT)
     done = checkpoint.restore(model, settings.steps_per_epoch)
-    history = HistoryFile(folder / "history.csv")
+    path = folder / "history.csv"
     if done < settings.epochs:
         model.fit(
             epochs=settings.epochs,
@@ -101,13 +110,39 @@ def run(
             # The checkpoint comes last: what it says is done has been written everywhere.
             callbacks=[
                 *(Stopwatch(), *callbacks),
-                *(_tensorboard(folder, settings), history, checkpoint),
+                *(*writers(folder, problem, settings), HistoryFile(path), checkpoint),
             ],
         )
-    rows = read_history(history.path)
+    rows = read_history(path)
     result = _result(settings, folder, rows)
     _write_results(folder, problem, model, rows, result)
     return result
+
+
+def writers(
+    folder: str | os.PathLike[str], problem: Problem, settings: Settings
+) -> list[keras.callbacks.Callback]:
+    """What writes the TensorBoard events of a run.
+
+    Args:
+        folder: of the run.
+        problem: what is solved.
+        settings: how.
+    """
+    return [
+        NTKTensorBoard(
+            folder,
+            kernel_every=max(1, settings.epochs // KERNELS_IN_A_RUN),
+            settings=dataclasses.asdict(settings),
+        ),
+        SolutionImages(
+            folder,
+            problem.box,
+            problem.solution,
+            problem.grid,
+            figure=functools.partial(solution_figure, problem),
+        ),
+    ]
 
 
 def run_name(settings: Settings) -> str:
@@ -167,14 +202,6 @@ def _prepare(folder: Path, settings: Settings, resume: bool, overwrite: bool) ->
             )
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
-
-
-def _tensorboard(folder: Path, settings: Settings) -> NTKTensorBoard:
-    return NTKTensorBoard(
-        folder,
-        kernel_every=max(1, settings.epochs // KERNELS_IN_A_RUN),
-        settings=dataclasses.asdict(settings),
-    )
 
 
 def _result(settings: Settings, folder: Path, rows: Sequence[Mapping[str, float]]) -> Result:

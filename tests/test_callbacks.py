@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import types
 
 import keras
@@ -12,7 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 import ntk_keras as nk
+from ntk_keras.callbacks import events as events_module
 from ntk_keras.callbacks import history as history_module
+from ntk_keras.metrics import RelativeL2
 
 X = np.linspace(0, 1, 6)[:, None]
 EPOCHS, STEPS = 3, 4
@@ -84,7 +87,9 @@ def board(tmp_path_factory):
     """The events of a run, beside its model and history."""
     folder = tmp_path_factory.mktemp("board")
     model = pinn(nk.weighting.NTK(num_initial_probes=3, averaging_rate=0.5))
-    writer = nk.callbacks.NTKTensorBoard(folder, kernel_every=2, kernel_points=4, settings=SETTINGS)
+    writer = nk.callbacks.NTKTensorBoard(
+        folder, kernel_every=2, kernel_points=4, settings=SETTINGS, max_share=1
+    )
     traces = []
     record = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: traces.append(model.kernel_traces)
@@ -267,6 +272,174 @@ def test_a_writer_that_fails_later_warns_once_and_keeps_what_it_wrote(tmp_path, 
 def test_tensorboard_refuses_counts_that_are_none(argument):
     with pytest.raises(ValueError, match=f"{next(iter(argument))} must be an integer of at least"):
         nk.callbacks.NTKTensorBoard("unused", **argument)
+
+
+def test_writing_takes_its_share_of_the_time_and_leaves_out_nothing_rare(tmp_path, monkeypatch):
+    """By a clock that stands still but for epochs of 2 s and writes of 1.25 s; 0.1 s are free."""
+    now = 0.0
+    monkeypatch.setattr(events_module, "time", types.SimpleNamespace(perf_counter=lambda: now))
+    scalar = tf.summary.scalar
+
+    def slow(tag, value):
+        nonlocal now
+        now += 1.25 if tag == "loss/total" else 0.0
+        return scalar(tag, value)
+
+    def begin(epoch, logs):
+        nonlocal now
+        now += 2.0
+
+    def end(epoch, logs):
+        logs |= {"gate/sum": 1.0} if epoch == 3 else {}
+
+    monkeypatch.setattr(tf.summary, "scalar", slow)
+    tick = keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)
+    fit(pinn(), tick, nk.callbacks.NTKTensorBoard(tmp_path, max_share=0.1), epochs=13, steps=1)
+    # After the first write another would be due at 11.5 s; after that at 9.25 s one is at 24 s.
+    assert curve(read(tmp_path), "loss/total")[0] == [1, 4, 11, 13]
+    assert curve(read(tmp_path), "gate/sum")[0] == [4]
+
+
+@pytest.mark.parametrize("share", [0, 1.5, -0.1])
+def test_a_share_out_of_range_is_refused(share):
+    with pytest.raises(ValueError, match=rf"max_share must lie in \(0, 1\].*Received {share}"):
+        nk.callbacks.NTKTensorBoard("unused", max_share=share)
+
+
+def test_keras_own_tensorboard_profiles_steps(tmp_path):
+    profile = keras.callbacks.TensorBoard(tmp_path, profile_batch=(2, 3))
+    fit(pinn(steps_per_execution=2), profile, nk.callbacks.NTKTensorBoard(tmp_path), steps=8)
+    (trace,) = tmp_path.glob("train/plugins/profile/*/*.xplane.pb")
+    assert trace.stat().st_size > 0
+
+
+# SolutionImages.
+
+LINE = nk.domains.Box(x=(0, 1))
+SQUARE = nk.domains.Box(t=(0, 2), x=(0, 1))
+
+
+def pictures(folder, tag="solution"):
+    """Steps, and the pictures of each."""
+    recorded = read(folder).Tensors(tag)
+    decoded = [
+        [tf.io.decode_png(png).numpy() for png in tf.make_ndarray(event.tensor_proto)[2:]]
+        for event in recorded
+    ]
+    return [event.step for event in recorded], decoded
+
+
+def test_the_solution_is_drawn_beside_the_scalars_in_one_file(tmp_path):
+    model = pinn()
+    images = nk.callbacks.SolutionImages(tmp_path, LINE, np.sin, grid=(6,), every=2, max_share=1)
+    scalars = nk.callbacks.NTKTensorBoard(tmp_path, max_share=1)
+    fit(model, images, scalars, epochs=4)
+
+    assert len(list(tmp_path.glob("events*"))) == 1
+    assert curve(read(tmp_path), "loss/total")[0] == [4, 8, 12, 16]
+    steps, drawn = pictures(tmp_path)
+    assert steps == [4, 12, 16]  # the first and third epoch, and the last
+    prediction = model.predict(X, verbose=0)[:, 0]
+    figure = nk.plots.solution([X[:, 0]], prediction, np.sin(X)[:, 0], ["x"])
+    ((last,),) = drawn[-1:]
+    # Rounding may move a few pixels of the error's curve.
+    assert np.mean(last != nk.plots.to_array(figure)) < 0.01
+
+
+def test_a_later_fit_into_a_folder_deleted_meanwhile_is_written(tmp_path):
+    model, folder = pinn(), tmp_path / "run"
+    fit(model, nk.callbacks.NTKTensorBoard(folder), epochs=1)
+    shutil.rmtree(folder)
+    fit(model, nk.callbacks.NTKTensorBoard(folder), epochs=1)
+    assert curve(read(folder), "loss/total")[0] == [2 * STEPS]
+
+
+def test_any_keras_model_is_drawn_with_a_picture_for_each_output(tmp_path):
+    """On a slice of three dimensions, against values on its grid."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    slice_of_time = nk.domains.Box(t=(0, 1), x=(0, 1), y=(0, 1)).face(t=0.5)
+    truth = np.ones((1, 5, 4, 2))
+    images = nk.callbacks.SolutionImages(tmp_path, slice_of_time, truth, grid=(1, 5, 4))
+    model.fit(np.zeros((4, 3)), np.zeros((4, 2)), callbacks=[images], verbose=0)
+    steps, ((first, second),) = pictures(tmp_path)
+    assert steps == [1]
+    assert first.shape == second.shape
+    assert not np.array_equal(first, second)
+
+
+def test_a_figure_and_a_network_of_ones_own_are_drawn(tmp_path):
+    shapes = []
+
+    def figure(prediction, truth):
+        shapes.append((prediction.shape, truth.shape))
+        np.testing.assert_allclose(prediction, truth + 1, rtol=SINGLE)
+        return nk.plots.solution([X[:, 0]] * 2, prediction[..., 0], truth[..., 0], ["t", "x"])
+
+    images = nk.callbacks.SolutionImages(
+        *(tmp_path, SQUARE, lambda points: points[:, 0]),
+        **{"grid": (6, 6), "figure": figure, "network": lambda points: points[:, :1] + 1},
+    )
+    fit(pinn(), images, epochs=1)
+    assert shapes == [((6, 6, 1), (6, 6, 1))]
+
+
+CUBE = nk.domains.Box(x=(0, 1), y=(0, 1), z=(0, 1))
+UNDRAWN = {
+    "three axes": ((CUBE, np.sin), {}, r"one or two axes.*box.face\(x=0\), or give `figure`"),
+    "another grid": ((LINE, np.ones(7)), {"grid": (6,)}, r"m = 6 points.*Received shape \(7,\)"),
+    "no epochs": ((LINE, np.sin), {"every": 0}, "every must be an integer of at least 1"),
+    "no time": ((LINE, np.sin), {"max_share": 0}, "max_share must lie in"),
+}
+
+
+@pytest.mark.parametrize("case", UNDRAWN.values(), ids=UNDRAWN)
+def test_what_cannot_be_drawn_is_refused_at_once(case):
+    arguments, options, message = case
+    with pytest.raises(ValueError, match=message):
+        nk.callbacks.SolutionImages("unused", *arguments, **options)
+
+
+def test_outputs_that_do_not_fit_the_solution_are_refused(tmp_path):
+    images = nk.callbacks.SolutionImages(tmp_path, LINE, np.ones((6, 2)), grid=(6,))
+    model = pinn()
+    with pytest.raises(ValueError, match="The network has 1 outputs and the solution 2"):
+        fit(model, images, epochs=1)
+    assert model.optimizer.iterations.numpy() == 0
+
+
+# Keras' own callbacks on the validation error.
+
+
+def test_training_stops_at_the_validation_error_and_keeps_the_best(tmp_path):
+    """The residuals pull the network away from the values it is validated by."""
+    validation = X, np.zeros_like(X) - 0.5
+    monitor = {"monitor": "val_relative_l2", "mode": "min"}
+    path = tmp_path / "best.weights.h5"
+    stop = keras.callbacks.EarlyStopping(**monitor, patience=2, restore_best_weights=True)
+    keep = keras.callbacks.ModelCheckpoint(
+        path, **monitor, save_best_only=True, save_weights_only=True
+    )
+    model = pinn()
+    history = fit(model, stop, keep, epochs=50, validation_data=validation).history
+    errors = history["val_relative_l2"]
+    best = int(np.argmin(errors))
+    assert len(errors) == best + 3 < 50
+
+    other = pinn()
+    other.load_weights(path)
+    for kept in (model, other):
+        value = kept.evaluate(*validation, batch_size=len(X), verbose=0)
+        assert value == pytest.approx(errors[best], rel=SINGLE)
+
+
+def test_a_plain_keras_model_stops_at_the_relative_error_unasked_for_a_mode():
+    model = network("hidden")
+    model.compile("sgd", "mse", metrics=[RelativeL2()])
+    stop = keras.callbacks.EarlyStopping("val_relative_l2", patience=0, min_delta=10)
+    data = (X, np.sin(X) + 1)
+    history = model.fit(*data, validation_data=data, epochs=5, callbacks=[stop], verbose=0).history
+    assert len(history["val_relative_l2"]) == 2
 
 
 # NTKWeighting, on a model that knows nothing of it.

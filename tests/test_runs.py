@@ -16,6 +16,12 @@ import urllib.request
 import keras
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
 from ntk_keras import cli, comparison, estimators, problems, runs, weighting
 
@@ -78,6 +84,13 @@ def test_a_run_leaves_everything_in_its_folder(finished):
         "settings.json",
         "solution.png",
     }
+
+
+def test_a_run_draws_kernel_and_solution_in_the_one_events_file(finished):
+    (file,) = finished.glob("*tfevents*")
+    events = EventAccumulator(str(file), {"tensors": 0}).Reload()
+    assert [event.step for event in events.Tensors("kernel")] == [20, 40, 60]
+    assert [events.Tensors("solution")[end].step for end in (0, -1)] == [20, 60]
 
 
 def test_the_history_has_a_row_for_each_epoch(finished):
@@ -249,8 +262,31 @@ def table_of(capsys):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+def hparams_page(logdir):
+    """What TensorBoard's page shows of the runs in a folder, sorted by their final errors."""
+    runs_read = EventMultiplexer().AddRunsFromDirectory(str(logdir)).Reload()
+    provider = MultiplexerDataProvider(runs_read, str(logdir))
+    error = api_pb2.ColParams(
+        metric=api_pb2.MetricName(tag="validation/relative_l2"), order=api_pb2.ORDER_ASC
+    )
+    request = api_pb2.ListSessionGroupsRequest(
+        slice_size=100, col_params=[error], allowed_statuses=api_pb2.Status.values()
+    )
+    context = backend_context.Context(TBContext(data_provider=provider))
+    groups = list_session_groups.Handler(RequestContext(), context, "", request).run()
+    names = ("weighting", "estimator", "averaging_rate", "seed")
+    return [
+        (
+            [getattr(group.hparams[n], group.hparams[n].WhichOneof("kind")) for n in names],
+            *(v.value for v in group.metric_values if v.name.tag == "validation/relative_l2"),
+        )
+        for group in groups.session_groups
+    ]
+
+
 def test_compare_sets_constant_weights_beside_others(tmp_path, capsys):
-    arguments = ["compare", "wave", *SIZE, "--seeds", "0", "--logdir", str(tmp_path)]
+    arguments = ["compare", "wave", *SIZE, "--seeds", "0", "1", "--logdir", str(tmp_path)]
+    arguments += ["--averaging-rate", "0.5"]
     assert cli.main(arguments) == 0
     table, results = table_of(capsys), results_of(tmp_path)
     medians = []
@@ -262,6 +298,12 @@ def test_compare_sets_constant_weights_beside_others(tmp_path, capsys):
         ]
     assert [row[0] for row in table] == ["constant", "ntk, diagonal"]
     assert (tmp_path / "compare-wave-quick.png").stat().st_size > 10_000
+    expected = [
+        ([name, "diagonal", 0.5, seed], results[f"wave-quick-{name}-seed{seed}"])
+        for name in ("constant", "ntk")
+        for seed in (0, 1)
+    ]
+    assert hparams_page(tmp_path) == sorted(expected, key=lambda row: row[1])
 
 
 def test_compare_can_set_every_weighting_side_by_side(tmp_path, capsys, monkeypatch):
@@ -341,7 +383,8 @@ def test_tensorboard_serves_the_promised_tags(finished):
         assert set(tags) == TAGS
         for tag in TAGS:
             series = get(f"data/plugin/scalars/scalars?tag={tag}&run={finished.name}")
-            assert [step for _, step, _ in series] == [20, 40, 60], tag
+            steps = [step for _, step, _ in series]
+            assert (steps[0], steps[-1]) == (20, 60), tag  # between them as time allows
         (category,) = get("data/plugin/custom_scalars/layout")["category"]
     charts = {chart["title"]: chart["multiline"]["tag"] for chart in category["chart"]}
     assert charts["loss weights"] == ["weights/.*"]

@@ -3,6 +3,7 @@
 from ntk_keras.callbacks.convergence import ExactWeights, KernelConvergence
 from ntk_keras.callbacks.history import Checkpoint, HistoryFile, Stopwatch, read_history
 from ntk_keras.callbacks.ntk_weighting import NTKWeighting
+from ntk_keras.callbacks.solution import SolutionImages
 from ntk_keras.callbacks.tensorboard import NTKTensorBoard
 from ntk_keras.callbacks.time_averages import TimeAverages
 
@@ -13,6 +14,7 @@ __all__ = [
     "KernelConvergence",
     "NTKTensorBoard",
     "NTKWeighting",
+    "SolutionImages",
     "Stopwatch",
     "TimeAverages",
     "read_history",

@@ -2,11 +2,9 @@
 
 import json
 import os
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -15,6 +13,7 @@ from tensorboard.plugins.hparams import api as hparams
 
 from ntk_keras import kernel, plots
 from ntk_keras.blocks import Block
+from ntk_keras.callbacks.events import EventWriter
 from ntk_keras.checks import check_count
 
 __all__ = ["NTKTensorBoard"]
@@ -34,7 +33,7 @@ _CHARTS = {
 }
 
 
-class NTKTensorBoard(keras.callbacks.Callback):
+class NTKTensorBoard(EventWriter):
     """Writes what a :class:`~ntk_keras.PINNModel` learns to TensorBoard, at the end of each epoch.
 
     Scalars by optimizer step: ``loss/total``, ``loss/<term>``, ``weights/<group>``,
@@ -46,7 +45,9 @@ class NTKTensorBoard(keras.callbacks.Callback):
     the kernel as an image (``kernel``) and its eigenvalues as a histogram of their logarithms to
     base ten (``eigenvalues/log10``).
 
-    A writer that fails warns once and lets training go on.
+    Where epochs are short scalars skip some, so that writing takes a small share of the time; the
+    first, the last, and those with a scalar that the one before had not are always there. A writer
+    that fails warns once and lets training go on.
 
     Args:
         log_dir: folder of the run.
@@ -54,6 +55,8 @@ class NTKTensorBoard(keras.callbacks.Callback):
         kernel_points: number of points of each term in that kernel; all of them would cost a
             gradient each.
         settings: written once as text and as hyperparameters.
+        max_share: of the time of training that scalars may take, in (0, 1]; 1 writes every epoch.
+            Kernels do not count.
     """
 
     def __init__(
@@ -63,41 +66,38 @@ class NTKTensorBoard(keras.callbacks.Callback):
         kernel_every: int = 0,
         kernel_points: int = 20,
         settings: Mapping[str, Any] | None = None,
+        max_share: float = 0.01,
     ):
-        super().__init__()
-        self.log_dir = os.fspath(log_dir)
+        super().__init__(log_dir, max_share)
         self.kernel_every = check_count("kernel_every", kernel_every, smallest=0)
         self.kernel_points = check_count("kernel_points", kernel_points)
         self.settings = settings
-        self._failed = False
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._guarded(self._begin)
+        self._names: set[str] = set()  # in the latest logs
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._guarded(lambda: self._write(epoch, logs or {}))
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._guarded(lambda: self._writer.close())
+        super().on_epoch_end(epoch, logs)
+        if self.kernel_every and epoch % self.kernel_every == 0 and self._blocks_known():
+            self._guarded(lambda: self._recorded(self._write_kernel))
 
     def _begin(self) -> None:
         self._compiled_kernel = tf.function(self._kernel, autograph=False)
-        self._writer = tf.summary.create_file_writer(self.log_dir)
-        with self._writer.as_default(step=self._step()):
-            tf.summary.experimental.write_raw_pb(_layout().SerializeToString(), step=0)
-            if self.settings:
-                text = json.dumps(self.settings, indent=2, default=str)
-                tf.summary.text("settings", f"```json\n{text}\n```")
-                hparams.hparams({key: _plain(value) for key, value in self.settings.items()})
-        self._writer.flush()
+        tf.summary.experimental.write_raw_pb(_layout().SerializeToString(), step=0)
+        if self.settings:
+            text = json.dumps(self.settings, indent=2, default=str)
+            tf.summary.text("settings", f"```json\n{text}\n```")
+            # None is left out: its column would be text, and numbers in it could not be sorted.
+            given = {key: _plain(v) for key, v in self.settings.items() if v is not None}
+            hparams.hparams(given)
 
-    def _write(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        with self._writer.as_default(step=self._step()):
-            for tag, value in self._scalars(logs).items():
-                tf.summary.scalar(tag, value)
-            if self._blocks_known() and self.kernel_every and epoch % self.kernel_every == 0:
-                self._write_kernel()
-        self._writer.flush()
+    def _is_due(self, epoch: int, logs: Mapping[str, Any], time_allows: bool) -> bool:
+        # What only some epochs have, as validation and comparisons, cost more than to write it.
+        rare = set(logs) - self._names
+        self._names = set(logs)
+        return time_allows or bool(rare)
+
+    def _write(self, logs: Mapping[str, Any]) -> None:
+        for tag, value in self._scalars(logs).items():
+            tf.summary.scalar(tag, value)
 
     def _scalars(self, logs: Mapping[str, Any]) -> dict[str, float]:
         scalars = {"loss/total": logs["loss"]} if "loss" in logs else {}
@@ -136,21 +136,6 @@ class NTKTensorBoard(keras.callbacks.Callback):
         }
         sizes = {name: tf.shape(block())[0] for name, block in blocks.items()}
         return kernel.matrix(blocks, self.model.kernel_variables), sizes
-
-    def _step(self) -> int:
-        return int(self.model.optimizer.iterations.numpy())
-
-    def _guarded(self, action: Callable[[], None]) -> None:
-        if self._failed:
-            return
-        try:
-            action()
-        except (OSError, tf.errors.OpError) as error:
-            self._failed = True
-            warnings.warn(
-                f"NTKTensorBoard stops writing to {self.log_dir!r}: {error}. Training goes on.",
-                stacklevel=2,
-            )
 
 
 def _layout() -> Any:

@@ -1,0 +1,123 @@
+"""The solution as it is learned, in pictures."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from ntk_keras import plots
+from ntk_keras.callbacks.events import EventWriter
+from ntk_keras.checks import check_count
+from ntk_keras.domains import Box
+
+__all__ = ["SolutionImages"]
+
+
+class SolutionImages(EventWriter):
+    """Draws prediction, truth and error over a box to TensorBoard while any Keras model trains.
+
+    The image ``solution``, by optimizer step, one for each output. It may share its folder with
+    :class:`~ntk_keras.callbacks.NTKTensorBoard`.
+
+    A picture takes about a third of a second, so how many there are follows from the share of the
+    time they may take: one after the first epoch, one when training ends, others between. A writer
+    that fails warns once and lets training go on.
+
+    Args:
+        log_dir: folder of the run.
+        box: where to draw, along the one or two axes that are not flat: of a box with more, take a
+            face, as in ``box.face(t=0.5)``.
+        solution: what to compare with: a function from points ``[m, d]`` to values ``[m]`` or
+            ``[m, outputs]``, or these values at the points of ``box.grid(*grid)``.
+        grid: number of points along each axis; by default 101, and 1 where the box is flat.
+        every: epochs from one picture to the next, at least.
+        max_share: of the time of training that pictures may take, in (0, 1]; 1 allows all.
+        figure: draws prediction and truth, each ``[*grid, outputs]``, in place of
+            :func:`ntk_keras.plots.solution`; the box may then have any number of axes.
+        network: maps points ``[m, d]`` to values ``[m, outputs]``; by default the trained model.
+
+    Raises:
+        ValueError: for more than two axes without ``figure``, or values that do not fit the grid;
+            before training starts, for a network whose outputs do not fit the values.
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str],
+        box: Box,
+        solution: Callable[[np.ndarray], Any] | np.ndarray,
+        grid: Sequence[int] | None = None,
+        *,
+        every: int = 1,
+        max_share: float = 0.01,
+        figure: Callable[[np.ndarray, np.ndarray], Figure] | None = None,
+        network: Callable[[np.ndarray], Any] | None = None,
+    ):
+        super().__init__(log_dir, max_share)
+        self.every = check_count("every", every)
+        self.box = box
+        self.figure = figure
+        self.network = network
+        extended = box.upper > box.lower
+        self.grid = tuple(np.where(extended, 101, 1).tolist() if grid is None else grid)
+        self._axes = np.flatnonzero(extended)
+        if figure is None and len(self._axes) not in (1, 2):
+            raise ValueError(
+                "SolutionImages draws along one or two axes that are not flat. Take a face of "
+                f"{box}, as in box.face({box.axes[0]}={box.lower[0]:g}), or give `figure`."
+            )
+        self.points = box.grid(*self.grid)
+        values = solution(self.points) if callable(solution) else solution
+        self.truth = self._on_grid(values, "solution")
+
+    def _begin(self) -> None:
+        self._prediction()  # refuses at once what does not fit
+
+    def _is_due(self, epoch: int, logs: Mapping[str, Any], time_allows: bool) -> bool:
+        return time_allows and epoch % self.every == 0
+
+    def _write(self, logs: Mapping[str, Any]) -> None:
+        pictures = [plots.to_array(figure) for figure in self._figures(self._prediction())]
+        tf.summary.image("solution", np.stack(pictures), max_outputs=len(pictures))
+
+    def _prediction(self) -> np.ndarray:
+        """The network's values as ``[*grid, outputs]``."""
+        predicted = (self.network or self.model)(self.points.astype(keras.config.floatx()))
+        prediction = self._on_grid(predicted, "network")
+        if prediction.shape != self.truth.shape:
+            raise ValueError(
+                f"The network has {prediction.shape[-1]} outputs and the solution "
+                f"{self.truth.shape[-1]}. Give `network` a function of the outputs to compare."
+            )
+        return prediction
+
+    def _figures(self, prediction: np.ndarray) -> list[Figure]:
+        if self.figure is not None:
+            return [self.figure(prediction, self.truth)]
+        shape = [self.grid[k] for k in self._axes]
+        lines = [
+            np.linspace(self.box.lower[k], self.box.upper[k], self.grid[k]) for k in self._axes
+        ]
+        return [
+            plots.solution(
+                lines,
+                prediction[..., output].reshape(shape),
+                self.truth[..., output].reshape(shape),
+                [self.box.axes[k] for k in self._axes],
+            )
+            for output in range(self.truth.shape[-1])
+        ]
+
+    def _on_grid(self, values: Any, source: str) -> np.ndarray:
+        """Values as ``[*grid, outputs]``."""
+        array = keras.ops.convert_to_numpy(values)
+        if array.size == 0 or array.size % len(self.points):
+            raise ValueError(
+                f"The {source} must have values [m] or [m, outputs] at the m = {len(self.points)} "
+                f"points of box.grid{self.grid}. Received shape {array.shape}."
+            )
+        return array.reshape(*self.grid, -1)
