@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-__all__ = ["Block", "BorrowedVariable", "Recorder", "Variables", "tensors"]
+__all__ = ["Block", "Recorder", "Variables", "tensors"]
 
 Variables = Sequence[tf.Variable | keras.Variable]
 
@@ -59,26 +59,6 @@ class Block:
         # A Python number as it is: a cast would round it to single precision on the way.
         scale = tf.cast(self.scale, values.dtype) if tf.is_tensor(self.scale) else self.scale
         return values * scale
-
-
-class BorrowedVariable(keras.Variable):
-    """A user's own ``tf.Variable`` as Keras knows variables; whoever writes one writes the other.
-
-    Functions read the ``tf.Variable``, not this, so no stateless scope can show them another value.
-
-    Args:
-        variable: stays the one that holds the value.
-    """
-
-    def __init__(self, variable: tf.Variable):
-        # Keras keeps a `tf.Variable` of the right dtype as it is; its names hold no slash.
-        super().__init__(
-            variable,
-            dtype=variable.dtype.name,
-            trainable=variable.trainable,
-            autocast=False,
-            name=variable.name.removesuffix(":0").replace("/", "_"),
-        )
 
 
 def tensors(variables: Variables) -> list[Any]:

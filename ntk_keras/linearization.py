@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from ntk_keras.blocks import Block, BorrowedVariable, Variables, tensors
+from ntk_keras.blocks import Block, Variables, tensors
+from ntk_keras.borrowed import BorrowedVariable
 from ntk_keras.rows import in_turn, map_rows, squared_norms
 from ntk_keras.signals import FactoredJacobian
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras.blocks import BorrowedVariable
+from ntk_keras.borrowed import BorrowedVariable
 from ntk_keras.checks import check_count
 from ntk_keras.derivatives import register_layer, taylor
 from ntk_keras.derivatives.activations import cos, sin

@@ -44,18 +44,23 @@ def deserialize(what: str, config: Mapping[str, Any]) -> Any:
     Raises:
         ValueError: if nothing is registered by its name.
     """
-    try:
-        return keras.saving.deserialize_keras_object(config)
-    except TypeError as error:
-        is_function = config["class_name"] == "function"
-        name = config["config" if is_function else "registered_name"]
-        if keras.saving.get_registered_object(name) is not None:
-            raise
-        raise ValueError(
-            f"{what} was saved under the name {name!r}, by which nothing is registered here. "
-            f"Import what registers it, the module {config['defined_in']!r} when it was saved, "
-            f"before `keras.models.load_model`; or give that `custom_objects={{{name!r}: ...}}`."
-        ) from error
+    is_function = config["class_name"] == "function"
+    name = config["config" if is_function else "registered_name"]
+    known = keras.saving.get_registered_object(name) is not None
+    cause = None
+    # For a function that it does not know Keras takes any whose registered name ends alike.
+    if known or not is_function:
+        try:
+            return keras.saving.deserialize_keras_object(config)
+        except TypeError as error:
+            if known:
+                raise
+            cause = error
+    raise ValueError(
+        f"{what} was saved under the name {name!r}, by which nothing is registered here. "
+        f"Import what registers it, the module {config['defined_in']!r} when it was saved, "
+        f"before `keras.models.load_model`; or give that `custom_objects={{{name!r}: ...}}`."
+    ) from cause
 
 
 def serialize_points(what: str, points: Any) -> Any:

@@ -211,6 +211,8 @@ def test_custom_objects_serve_as_well(tmp_path):
 def test_a_name_that_is_unknown_where_it_is_loaded_tells_what_to_import(tmp_path):
     with keras.saving.custom_object_scope({"value": value}):
         one_term(value).save(tmp_path / "model.keras")
+    # Keras would take this one, whose registered name ends in "value".
+    keras.saving.register_keras_serializable("others", "another_value")(weighted_copy())
     with pytest.raises(ValueError, match=r"'start': its residual.*'value'.*Import .*test_saving"):
         keras.models.load_model(tmp_path / "model.keras")
 
