@@ -1,5 +1,6 @@
 """What all tests share: no GPU, two devices, no window, one seed, and what tests choose from."""
 
+import gc
 import os
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -26,6 +27,17 @@ tf.config.set_logical_device_configuration(
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shallow_collections():
+    """Spares the collector what earlier files left: it takes seconds to look through, many times.
+
+    TensorFlow keeps every graph that was traced, which are millions of objects in the end.
+    """
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
