@@ -54,6 +54,10 @@ def wave(u, x):
     return derivatives.second_order(u, x, [1.0, -4.0])[:, 0]
 
 
+def plate(u, x):
+    return derivatives.biharmonic(u, x)[:, 0] + u(x)[:, 0]
+
+
 def everything(u, x):
     """Value, gradient and second derivatives in one residual that is not linear in them."""
     value, slope = u(x)[:, 0], derivatives.gradient(u, x)[:, 0]
@@ -78,6 +82,7 @@ def periodic_value(u, x):
 CASES = {
     "an operator of second order": (sequential, wave, POINTS),
     "all kinds of derivatives": (sequential, everything, POINTS),
+    "a biharmonic operator": (sequential, plate, POINTS),
     "two components": (two_outputs, components, POINTS),
     "pairs of points": (sequential, periodic, (POINTS, -POINTS)),
     "a shared layer": (shared_layer_and_gate, wave, POINTS),
