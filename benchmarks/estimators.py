@@ -4,7 +4,7 @@ Each sub-command writes a Markdown table and a CSV file into ``benchmarks/result
 
     python -m benchmarks.estimators accuracy --width 500 --steps 3000
     python -m benchmarks.estimators memory --points 20000 --width 1000 --depth 4
-    python -m benchmarks.estimators training --steps 20000 [--part 0/2]
+    python -m benchmarks.estimators training --steps 20000 [--width 500] [--part 0/2]
     python -m benchmarks.estimators report
 
 ``accuracy`` follows the weights along one training run; ``memory`` takes
@@ -49,7 +49,9 @@ def run_memory(options: argparse.Namespace) -> None:
 
 def run_training(options: argparse.Namespace) -> None:
     """Sub-command ``training``."""
-    todo = training.jobs(options.estimators, options.rates, options.seeds, options.steps)
+    todo = training.jobs(
+        options.width, options.estimators, options.rates, options.seeds, options.steps
+    )
     training.train(todo, options.logdir, options.out, options.part)
 
 
@@ -58,6 +60,7 @@ def run_report(options: argparse.Namespace) -> None:
     write_table(options.out, "steps-to-error", training.report(options.out))
     figure = report.error_against_overhead(options.out, (50, 500))
     figure.savefig(options.figures / "error-against-overhead.png", dpi=120)
+    report.seconds_to_error(options.out).savefig(options.figures / "seconds-to-error.png", dpi=120)
 
 
 def part(text: str) -> tuple[int, int]:
@@ -92,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--points", type=int, nargs="+", default=[900, 20_000])
     sub.add_argument("--estimators", nargs="+", choices=NAMES, default=NAMES)
     sub = add("training", run_training)
+    sub.add_argument("--width", type=int, choices=training.STUDIES, default=100)
     sub.add_argument("--steps", type=int, default=20_000)
     sub.add_argument("--estimators", nargs="+", choices=NAMES, default=NAMES)
     sub.add_argument("--rates", type=float, nargs="+", default=training.RATES)

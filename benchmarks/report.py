@@ -1,11 +1,13 @@
-"""What the estimators cost against what they err, from the tables of the other benchmarks."""
+"""What the estimators cost: against what they err, and in seconds to an error."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks import training
+from benchmarks.contenders import CONTENDERS
 from benchmarks.tables import read_csv
 
 # By axis label, the column of an accuracy table.
@@ -13,6 +15,11 @@ ERRORS = {
     "weights, median error, %": "median error, %",
     "one sample, relative\nstandard deviation": "spread at 3000",
 }
+NAMES = ("constant", *CONTENDERS)
+# Marker and colour of each threshold, told apart in grey too.
+MARKS = dict(
+    zip(training.THRESHOLDS, [("o", "0.75"), ("s", "0.5"), ("D", "C0"), ("^", "C3")], strict=True)
+)
 
 
 def error_against_overhead(out: Path, widths: tuple[int, ...]) -> Figure:
@@ -36,6 +43,52 @@ def error_against_overhead(out: Path, widths: tuple[int, ...]) -> Figure:
         column[0].set_title(f"3 x {width}")
         column[-1].set_xlabel("time of a step / nested tapes, constant weights")
     return figure
+
+
+def seconds_to_error(out: Path) -> Figure:
+    """Seconds to each error by estimator, at its best rate; one panel for each width there is.
+
+    Args:
+        out: folder with ``training.csv`` and ``step-<width>.csv``.
+    """
+    panels = {width: training.best_runs(out, width) for width in training.STUDIES}
+    panels = {width: runs for width, runs in panels.items() if runs}
+    figure = Figure(figsize=(4.6 * len(panels), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (width, runs) in zip(axes, panels.items(), strict=True):
+        _seconds(ax, runs, training.times(out, width), training.STUDIES[width].thresholds)
+        ax.set_title(f"3 x {width}")
+    axes[0].set_yticks(range(len(NAMES)), NAMES)
+    axes[0].set_ylim(len(NAMES) - 0.5, -0.5)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), title="relative L2", loc="outside right center"
+    )
+    return figure
+
+
+def _seconds(
+    ax: Axes,
+    runs: Mapping[str, Sequence[Mapping[str, str]]],
+    times: Mapping[str, float],
+    thresholds: Sequence[float],
+) -> None:
+    """A row for each estimator that was run: every seed at every threshold that it reached."""
+    for threshold in thresholds:
+        points = [
+            (float(member[training.name_of(threshold)]) * times[name] / 1000, NAMES.index(name))
+            for name, members in runs.items()
+            for member in members
+            if member[training.name_of(threshold)]
+        ]
+        marker, color = MARKS[threshold]
+        label = f"{100 * threshold:g} %"
+        ax.plot(*zip(*points, strict=True), marker, color=color, alpha=0.8, label=label)
+    for name, members in runs.items():
+        if not any(member[training.name_of(max(thresholds))] for member in members):
+            ax.text(1, NAMES.index(name), f"never {100 * max(thresholds):g} %", va="center")
+    ax.set_xlabel("seconds of training")
+    ax.set_xlim(left=0)
+    ax.grid(alpha=0.3)
 
 
 def _scatter(ax: Axes, ratios: Mapping[str, float], errors: Mapping[str, float]) -> None:

@@ -1,10 +1,10 @@
 """What users feel: steps and seconds to a given error, by estimator and averaging rate.
 
-One run of the wave problem for every estimator, rate and seed. It ends at the smallest error asked
-for, or when the largest is not reached in time: there is nothing more to learn from it. A run that
-is done has a row in a CSV file and is not run again; one that was interrupted resumes from its
-checkpoint. Several processes may share the work, each with a file of its own; :func:`report` merges
-them.
+One run of the wave problem for every width of the network, estimator, rate and seed. It ends at the
+smallest error asked for, or when the largest is not reached in time: there is nothing more to learn
+from it. A run that is done has a row in a CSV file and is not run again; one that was interrupted
+resumes from its checkpoint. Several processes may share the work, each with a file of its own;
+:func:`report` merges them.
 """
 
 import dataclasses
@@ -25,13 +25,6 @@ from ntk_keras.callbacks import Checkpoint, HistoryFile, Stopwatch, read_history
 from ntk_keras.guard import TrainingDivergedError
 from ntk_keras.problems import Settings
 
-# What all runs change in the preset "quick" beside weighting, rate, seed and steps: a learning rate
-# that gets some of them to 2 % in 20 000 steps, where the preset stops at a few per cent.
-TRAINING: dict[str, Any] = {
-    "learning_rate": 2e-3,
-    "decay_steps": 3000,
-    "steps_per_epoch": 250,
-}
 RATES = (1e-3, 1e-2, 5e-2, 1.0)
 SEEDS = (0, 1, 2)
 THRESHOLDS = (0.2, 0.1, 0.05, 0.02)
@@ -39,16 +32,45 @@ HOPELESS_AFTER = 12_000  # steps without the largest of them
 
 
 @dataclasses.dataclass(frozen=True)
+class Study:
+    """What all runs of a width have in common.
+
+    Attributes:
+        preset: of the wave problem.
+        changes: to its settings, beside weighting, rate, seed and steps.
+        thresholds: those of :data:`THRESHOLDS` that runs are asked for.
+    """
+
+    preset: str
+    changes: Mapping[str, Any]
+    thresholds: Sequence[float]
+
+
+STUDIES = {
+    # A learning rate that gets some runs to 2 % in 20 000 steps, where the preset stops at a few
+    # per cent.
+    100: Study(
+        "quick",
+        {"learning_rate": 2e-3, "decay_steps": 3000, "steps_per_epoch": 250},
+        THRESHOLDS,
+    ),
+    500: Study("paper", {"steps_per_epoch": 250}, THRESHOLDS[:3]),
+}
+
+
+@dataclasses.dataclass(frozen=True)
 class Job:
     """One run.
 
     Attributes:
+        width: of the network, one of :data:`STUDIES`.
         estimator: a name of :data:`CONTENDERS`, or ``"constant"``.
         rate: averaging rate; None for constant weights.
         seed: of the run.
         steps: of the run.
     """
 
+    width: int
     estimator: str
     rate: float | None
     seed: int
@@ -59,6 +81,7 @@ class Job:
         """What names the job, in a row as in a file."""
         rate = "" if self.rate is None else f"{self.rate:g}"
         return {
+            "width": str(self.width),
             "estimator": self.estimator,
             "rate": rate,
             "seed": str(self.seed),
@@ -80,12 +103,18 @@ class Job:
                 "estimator": CONTENDERS[self.estimator],
                 "averaging_rate": self.rate,
             }
-        quick = problems.get("wave").presets["quick"]
-        return dataclasses.replace(quick, **TRAINING, **weights, seed=self.seed, steps=self.steps)
+        study = STUDIES[self.width]
+        return dataclasses.replace(
+            problems.get("wave").presets[study.preset],
+            **study.changes,
+            **weights,
+            seed=self.seed,
+            steps=self.steps,
+        )
 
 
 def jobs(
-    estimators: Sequence[str], rates: Sequence[float], seeds: Iterable[int], steps: int
+    width: int, estimators: Sequence[str], rates: Sequence[float], seeds: Iterable[int], steps: int
 ) -> list[Job]:
     """All runs, seed after seed, so that early rows cover all estimators."""
     kinds: list[tuple[str, float | None]] = [
@@ -93,7 +122,7 @@ def jobs(
     ]
     if "constant" in estimators:
         kinds.insert(0, ("constant", None))
-    return [Job(estimator, rate, seed, steps) for seed in seeds for estimator, rate in kinds]
+    return [Job(width, estimator, rate, seed, steps) for seed in seeds for estimator, rate in kinds]
 
 
 def train(todo: Sequence[Job], logdir: Path, out: Path, part: tuple[int, int] = (0, 1)) -> None:
@@ -115,12 +144,16 @@ def train(todo: Sequence[Job], logdir: Path, out: Path, part: tuple[int, int] = 
 
 
 class StopWhenDecided(keras.callbacks.Callback):
-    """Ends training at the smallest of :data:`THRESHOLDS`, or if the largest comes too late."""
+    """Ends training at the smallest of some errors, or if the largest comes too late."""
+
+    def __init__(self, thresholds: Sequence[float]) -> None:
+        super().__init__()
+        self.thresholds = thresholds
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         error = (logs or {})["val_relative_l2"]
         late = int(self.model.optimizer.iterations) >= HOPELESS_AFTER
-        if error <= min(THRESHOLDS) or (late and error > max(THRESHOLDS)):
+        if error <= min(self.thresholds) or (late and error > max(self.thresholds)):
             self.model.stop_training = True
 
 
@@ -138,14 +171,19 @@ def run(job: Job, logdir: Path) -> dict[str, Any]:
             steps_per_epoch=settings.steps_per_epoch,
             validation_data=problem.validation_data(settings.dtype),
             verbose=0,
-            callbacks=[Stopwatch(), file, StopWhenDecided(), checkpoint],
+            callbacks=[
+                Stopwatch(),
+                file,
+                StopWhenDecided(STUDIES[job.width].thresholds),
+                checkpoint,
+            ],
         )
     except TrainingDivergedError:
         diverged = True
     keras.backend.clear_session()  # models of earlier runs would fill the memory
     gc.collect()
     history = read_history(file.path)
-    reached = _named_thresholds(steps_to(history, THRESHOLDS))
+    reached = dict(zip(map(name_of, THRESHOLDS), steps_to(history, THRESHOLDS), strict=True))
     error = math.nan if diverged else history[-1]["val_relative_l2"]
     return {**job.labels, **reached, "relative_l2": f"{error:.5g}"}
 
@@ -167,20 +205,31 @@ def rows_in(out: Path) -> list[dict[str, str]]:
     return list({tuple(_labels_of(row).values()): row for row in rows}.values())
 
 
-def summary(rows: Sequence[Mapping[str, str]], times: Mapping[str, float]) -> list[dict[str, str]]:
-    """Medians over seeds, one row for every estimator and rate.
+def summary(
+    rows: Iterable[dict[str, str]], times: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, str]]:
+    """Medians over seeds, one row for every width, estimator and rate.
 
     Args:
         rows: of all runs.
-        times: milliseconds per step by estimator; those unknown give no seconds.
+        times: milliseconds per step by width and estimator; those unknown give no seconds.
 
     Returns:
         Rows of a table. A threshold that half of the runs or more do not reach has a dash.
     """
-    kinds: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    return [
+        _summary_row(kind, members, times.get(kind[0], {}).get(kind[1]))
+        for kind, members in _kinds(rows).items()
+    ]
+
+
+def _kinds(rows: Iterable[dict[str, str]]) -> dict[tuple[str, ...], list[dict[str, str]]]:
+    """The rows by width, estimator, rate and steps asked for."""
+    kinds: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for row in rows:
-        kinds.setdefault((row["estimator"], row["rate"], row["steps"]), []).append(row)
-    return [_summary_row(kind, members, times.get(kind[0])) for kind, members in kinds.items()]
+        kind = (row["width"], row["estimator"], row["rate"], row["steps"])
+        kinds.setdefault(kind, []).append(row)
+    return kinds
 
 
 def report(out: Path) -> list[dict[str, str]]:
@@ -190,21 +239,36 @@ def report(out: Path) -> list[dict[str, str]]:
     """
     rows = sorted(rows_in(out), key=_order)
     write_csv(out / "training.csv", rows)
-    width = Job("constant", None, 0, 250).settings.width
-    times = {row["method"]: float(row["ms"]) for row in read_csv(out / f"step-{width}.csv")}
-    if "taylor" in times:
-        times["constant"] = times["taylor"]
-    return summary(rows, times)
+    return summary(rows, {str(width): times(out, width) for width in STUDIES})
+
+
+def times(out: Path, width: int) -> dict[str, float]:
+    """Milliseconds per step by estimator; constant weights in their cheapest way."""
+    found = {row["method"]: float(row["ms"]) for row in read_csv(out / f"step-{width}.csv")}
+    return found | ({"constant": found["taylor"]} if "taylor" in found else {})
+
+
+def best_runs(out: Path, width: int, threshold: float = 0.05) -> dict[str, list[dict[str, str]]]:
+    """The runs of all seeds by estimator, at the averaging rate whose median is there first."""
+    found: dict[str, tuple[float, list[dict[str, str]]]] = {}
+    kinds = _kinds(row for row in rows_in(out) if row["width"] == str(width))
+    for (_, estimator, _, _), members in kinds.items():
+        steps = _median([member[name_of(threshold)] for member in members])
+        if estimator not in found or steps < found[estimator][0]:
+            found[estimator] = steps, members
+    return {estimator: members for estimator, (_, members) in found.items()}
 
 
 def _summary_row(
     kind: tuple[str, ...], members: Sequence[Mapping[str, str]], time: float | None
 ) -> dict[str, str]:
     """One row: what was run, the median error, the price of a step, steps and seconds."""
-    estimator, rate, steps = kind
-    row = {"estimator": estimator, "rate": rate or "-", "steps": steps, "runs": str(len(members))}
-    for name in _named_thresholds(THRESHOLDS):
-        row[name] = _steps_and_seconds(_median([m[name] for m in members]), time)
+    width, estimator, rate, steps = kind
+    row = {"network": f"3 x {width}", "estimator": estimator, "rate": rate or "-"}
+    row |= {"steps": steps, "runs": str(len(members))}
+    for threshold in THRESHOLDS:
+        name, asked = name_of(threshold), threshold in STUDIES[int(width)].thresholds
+        row[name] = _steps_and_seconds(_median([m[name] for m in members]), time) if asked else ""
     error = _median([m["relative_l2"] for m in members])
     row["relative L2"] = f"{error:.3g}" if math.isfinite(error) else "-"
     row["ms per step"] = "-" if time is None else f"{time:.1f}"
@@ -223,15 +287,15 @@ def _median(values: Iterable[str]) -> float:
     return statistics.median(numbers)
 
 
-def _named_thresholds(values: Iterable[Any]) -> dict[str, Any]:
-    """Values by the name of their threshold, as in ``"steps to 20 %"``."""
-    names = [f"steps to {100 * threshold:g} %" for threshold in THRESHOLDS]
-    return dict(zip(names, values, strict=True))
+def name_of(threshold: float) -> str:
+    """The column of a threshold, as in ``"steps to 20 %"``."""
+    return f"steps to {100 * threshold:g} %"
 
 
 def _labels_of(row: Mapping[str, str]) -> dict[str, str]:
-    return {name: row[name] for name in ("estimator", "rate", "seed", "steps")}
+    return {name: row[name] for name in ("width", "estimator", "rate", "seed", "steps")}
 
 
 def _order(row: Mapping[str, str]) -> tuple[Any, ...]:
-    return (row["estimator"] != "constant", row["estimator"], float(row["rate"] or 0), row["seed"])
+    place = (row["estimator"] != "constant", row["estimator"], float(row["rate"] or 0))
+    return (int(row["width"]), *place, row["seed"])
