@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from ntk_keras.blocks import Block, Variables, tensors
 from ntk_keras.borrowed import BorrowedVariable
+from ntk_keras.fusion import fused
 from ntk_keras.rows import in_turn, map_rows, squared_norms
 from ntk_keras.signals import FactoredJacobian
 
@@ -120,15 +121,18 @@ class Linearization:
         """
         chosen = subset or {}
 
-        def one(name: str) -> tf.Tensor:
-            if name in self._jacobians:
-                return self._jacobians[name].diagonal(self._places, chosen.get(name))
-            return map_rows(
-                squared_norms, self.blocks[name], self.variables, chunk_size, chosen.get(name)
-            )
+        def factored(name: str) -> tf.Tensor:
+            return self._jacobians[name].diagonal(self._places, chosen.get(name))
 
-        entries = in_turn(functools.partial(one, name) for name in self.blocks)
-        return dict(zip(self.blocks, entries, strict=True))
+        def taped(name: str) -> tf.Tensor:
+            block = self.blocks[name]
+            return map_rows(squared_norms, block, self.variables, chunk_size, chosen.get(name))
+
+        cheap = [name for name in self.blocks if name in self._jacobians]
+        dear = [name for name in self.blocks if name not in self._jacobians]
+        entries = fused(lambda: _each_in_turn(factored, cheap)) if cheap else {}
+        entries |= _each_in_turn(taped, dear)
+        return {name: entries[name] for name in self.blocks}
 
     def residuals_at(self, parameters: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
         """R at other parameters; the variables keep their values bit for bit.
@@ -287,6 +291,13 @@ class Recording(Linearization):
                 f"The tape has recorded no way from {lost} to the variables. Compute residuals "
                 "from the network inside `with tape:`, and pass the variables they depend on."
             )
+
+
+def _each_in_turn(
+    compute: Callable[[str], tf.Tensor], names: Sequence[str]
+) -> dict[str, tf.Tensor]:
+    """What is computed by name, one after the other."""
+    return dict(zip(names, in_turn(functools.partial(compute, n) for n in names), strict=True))
 
 
 def _sum(like: tf.Variable, *parts: tf.Tensor | None) -> tf.Tensor:

@@ -1,0 +1,74 @@
+"""Parts of a step that XLA compiles by itself: when it does, and that numbers stay."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ntk_keras import Linearization, PINNModel, fusion, problems
+from ntk_keras.fusion import fused
+from ntk_keras.weighting import NTK
+
+
+def compiled_parts(function: tf.types.experimental.ConcreteFunction) -> int:
+    """Functions within a graph that XLA must compile."""
+    library = function.graph.as_graph_def().library
+    return sum(part.attr["_XlaMustCompile"].b for part in library.function)
+
+
+def doubled_by(x):
+    return fused(lambda: {"twice": 2 * x})["twice"]
+
+
+def test_a_part_of_a_graph_is_compiled():
+    graph = tf.function(doubled_by).get_concrete_function(tf.TensorSpec([3]))
+    assert compiled_parts(graph) == 1
+    np.testing.assert_array_equal(graph(tf.constant([1.0, 2, 3])), [2, 4, 6])
+
+
+def test_eager_code_runs_as_it_is():
+    np.testing.assert_array_equal(doubled_by(tf.constant([1.0, 2])), [2, 4])
+
+
+def test_tensors_of_unknown_shapes_are_left_to_the_graph():
+    """XLA would compile again for every number of points."""
+    graph = tf.function(doubled_by).get_concrete_function(tf.TensorSpec([None]))
+    assert compiled_parts(graph) == 0
+    np.testing.assert_array_equal(graph(tf.constant([1.0, 2])), [2, 4])
+
+
+def test_other_devices_and_several_replicas_are_left_to_the_graph(monkeypatch):
+    cpu, gpu = tf.config.list_physical_devices("CPU")[0], tf.config.PhysicalDevice("/g", "GPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda *_: [cpu, gpu])
+    graph = tf.function(doubled_by).get_concrete_function(tf.TensorSpec([3]))
+    assert compiled_parts(graph) == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(tf.distribute.Strategy, "num_replicas_in_sync", 2)
+    graph = tf.function(doubled_by).get_concrete_function(tf.TensorSpec([3]))
+    assert compiled_parts(graph) == 0
+
+
+@pytest.mark.parametrize("estimator", ["exact", "diagonal"])
+def test_a_training_step_has_one_part_for_all_blocks(estimator):
+    problem = problems.get("wave")
+    terms = problem.terms(problem.presets["quick"])
+    network = problems.build_model(problem, problem.presets["quick"]).network
+    model = PINNModel(network, terms, NTK(estimator), seed=0)
+    model.compile("adam")
+    step = tf.function(lambda: model.train_step(None), autograph=False)
+    assert compiled_parts(step.get_concrete_function()) == 1
+
+
+def test_the_diagonal_is_that_of_the_graph(monkeypatch):
+    problem = problems.get("wave")
+    model = problems.build_model(problem, problem.presets["quick"])
+    blocks, variables = model.blocks(), model.trainable_variables
+
+    def diagonal():
+        return Linearization(blocks, variables, factored=True).diagonal()
+
+    compiled = tf.function(diagonal, autograph=False)()
+    monkeypatch.setattr(fusion, "_only_cpus", lambda: False)
+    plain = tf.function(diagonal, autograph=False)()
+    assert compiled.keys() == plain.keys() == blocks.keys()
+    for name, values in plain.items():
+        np.testing.assert_allclose(compiled[name], values, rtol=2e-5)
