@@ -1,6 +1,7 @@
 """Weightings side by side: the same problem, network and optimizer, one run for each seed."""
 
 import dataclasses
+import gc
 import os
 import statistics
 from collections.abc import Callable, Sequence
@@ -95,6 +96,7 @@ def compare(
         for variant, of_variant in zip(variants, results, strict=True):
             settings = dataclasses.replace(variant, seed=seed)
             of_variant.append(run(settings, Path(logdir) / run_name(settings), **kwargs))
+            gc.collect()  # or the graphs of many runs go during a later one, and count as its time
     histories = {
         label(of_variant[0].settings): [
             read_history(result.folder / "history.csv") for result in of_variant
