@@ -101,6 +101,6 @@ def _scatter(ax: Axes, ratios: Mapping[str, float], errors: Mapping[str, float])
         ax.annotate(
             name, (ratio, error), shift, textcoords="offset points", ha="center", fontsize="small"
         )
+    ax.margins(0.2)
     ax.set_ylim(bottom=0)
-    ax.margins(0.15)
     ax.grid(alpha=0.3)
