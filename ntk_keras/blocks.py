@@ -29,6 +29,7 @@ class Block:
         recorded: the same function for points and a recorder, which it tells of every product that
             a parameter takes part in; None if that is not possible. With it rows of the Jacobian
             come from the signals of one reverse pass: see :mod:`ntk_keras.signals`.
+        recorded_for: the parameters that these products account for.
         computed_in: a dtype in between that is coarser than the residuals' own, which differences
             of residuals have to overcome; None if there is none.
     """
@@ -37,6 +38,7 @@ class Block:
     points: Any = None
     scale: tf.Tensor | float = 1.0
     recorded: Callable[[Any, Recorder], tf.Tensor] | None = None
+    recorded_for: Variables = ()
     computed_in: tf.DType | None = None
 
     def __call__(self) -> tf.Tensor:
@@ -47,6 +49,11 @@ class Block:
         """The residuals of other points, with the scale of this block, ``[m * k]``."""
         values = self.residual() if points is None else self.residual(points)
         return self._scaled(tf.reshape(values, [-1]))
+
+    def can_factor(self, variables: Variables) -> bool:
+        """Whether rows of the Jacobian by these parameters follow from what a recorder is told."""
+        known = {id(value) for value in tensors(self.recorded_for)}
+        return self.recorded is not None and known.issuperset(map(id, tensors(variables)))
 
     def observed(self, recorder: Recorder) -> tf.Tensor:
         """The block's residuals ``[n, k]``, of which the recorder is told."""

@@ -45,7 +45,7 @@ def inspect_term(
 
     Raises:
         ValueError: if the residual fails, has a wrong shape, is not finite where it must be, or
-            does not depend on the network.
+            does not depend on the network; if a layer adds a loss of its own.
 
     Warns:
         UserWarning: if it reads variables that will not be trained.
@@ -55,6 +55,7 @@ def inspect_term(
     check_residual(term, residual, points)
     if finite and hasattr(residual, "numpy"):  # not where tf.gradients asked for a graph
         _check_finite(term, residual, points)
+    _check_layer_losses(term, points, network, view)
     _warn_of_foreign(term, read, [*network.variables, *unknowns])
     if not depends:
         raise ValueError(
@@ -130,31 +131,45 @@ def inspect_in_training(
     obstacles: list[str | None] = []
     trained = [*network.trainable_variables, *unknowns]
 
-    def twice(points: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        def evaluate() -> tuple[tf.Tensor, tf.Tensor]:
+    def graph_of(points: Any) -> Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+        def evaluate(*flat: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            at = tf.nest.pack_sequence_as(points, flat)
             # What layers assign in training is not kept.
             values = [tf.identity(v.value) for v in trained]
             with parameters_at(trained, values):
-                obstacles.append(_obstacle(term, points, trained, view))
-                return term.evaluate(view(True), points), term.evaluate(view(True), points)
+                obstacle, meet = _examined(term, at, trained, view)
+                obstacles.append(obstacle)
+                return term.evaluate(view(True), at), term.evaluate(view(True), at), meet
 
-        return tf.function(evaluate, autograph=False).get_concrete_function()()
+        flat = tf.nest.flatten(points)
+        return tf.function(evaluate, autograph=False).get_concrete_function(*flat)
+
+    def row(index: int) -> Any:
+        return tf.nest.map_structure(lambda x: x[index : index + 1], points)
 
     with _named_failure(term, points, network):
-        whole, again = twice(points)
-        first, _ = twice(tf.nest.map_structure(lambda x: x[:1], points))
-    _check_components(term, whole, first)
+        whole, again, meet = graph_of(points)(*tf.nest.flatten(points))
+        alone = graph_of(row(0))
+        rows = sorted({0, len(whole) // 2, len(whole) - 1})
+        single = [alone(*tf.nest.flatten(row(index)))[0] for index in rows]
+    _check_components(term, whole, single[0])
     if uses_kernel and not _same(whole, again):
         raise ValueError(
             f"Term {term.name!r}: two evaluations at the same points and parameters differ, so "
             "the network holds noise (Dropout, GaussianNoise) that would drown the kernel. "
             'Remove those layers, or use weighting="constant".'
         )
-    if _same(whole[:1], first):
+    if obstacles[0] is None and single[0].shape[0] == 1:  # what the signals say is exact
+        alike = not meet
+    else:
+        together = tf.gather(whole, rows)
+        joined = tf.concat(single, axis=0)
+        alike = joined.shape == together.shape and _same(together, joined, whole)
+    if alike:
         return obstacles[0]
     if uses_kernel:
         warnings.warn(
-            f"Term {term.name!r}: the residual of the first point is another one without the "
+            f"Term {term.name!r}: the residual of a point is another one without the "
             "other points. Exact traces take each point by itself and will differ from what is "
             "trained. Usual causes: a mean over points; values held outside the points (give "
             "both, as in points=(x, y)); BatchNormalization.",
@@ -163,8 +178,10 @@ def inspect_in_training(
     return "its rows depend on other points"
 
 
-def _obstacle(term: Term, points: Any, trained: Variables, view: View) -> str | None:
-    """Why the residual's Jacobian cannot be factored; while a graph is built."""
+def _examined(
+    term: Term, points: Any, trained: Variables, view: View
+) -> tuple[str | None, tf.Tensor]:
+    """Why the residual's Jacobian cannot be factored, and whether its rows meet, in a graph."""
     views: list[Any] = []
 
     def evaluate(recorder: Recorder) -> tf.Tensor:
@@ -172,9 +189,9 @@ def _obstacle(term: Term, points: Any, trained: Variables, view: View) -> str | 
         return term.evaluate(views[-1], points)
 
     count = tf.nest.flatten(points)[0].shape[0]
-    reason = signals.obstacle(evaluate, count, trained)
+    reason, meet = signals.examine(evaluate, count, trained)
     left = views[0].fallbacks
-    return f"nested tapes serve it: {left[0]}" if left else reason
+    return f"nested tapes serve it: {left[0]}" if left else reason, meet
 
 
 @contextlib.contextmanager
@@ -258,6 +275,25 @@ def check_residual(term: Term, residual: Any, points: Any) -> None:
         )
 
 
+def _check_layer_losses(term: Term, points: Any, network: keras.layers.Layer, view: View) -> None:
+    """Raises ValueError for a layer that adds a loss of its own, which training would leave out."""
+    adding = [x.name for x in network._flatten_layers() if _regularizes_outputs(x)]
+    if not adding and view(True).obstacle is not None:  # forward, layers are not called
+        with keras.StatelessScope(collect_losses=True) as scope:
+            term.evaluate(view(True), points)
+        adding = [network.name] if scope.losses else []
+    if adding:
+        raise ValueError(
+            f"Layer {adding[0]!r} adds a loss that depends on its inputs (activity_regularizer or "
+            "add_loss), which is no loss term and would be left out. Add a Term for it; "
+            "regularisers of kernels and biases are kept."
+        )
+
+
+def _regularizes_outputs(layer: Any) -> bool:
+    return getattr(layer, "activity_regularizer", None) is not None
+
+
 def _reshaping(shape: Sequence[int]) -> str:
     """How a residual gets a row for each point."""
     if len(shape) > 2:
@@ -298,11 +334,18 @@ def _check_components(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None
         )
 
 
-def _same(one: tf.Tensor, other: tf.Tensor) -> bool:
-    """Whether two residuals are equal, up to sums taken in another order."""
+def _same(one: tf.Tensor, other: tf.Tensor, scale_of: tf.Tensor | None = None) -> bool:
+    """Whether two residuals are equal, up to sums taken in another order.
+
+    Args:
+        one: a residual.
+        other: another.
+        scale_of: what tells how large residuals are; the first by default.
+    """
     if one.shape != other.shape:
         return False
-    scale = np.max(np.abs(one)) * np.sqrt(np.finfo(one.dtype.as_numpy_dtype).eps)
+    size = np.max(np.abs(one if scale_of is None else scale_of))
+    scale = size * np.sqrt(np.finfo(one.dtype.as_numpy_dtype).eps)
     return not np.any(np.abs(one - other) > scale)  # NaN is met in training, and named there
 
 

@@ -271,8 +271,8 @@ def product(
 def _diagonal_of_block(
     block: Block, variables: Variables, chunk_size: int | None, subset: tf.Tensor | None
 ) -> tf.Tensor:
-    """By signals where the block can be recorded, else row by row."""
-    if block.recorded is None or chunk_size is not None:
+    """By signals where they account for all parameters, else row by row."""
+    if chunk_size is not None or not block.can_factor(variables):
         return map_rows(squared_norms, block, variables, chunk_size, subset)
     return FactoredJacobian(block, variables).diagonal(range(len(variables)), subset)
 

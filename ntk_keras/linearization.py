@@ -58,7 +58,7 @@ class Linearization:
         self._jacobians = {
             name: FactoredJacobian(block, variables)
             for name, block in self.blocks.items()
-            if factored and block.recorded is not None
+            if factored and block.can_factor(self.variables)
         }
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(self._theta)

@@ -49,7 +49,8 @@ class RelativeL2(keras.metrics.Metric):
             )
         y_true = tf.reshape(y_true, tf.shape(y_pred))
         if sample_weight is not None:
-            root = tf.sqrt(tf.reshape(tf.cast(sample_weight, self.dtype), [-1, 1]))
+            root = tf.sqrt(tf.reshape(tf.cast(sample_weight, self.dtype), [-1]))
+            root = tf.reshape(root, [-1] + [1] * (y_pred.shape.rank - 1))
             y_true, y_pred = root * y_true, root * y_pred
         self.squared_error.assign_add(tf.reduce_sum((y_pred - y_true) ** 2))
         self.squared_norm.assign_add(tf.reduce_sum(y_true**2))

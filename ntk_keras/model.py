@@ -102,8 +102,10 @@ class PINNModel(keras.Model):
         View(network, derivatives)  # refuses at once what it cannot serve
         self.random_state = seeds.add_random_state(self, seed)
         self.weighting = weighting_module.get(weighting)
-        # By term, once it was evaluated: why its Jacobian is not factored, None if it is.
+        # By term, once it was evaluated: why its Jacobian is not factored, None if it is; which
+        # holds for the parameters that were trained then. Keras would take these for its own.
         self._factoring: dict[str, str | None] = {}
+        self._factored_for: frozenset[int] = frozenset()
         sizes = self._check_terms({})
         if len(sizes) == len(self.terms):
             self.coefficients.check_read()
@@ -121,8 +123,9 @@ class PINNModel(keras.Model):
             trainable=False,
             name="failure_steps",
         )
-        self._term_losses = [keras.metrics.Mean(f"loss/{term.name}") for term in self.terms]
-        self._relative_l2 = RelativeL2()
+        dtype = self.parameter_dtype
+        self._term_losses = [keras.metrics.Mean(f"loss/{t.name}", dtype=dtype) for t in self.terms]
+        self._relative_l2 = RelativeL2(dtype=dtype)
         self.built = True
         _LOGGER.debug("%s", self.derivatives_summary())
 
@@ -150,9 +153,9 @@ class PINNModel(keras.Model):
 
     @property
     def kernel_variables(self) -> list[keras.Variable]:
-        """The parameters whose kernel the weighting sees: without the unknowns that are not in."""
-        outside = self.coefficients.outside_kernel
-        return [v for v in self.trainable_variables if v.path not in outside]
+        """The parameters whose kernel the weighting sees: without those that are left out."""
+        outside = {*self.coefficients.outside_kernel, *self.weighting.exclude_variables}
+        return [v for v in self.trainable_variables if outside.isdisjoint((v.name, v.path))]
 
     @property
     def parameter_dtype(self) -> str:
@@ -278,6 +281,11 @@ class PINNModel(keras.Model):
             raise ValueError(
                 "PINNModel.fit takes no `y`. Add a Term whose points hold inputs and values."
             )
+        if kwargs.get("batch_size") is not None:
+            raise ValueError(
+                "PINNModel.fit takes no `batch_size`: every step uses all points of a term. For "
+                "some at a time, give a sampler, as in box.interior(100), or a dataset of batches."
+            )
         if steps_per_epoch is not None:
             check_count("steps_per_epoch", steps_per_epoch)
         datasets.check_validation(validation_data, kwargs.get("validation_steps"))
@@ -385,7 +393,12 @@ class PINNModel(keras.Model):
 
         Replicas draw points of their own, and share those that stay the same.
         """
-        x, *_ = keras.utils.unpack_x_y_sample_weight(data)  # `train_on_batch` makes a tuple
+        x, *others = keras.utils.unpack_x_y_sample_weight(data)  # `train_on_batch` makes a tuple
+        if any(other is not None for other in others):
+            raise ValueError(
+                "A step of a PINNModel takes points by term, no `y` and no `sample_weight`. Give "
+                "values, and weights of points, to a Term as further arrays of its points."
+            )
         given = x if isinstance(x, Mapping) else {}
         points = {}
         for index, term in enumerate(self.terms):
@@ -400,13 +413,20 @@ class PINNModel(keras.Model):
         """The residual blocks of those terms that ``points`` names, scaled by the convention."""
         blocks = {}
         coarse = precision.half_precision(self.network)
+        served = [v for v in self.trainable_variables if id(v) in self._factored_for]
         for term in self.terms:
             if term.name in points:
                 residual = functools.partial(self._residual, term, training)
                 scale = self._scale(residual, points[term.name])
                 factored = self._factoring.get(term.name, "not evaluated yet") is None
-                recorded = residual if factored else None
-                blocks[term.name] = Block(residual, points[term.name], scale, recorded, coarse)
+                blocks[term.name] = Block(
+                    residual,
+                    points[term.name],
+                    scale,
+                    recorded=residual if factored else None,
+                    recorded_for=served,
+                    computed_in=coarse,
+                )
         return blocks
 
     def _residual(
@@ -463,15 +483,15 @@ class PINNModel(keras.Model):
         Notes the culprit, and puts the weighting back to its ``previous`` state. Gradients that
         overflow are left to an optimizer that scales the loss, as long as it may find a scale.
         """
-        norm = tf.linalg.global_norm(gradients)
-        bad = ~tf.math.is_finite(tf.stack([*losses, tf.cast(norm, losses[0].dtype)]))
-        finite = replicas.total(tf.cast(bad, tf.int32)) == 0
+        whole = [tf.reduce_all(tf.math.is_finite(g)) for g in gradients]
+        good = tf.stack([*map(tf.math.is_finite, losses), tf.reduce_all(whole)])
+        finite = replicas.total(tf.cast(~good, tf.int32)) == 0
         if precision.scales(self.optimizer):
             # An overflow anywhere is one on every replica: Keras asks the first what to skip.
             gradients = [tf.where(finite[-1], g, math.nan) for g in gradients]
             skips = tf.fill([1], precision.finds_scale(self.optimizer))
             finite = tf.concat([finite[:-1], finite[-1:] | skips], axis=0)
-        step = tf.cast(self.optimizer.iterations.value, tf.int64)
+        step = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.int64)
         known = self.failure_steps.value
         good = tf.reduce_all(finite & (known < 0))
         failures = tf.where(finite | tf.reduce_any(known >= 0), known, step)
@@ -515,6 +535,8 @@ class PINNModel(keras.Model):
 
     def _check_terms(self, data: Mapping[str, Any], finite: bool = False) -> dict[str, int]:
         """Evaluates every residual that has points once; returns their numbers of entries."""
+        if self._factored_for != frozenset(map(id, self.trainable_variables)):
+            self._factoring.clear()
         seed = tf.constant([0, 0])
         points = self._points(data, seed)
         sizes = {}
@@ -533,11 +555,12 @@ class PINNModel(keras.Model):
                 "The network is not built: no term has points to call it on. Give its input shape, "
                 "as in keras.Sequential([keras.Input((2,)), ...])."
             )
+        self._factored_for = frozenset(map(id, self.trainable_variables))
         return sizes
 
     def _is_untrained(self) -> bool:
         optimizer = getattr(self, "optimizer", None)  # none before `compile`
-        return optimizer is not None and int(optimizer.iterations.value.numpy()) == 0
+        return optimizer is not None and int(optimizer.iterations) == 0
 
     def _dataset(self, x: Any, finite: bool = False) -> tuple[Any, int | None]:
         """What Keras iterates over, and the number of steps in an epoch if it is endless."""

@@ -18,11 +18,12 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from ntk_keras.blocks import Block, Recorder, Variables, tensors
 
-__all__ = ["FactoredJacobian", "obstacle"]
+__all__ = ["FactoredJacobian", "examine"]
 
 # Entries of a variable that is no layer's, each of which takes a reverse pass of its own.
 MAX_ENTRIES = 16
@@ -61,8 +62,8 @@ class FactoredJacobian:
 
     Args:
         block: with a function that can be recorded, whose rows do not meet.
-        variables: the parameters theta: kernels and biases of the layers recorded, and whatever
-            few numbers else (coefficients of the equation).
+        variables: the parameters theta, of those that the block is recorded for: kernels and biases
+            of the layers recorded, and whatever few numbers else (coefficients of the equation).
     """
 
     def __init__(self, block: Block, variables: Variables):
@@ -146,17 +147,19 @@ class FactoredJacobian:
         return pulled
 
 
-def obstacle(
+def examine(
     evaluate: Callable[[Recorder], tf.Tensor], count: int, variables: Variables
-) -> str | None:
-    """Why the Jacobian of a residual cannot be factored, None if it can.
-
-    Only while a graph is built, which is looked at. That rows do not meet is not looked at here.
+) -> tuple[str | None, tf.Tensor]:
+    """Whether the Jacobian of a residual can be factored; while a graph is built.
 
     Args:
-        evaluate: the residual, which tells a recorder of its products.
-        count: the number of points.
+        evaluate: the residual, ``[n]`` or ``[n, k]``, which tells a recorder of its products.
+        count: the number of points n.
         variables: the parameters theta.
+
+    Returns:
+        Why it cannot, None if it can as far as the graph shows; and whether rows meet, a boolean
+        tensor: False where there is an obstacle already.
     """
     found: list[_Product] = []
     read: list[tf.Tensor] = []
@@ -166,22 +169,72 @@ def obstacle(
         read.extend([] if bias is None else [bias])
 
     residual = evaluate(recorder)
+    reason = _misplaced(found, count) or _unseen(residual, found, read, variables)
+    outputs = [product.outputs for product in found]
+    return reason, tf.constant(False) if reason or not found else _rows_meet(residual, outputs)
+
+
+def _misplaced(found: list[_Product], count: int) -> str | None:
+    """A product at other points than the residual's, or of a parameter that two layers share."""
+    owners: dict[int, tuple[Any, Any]] = {}
     for product in found:
-        points = product.outputs.shape[1]
+        layer, points = product.layer, product.outputs.shape[1]
         if points != count:
-            return f"layer {product.layer.name!r} is evaluated at {points} points for {count} rows"
-    own = {id(v) for product in found for v in _parameters(product.layer)}
-    others = [
+            return f"layer {layer.name!r} is evaluated at {points} points for {count} rows"
+        for parameter in _parameters(layer):
+            _, owner = owners.setdefault(id(parameter), (parameter, layer))
+            if owner is not layer:
+                return f"layers {owner.name!r} and {layer.name!r} share a parameter"
+    return None
+
+
+def _unseen(
+    residual: tf.Tensor, found: list[_Product], read: list[tf.Tensor], variables: Variables
+) -> str | None:
+    """Parameters that the residual depends on in ways that the products do not show.
+
+    Products and the biases added to them are where looking stops, so what they are made of, their
+    inputs and kernels that are computed, is looked at by itself. Parameters of few entries count
+    only if they are a layer's: others take reverse passes of their own, which see everything.
+    """
+    known = set(map(id, tensors(variables)))
+    parameters = {id(v): v for product in found for v in _parameters(product.layer)}
+    computed = [
+        v for key, v in parameters.items() if key not in known and not isinstance(v, tf.Variable)
+    ]
+    chosen = [
         (variable.name, value)
         for variable, value in zip(variables, tensors(variables), strict=True)
-        if id(value) in own or value.shape.num_elements() > MAX_ENTRIES
+        if id(value) in parameters or value.shape.num_elements() > MAX_ENTRIES
     ]
+    made_of = [residual, *(product.inputs for product in found), *computed]
     passed = [*(product.outputs for product in found), *read]
-    direct = tf.gradients(residual, [value for _, value in others], stop_gradients=passed)
-    reached = [name for (name, _), g in zip(others, direct, strict=True) if g is not None]
+    gradients = tf.gradients(made_of, [value for _, value in chosen], stop_gradients=passed)
+    reached = [name for (name, _), g in zip(chosen, gradients, strict=True) if g is not None]
     if reached:
         return f"it depends on {reached} in other ways than by products of Dense layers"
     return None
+
+
+def _rows_meet(residual: tf.Tensor, outputs: list[tf.Tensor]) -> tf.Tensor:
+    """Whether a row of the residual depends on products at other points.
+
+    Where none does, a reverse pass from the rows with other signs gives the same signals with
+    these signs, exactly.
+    """
+    count = residual.shape[0]
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], count)
+    signs[0], signs[-1] = -1.0, 1.0  # both occur
+    column = tf.constant(signs[:, np.newaxis], residual.dtype)
+    weights = tf.reshape(column, [count] + [1] * (residual.shape.rank - 1))
+    plain = tf.gradients(residual, outputs)
+    signed = tf.gradients(residual, outputs, grad_ys=weights * tf.ones_like(residual))
+    differ = [
+        tf.reduce_max(tf.abs(s - column * d)) > 1e-5 * tf.reduce_max(tf.abs(d))
+        for d, s in zip(plain, signed, strict=True)
+        if d is not None
+    ]
+    return tf.reduce_any(differ)
 
 
 def _products(layer: Any, inputs: Mapping, products: Mapping) -> list[_Product]:

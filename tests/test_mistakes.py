@@ -19,6 +19,12 @@ def dense(outputs=1, inputs=2):
     return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(outputs, "tanh")])
 
 
+def penalized(after=None, **kwargs):
+    hidden = keras.layers.Dense(3, "tanh", **kwargs)
+    added = [] if after is None else [after]
+    return keras.Sequential([keras.Input((2,)), hidden, *added, keras.layers.Dense(1)])
+
+
 def value(u, points):
     return u(points)[:, 0]
 
@@ -191,6 +197,22 @@ MISTAKES = {
     "fit with values": (
         lambda: compiled().fit(np.ones((4, 2)), np.ones((4, 1))),
         ["takes no `y`", "Add a Term whose points hold inputs and values"],
+    ),
+    "fit with a batch size": (
+        lambda: compiled().fit(epochs=1, batch_size=2),
+        ["takes no `batch_size`", "box.interior(100)"],
+    ),
+    "weights of points": (
+        lambda: compiled(points=None).train_on_batch({"a": np.ones((4, 2))}, None, np.ones(4)),
+        ["no `sample_weight`", "to a Term as further arrays of its points"],
+    ),
+    "penalty of a layer's outputs": (
+        lambda: build(network=penalized(activity_regularizer="l2")),
+        ["adds a loss that depends on its inputs", "Add a Term for it"],
+    ),
+    "loss that a layer adds": (
+        lambda: build(network=penalized(after=keras.layers.ActivityRegularization(l2=1.0))),
+        ["adds a loss that depends on its inputs", "Add a Term for it"],
     ),
     "fit without compile": (lambda: build().fit(), ["call `compile()` before"]),
     "compiled loss": (

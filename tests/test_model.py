@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import ntk_keras as nk
 from ntk_keras import guard
+from ntk_keras.metrics import RelativeL2
 
 BOX = nk.domains.Box(x=(0, 1))
 PLANE = nk.domains.Box(t=(0, 1), x=(-1, 1))
@@ -789,6 +790,19 @@ def test_sample_weights_count_in_the_error():
     assert error == pytest.approx(expected, rel=SINGLE)
 
 
+def test_sample_weights_count_for_outputs_without_a_column():
+    metric = RelativeL2()
+    metric.update_state(np.ones(4), np.array([1.0, 1, 1, 9]), np.array([1, 1, 1, 0]))
+    assert float(metric.result()) == 0
+
+
+def test_the_error_of_a_model_in_double_precision_is_measured_in_double():
+    model = build(net=network(dtype="float64"), compiled=EAGER)
+    truth = tf.cast(model(X), "float64")
+    logs = model.test_step((X, truth * (1 + 1e-9)))
+    assert float(logs["relative_l2"]) == pytest.approx(1e-9, rel=1e-5)
+
+
 def test_compiled_metrics_are_reported_beside_the_error():
     model = build(compiled=EAGER | {"metrics": ["mean_absolute_error"]})
     logs = model.evaluate(X, np.sin(X), return_dict=True, verbose=0)
@@ -942,7 +956,7 @@ def test_a_residual_that_mixes_points_is_told_of_where_the_kernel_counts(case):
     make, residual = case
     net = make()
     before = numbers(net.variables)
-    with pytest.warns(UserWarning, match="Term 'mixed': the residual of the first point is anoth"):
+    with pytest.warns(UserWarning, match="Term 'mixed': the residual of a point is another one"):
         nk.PINNModel(net, [nk.Term("mixed", residual, X)], "exact-ntk")
     for kept, variable in zip(before, numbers(net.variables), strict=True):
         np.testing.assert_array_equal(kept, variable)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import ntk_keras as nk
 from ntk_keras import derivatives
+from ntk_keras.derivatives import taylor
 from ntk_keras.estimators import Diagonal, Exact, is_exact
 from ntk_keras.linearization import Linearization
 from ntk_keras.weighting import ExactNTK
@@ -248,6 +249,49 @@ def at_other_points(network):
     return lambda u, x: u(x)[:, 0] - tf.reduce_mean(u(tf.ones([9, 2], "float64")))
 
 
+class Scaled(keras.layers.Layer):
+    """A layer with a rule, and with more parameters than take reverse passes of their own."""
+
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(shape[-1],), initializer="ones", name="factor")
+
+    def call(self, x):
+        return x * self.factor
+
+
+derivatives.register_layer(
+    Scaled, lambda layer, inputs, recorder: taylor.scale(inputs[0], layer.factor.value)
+)
+
+
+class Normed(Dense):
+    """A kernel that is computed from the variable that is trained."""
+
+    @property
+    def kernel(self):
+        return self._kernel / keras.ops.norm(self._kernel, axis=0)
+
+
+def scaled(dtype):
+    layers = [Dense(20, "tanh"), Scaled(), Dense(1)]
+    return built(keras.Sequential, [keras.Input((2,), dtype=dtype), *layers], dtype)
+
+
+def normed(dtype):
+    layers = [Dense(9, "tanh"), Normed(9, "tanh"), Dense(1)]
+    return built(keras.Sequential, [keras.Input((2,), dtype=dtype), *layers], dtype)
+
+
+def tied(dtype):
+    """Two layers of one kernel."""
+    x = keras.Input((2,), dtype=dtype)
+    first, second = (Dense(5, "tanh", dtype=dtype) for _ in range(2))
+    network = keras.Model(x, Dense(1, dtype=dtype)(second(first(Dense(5, dtype=dtype)(x)))))
+    second._tracker.unlock()
+    second._kernel = first._kernel
+    return network
+
+
 def through_a_tape(network):
     def residual(u, x):
         with tf.GradientTape() as tape:
@@ -264,6 +308,9 @@ OBSTACLES = {
     "a bias read directly": (sequential, by_its_bias, "other ways than by products"),
     "the network itself": (sequential, by_the_network_itself, "other ways than by products"),
     "other points": (sequential, at_other_points, "at 9 points for 6 rows"),
+    "parameters between products": (scaled, lambda network: wave, "['factor'] in other ways"),
+    "a computed kernel": (normed, lambda network: wave, "['kernel'] in other ways"),
+    "a kernel of two layers": (tied, lambda network: wave, "share a parameter"),
     "a tape of one's own": (sequential, through_a_tape, "a gradient tape watches"),
 }
 
@@ -284,13 +331,94 @@ def test_what_cannot_be_factored_trains_all_the_same(case):
     assert model.kernel_traces == pytest.approx(expected, rel=1e-10)
 
 
-def test_rows_that_meet_are_not_factored():
-    def less_the_mean(u, x):
-        return u(x)[:, 0] - tf.reduce_mean(u(x)[:, 0])
+def test_an_update_of_low_rank_trains():
+    network = keras.Sequential([keras.Input((2,)), Dense(9, "tanh"), Dense(9, "tanh"), Dense(1)])
+    network.layers[1].enable_lora(3)
+    model = model_of(network, wave, points=POINTS.astype("float32"))
+    assert "lora_kernel" in model._factoring["term_0"]
+    before = [v.numpy() for v in network.trainable_variables]
+    model.fit(epochs=2, verbose=0)  # at first one factor is zero, and so is the other's gradient
+    moved = [np.any(v.numpy() != b) for v, b in zip(network.trainable_variables, before)]
+    assert moved == [True] * len(before[:-1]) + [False]  # all but the last bias, of a derivative
 
+
+def less_the_mean(u, x):
+    return u(x)[:, 0] - tf.reduce_mean(u(x)[:, 0])
+
+
+def running_sum(u, x):
+    """The first row is the same without the others."""
+    return tf.cumsum(u(x)[:, 0])
+
+
+def causal(u, x):
+    """Rows weighted by the residuals before them."""
+    rows = derivatives.laplacian(u, x)[:, 0]
+    return tf.exp(-tf.cumsum(rows**2, exclusive=True)) * rows
+
+
+def smoothed(u, x):
+    """The outer rows are the same without the others, and in reversed order all are."""
+    rows = u(x)[:, 0]
+    inner = (rows[:-2] + rows[1:-1] + rows[2:]) / 3
+    return tf.concat([rows[:1], inner, rows[-1:]], axis=0) if rows.shape[0] > 2 else rows
+
+
+@pytest.mark.parametrize("residual", [less_the_mean, running_sum, causal, smoothed])
+@pytest.mark.parametrize("mode", ["taylor", "tapes"])
+def test_rows_that_meet_are_not_factored(residual, mode):
     with pytest.warns(UserWarning, match="another one without the other points"):
-        model = model_of(sequential("float64"), less_the_mean)
+        model = model_of(sequential("float64"), residual, derivatives=mode)
     assert model._factoring == {"term_0": "its rows depend on other points"}
+
+
+def test_small_residuals_of_a_network_that_is_nearly_right_are_factored():
+    """Differences of large numbers: rounding is no dependence on other points."""
+    network = sequential("float32")
+    points = POINTS.astype("float32")
+    values = network(points).numpy() + 1e-6
+    terms = [nk.Term("data", lambda u, at: u(at[0]) - at[1], (points, values))]
+    model = nk.PINNModel(network, terms, seed=0)
+    assert model._factoring == {"data": None}
+
+
+def test_traces_whose_squares_overflow_give_weights_all_the_same():
+    def strong(u, x):
+        return 1e9 * u(x)[:, 0]
+
+    model = model_of(sequential("float32"), wave, strong, points=POINTS.astype("float32"))
+    expected = {
+        n: float(t) for n, t in nk.kernel.traces(model.blocks(), model.trainable_variables).items()
+    }
+    model.fit(verbose=0)
+    assert expected["term_1"] ** 2 > float(np.finfo("float32").max)
+    assert model.kernel_traces == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_layer_unfrozen_later_trains():
+    network = scaled("float64")
+    network.layers[1].trainable = False
+    model = model_of(network, wave)
+    assert model._factoring == {"term_0": None}
+    network.layers[1].trainable = True
+    model.compile(keras.optimizers.SGD(1e-3))
+    before = network.layers[1].factor.numpy()
+    model.fit(verbose=0)
+    assert "['factor']" in model._factoring["term_0"]
+    assert np.abs(network.layers[1].factor.numpy() - before).min() > 0
+
+
+def test_traces_by_variables_that_are_not_trained_are_those_of_the_kernel():
+    network = scaled("float64")
+    network.layers[1].trainable = False
+    blocks, variables = model_of(network, wave).blocks(), network.variables
+    assert blocks["term_0"].can_factor(network.trainable_variables)
+    matrix = nk.kernel.matrix(blocks, variables)
+    by_signals = nk.kernel.traces(blocks, network.trainable_variables)["term_0"]
+    assert float(by_signals) < 0.999 * float(tf.linalg.trace(matrix))
+    assert float(nk.kernel.traces(blocks, variables)["term_0"]) == pytest.approx(
+        float(tf.linalg.trace(matrix)), rel=1e-10
+    )
 
 
 def test_mixed_blocks_add_up():

@@ -167,6 +167,8 @@ def _equal_widths(layer: Any) -> str | None:
 
 def _columns(operation: Any) -> list[int] | None:
     """The columns that ``x[:, a:b]`` takes; None for any other index."""
+    if len(operation._inbound_nodes) != 1:  # a graph cut out of another
+        return None
     (node,) = operation._inbound_nodes
     key = node.arguments.args[1]
     if not isinstance(key, tuple) or len(key) != 2 or not isinstance(key[1], slice):

@@ -70,6 +70,7 @@ class Weighting(keras.layers.Layer):
         groups: names of the groups, in the order of :attr:`loss_weights`.
         adapted: the groups whose weights the strategy moves, in the order of :attr:`traces`: all of
             them, unless some are excluded.
+        exclude_variables: names or paths of variables that the kernel leaves out.
         loss_weights: the weights lambda, a variable ``[groups]``.
         uses_kernel: whether the weights follow from the kernel, which wants every row of a residual
             to be a function of its own point.
@@ -82,6 +83,7 @@ class Weighting(keras.layers.Layer):
     distributes = True
     groups: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    exclude_variables: tuple[str, ...] = ()
     loss_weights: keras.Variable
 
     def prepare(
