@@ -63,7 +63,7 @@ class LossBalancer(keras.layers.Layer):
         dtype: str = "float32",
         **kwargs: Any,
     ):
-        super().__init__(dtype=dtype, trainable=False, **kwargs)
+        super().__init__(dtype=dtype, **{"trainable": False, **kwargs})
         if isinstance(terms, str):
             raise ValueError(f"terms must be several names, as in [{terms!r}].")
         self.group_of = dict(terms) if isinstance(terms, Mapping) else {t: t for t in terms}
@@ -73,8 +73,24 @@ class LossBalancer(keras.layers.Layer):
             weighting = NTK("reverse", averaging_rate=1e-2)
         self.weighting = weighting_module.get(weighting)
         self.weighting.prepare(self.group_of, dtype, dict.fromkeys(self.group_of))
+        self.seed = seed
         self.random_state = seeds.add_random_state(self, seed)
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """What it is made of, for Keras; its state is that of a variable."""
+        return {
+            **keras.layers.Layer.get_config(self),
+            "terms": self.group_of,
+            "weighting": keras.saving.serialize_keras_object(self.weighting),
+            "seed": self.seed,
+            "dtype": self.variable_dtype,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "LossBalancer":
+        """The balancer of a configuration; its averages start anew."""
+        return cls(**keras.saving.deserialize_keras_object(config))
 
     @property
     def loss_weights(self) -> dict[str, float]:

@@ -254,7 +254,8 @@ class _Progress:
         model, theta = self.objective.model, np.array(intermediate_result.x)
         self.objective.assign(theta)
         if getattr(model, "optimizer", None) is not None:
-            model.optimizer.iterations.assign_add(1)
+            # Where gradients accumulate, `iterations` is no variable but a quotient of this one.
+            model.optimizer._iterations.assign_add(model.optimizer.gradient_accumulation_steps or 1)
         unknowns = {name: float(value) for name, value in model.coefficients.logs().items()}
         logs = {"loss": float(intermediate_result.fun), **unknowns}
         self.callbacks.on_train_batch_end(self.iteration, logs)

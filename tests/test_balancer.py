@@ -50,6 +50,11 @@ def exact_weights(network):
     return {name: float(sum(traces.values()) / trace) for name, trace in traces.items()}
 
 
+def test_a_balancer_is_made_again_from_its_configuration():
+    again = nk.LossBalancer.from_config(balancer(NTK("reverse", averaging_rate=0.5)).get_config())
+    assert (again.group_of, again.weighting.averaging_rate) == (balancer().group_of, 0.5)
+
+
 # Values.
 
 

@@ -100,9 +100,10 @@ def compared(model):
     [
         ({}, "sum"),
         ({"average": "kernel"}, "mean"),
+        ({"exclude_variables": "bias"}, "sum"),
         ({"average": "kernel", "exclude": "equation", "initial_weights": {"equation": 7}}, "sum"),
     ],
-    ids=["traces", "kernel", "one group of two"],
+    ids=["traces", "kernel", "kernels of layers alone", "one group of two"],
 )
 def test_exact_weights_have_no_error_while_nothing_moves(arguments, reduction):
     model = pinn(nk.weighting.ExactNTK(**arguments), rate=0.0, reduction=reduction)

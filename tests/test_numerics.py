@@ -47,6 +47,34 @@ def scaling_from(scale):
     return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-3), scale)
 
 
+# Gradient accumulation.
+
+
+def test_accumulated_gradients_are_those_of_one_larger_step():
+    """Their mean over two steps at the same points and parameters is that of one."""
+    points = BOX.interior(32).fixed(0)
+
+    def trained(accumulated, steps):
+        network = nk.networks.feedforward(BOX, width=16, depth=1, seed=0)
+        terms = [nk.Term("equation", curvature, points), nk.Term("ends", value, ENDS)]
+        model = nk.PINNModel(network, terms, "constant", seed=1)
+        optimizer = keras.optimizers.SGD(1e-3, gradient_accumulation_steps=accumulated)
+        model.compile(optimizer, jit_compile=False)
+        return model, fit(model, epochs=2, steps=steps, callbacks=[nk.callbacks.Stopwatch()])
+
+    (one, _), (two, history) = trained(None, 3), trained(2, 6)
+    np.testing.assert_allclose(theta(two), theta(one), rtol=1e-5, atol=1e-7)
+    assert history["step"] == [3, 6]
+
+
+def test_a_run_with_accumulated_gradients_resumes_where_it_was(tmp_path):
+    checkpoint = nk.callbacks.Checkpoint(tmp_path / "state.weights.h5")
+    optimizers = [keras.optimizers.Adam(1e-3, gradient_accumulation_steps=3) for _ in range(2)]
+    model, fresh = (build("float32", optimizer=optimizer) for optimizer in optimizers)
+    fit(model, epochs=2, steps=4, callbacks=[checkpoint])
+    assert checkpoint.restore(fresh, 4) == 2
+
+
 # Mixed precision.
 
 WEIGHTINGS = {
@@ -97,6 +125,14 @@ def test_float16_is_scaled_and_steps_that_overflow_are_skipped():
 
 def test_the_scale_is_left_out_where_it_is_not_wanted_or_needed():
     assert not precision.scales(build("mixed_float16", auto_scale_loss=False).optimizer)
+
+
+def test_a_run_whose_optimizer_skips_steps_resumes_where_it_was(tmp_path):
+    checkpoint = nk.callbacks.Checkpoint(tmp_path / "state.weights.h5")
+    model, fresh = (build("mixed_float16", optimizer="adam") for _ in range(2))
+    fit(model, epochs=2, steps=10, callbacks=[checkpoint])
+    assert int(model.optimizer.iterations) < 20  # the first scale is too large
+    assert checkpoint.restore(fresh, 10) == 2
     assert not precision.scales(build("mixed_bfloat16").optimizer)
 
 

@@ -26,7 +26,7 @@ class Stopwatch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:
-            logs["step"] = int(self.model.optimizer.iterations.numpy())
+            logs["step"] = int(self.model.optimizer.iterations)
             logs["seconds"] = (self._ended or time.perf_counter()) - self._began
 
 
@@ -65,8 +65,8 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves the whole training state after every epoch, in one file that is never half written.
 
     The file holds network, optimizer, loss weights, trace averages and random state. The epoch is
-    not written beside it but follows from the optimizer's step, so the two cannot disagree. Of
-    several workers the first writes; all must see the file.
+    not written beside it but follows from the steps that these have seen, so they cannot disagree.
+    Of several workers the first writes; all must see the file.
 
     Args:
         path: of the file, ending in ``.weights.h5``; its folder is made.
@@ -96,9 +96,15 @@ class Checkpoint(keras.callbacks.Callback):
         """
         if not self.path.exists():
             return 0
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
         model.load_weights(self.path)
-        return int(model.optimizer.iterations.numpy()) // steps_per_epoch
+        steps = int(model.optimizer.iterations)
+        if hasattr(model, "random_state"):
+            # A step draws points also where the optimizer skips it (an overflow in float16) or only
+            # adds up its gradient; L-BFGS counts as the optimizer's steps and draws none.
+            steps = max(steps, int(model.random_state.value[1]))
+        return steps // steps_per_epoch
 
 
 def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:

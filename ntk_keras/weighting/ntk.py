@@ -201,7 +201,7 @@ class NTK(Adaptive):
         rate = tf.cast(self._rate, mean.dtype)
         number = tf.cast(measured["accepted"] / replicas.count(), mean.dtype)
         first = self.num_updates.value == 0
-        observed = (mean - self.average_traces.value) ** 2 * (2 - rate) / 2
+        observed = _square(mean - self.average_traces.value) * (2 - rate) / 2
         update = tf.where(
             first,
             variance / self.num_probes,
@@ -255,7 +255,7 @@ class NTK(Adaptive):
         if self.clip:
             sample = {name: tf.maximum(trace, 0) for name, trace in sample.items()}
         traces = self.pool(sample)
-        return tf.stack([traces, traces**2])
+        return tf.stack([traces, _square(traces)])
 
     def _traces_of(self, kernel: tf.Tensor) -> tf.Tensor:
         parts = tf.split(tf.linalg.diag_part(kernel), list(self._sizes.values()))
@@ -282,6 +282,11 @@ class NTK(Adaptive):
                 f'average="kernel" needs an estimator of the whole kernel, one of {able}. Received '
                 f"{self.estimator}, which estimates traces only."
             )
+
+
+def _square(values: tf.Tensor) -> tf.Tensor:
+    """The squares, the largest number in place of what is beyond: they only measure noise."""
+    return tf.minimum(values**2, values.dtype.max)
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
