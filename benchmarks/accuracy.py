@@ -117,10 +117,13 @@ def rows_of(run: Run, width: int, rate: float) -> Iterator[dict[str, Any]]:
 
 
 def curves(run: Run) -> list[dict[str, Any]]:
-    """Weights at every check, one row for each estimator, step and group."""
+    """Weights at every check, one row for each estimator, step and group.
+
+    Those of the kernel, which errors are counted from, have the name ``kernel``.
+    """
     return [
         {"estimator": name, "step": step, "group": group, "weight": f"{value:.6g}"}
-        for name, series in {"exact": run.exact, **run.averaged}.items()
+        for name, series in {"kernel": run.exact, **run.averaged}.items()
         for step, weights in zip(run.steps, series, strict=True)
         for group, value in zip(run.groups, weights, strict=True)
     ]

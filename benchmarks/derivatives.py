@@ -12,13 +12,14 @@ import functools
 import itertools
 import statistics
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from benchmarks.step import seconds
-from benchmarks.tables import markdown
+from benchmarks.tables import RESULTS, write_table
 from ntk_keras import PINNModel, derivatives, networks, problems
 from ntk_keras.derivatives import Mode, Network, View
 from ntk_keras.domains import Box
@@ -102,13 +103,14 @@ def measure(case: str, jit_compile: bool, rounds: int) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Measures with and without XLA, prints the table and returns its rows."""
+    """Measures with and without XLA, writes the table and returns its rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
     options = parser.parse_args(arguments)
     rows = [measure(case, jit, options.rounds) for jit in (True, False) for case in options.cases]
-    print(markdown(rows))
+    write_table(options.out, "derivatives", rows)
     return rows
 
 

@@ -10,8 +10,8 @@ Each sub-command writes a Markdown table and a CSV file into ``benchmarks/result
 ``accuracy`` follows the weights along one training run; ``memory`` takes
 the peak of a process for each estimator; ``training`` trains with every estimator, averaging rate
 and seed (many runs: interrupt and resume at will, or share them between processes by ``--part``).
-``report`` joins what is there to the tables and the figure of the README, with seconds once
-``python -m benchmarks.step --widths 100 --name step-100`` has measured a step.
+``report`` joins what they left, and what ``python -m benchmarks.step`` did, to the tables and
+figures of the documents.
 """
 
 import argparse

@@ -26,15 +26,15 @@ def error_against_overhead(out: Path, widths: tuple[int, ...]) -> Figure:
     """Error of the worst group over the price of a step, one column of panels for each width.
 
     Args:
-        out: folder with ``step-<width>.csv`` and ``accuracy-<width>-0.01.csv``.
+        out: folder with ``step.csv`` and ``accuracy-<width>-0.01.csv``.
         widths: of the network.
     """
     size = (4.2 * len(widths), 2.8 * len(ERRORS))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(ERRORS), len(widths), sharex="col", sharey="row", squeeze=False)
     for column, width in zip(axes.T, widths, strict=True):
-        times = read_csv(out / f"step-{width}.csv")
-        ratios = {row["method"]: float(row["ratio"]) for row in times}
+        rows = training.step_rows(out, width)
+        ratios = {row["method"]: float(row["ratio"]) for row in rows}
         rows = read_csv(out / f"accuracy-{width}-0.01.csv")
         for ax, (label, name) in zip(column, ERRORS.items(), strict=True):
             worst = {row["estimator"]: max(map(float, row[name].split(","))) for row in rows}
@@ -49,7 +49,7 @@ def seconds_to_error(out: Path) -> Figure:
     """Seconds to each error by estimator, at its best rate; one panel for each width there is.
 
     Args:
-        out: folder with ``training.csv`` and ``step-<width>.csv``.
+        out: folder with ``training.csv`` and ``step.csv``.
     """
     panels = {width: training.best_runs(out, width) for width in training.STUDIES}
     panels = {width: runs for width, runs in panels.items() if runs}

@@ -10,9 +10,9 @@ are divided by; ``taylor``, constant weights and derivatives carried forward; an
 every step by each estimator, derivatives carried forward. Cases: in two dimensions the wave
 equation of Section 5.2.2, in others a Poisson equation; three hidden layers of tanh.
 
-    python -m benchmarks.step                                  # all studies below
-    python -m benchmarks.step --studies methods --rounds 30    # one of them, with care
-    python -m benchmarks.step --widths 50 200 --dimensions 10 --points 1000 --methods tapes exact
+    python -m benchmarks.step --figure docs/images/step.png    # all studies below
+    python -m benchmarks.step --studies methods --xla no --name step-no-xla
+    python -m benchmarks.step --widths 50 200 --dimensions 10 --methods tapes exact --name mine
 
 **Share of the matrix-product rate.** With derivatives carried forward, a point of a term takes as
 many rows through every layer as it has channels: one for a value, two for a first derivative (it
@@ -50,7 +50,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.contenders import CONTENDERS
-from benchmarks.tables import IMAGES, RESULTS, write_table
+from benchmarks.tables import RESULTS, write_table
 from ntk_keras import PINNModel, derivatives, networks, problems
 from ntk_keras.derivatives import Mode, Network
 from ntk_keras.domains import Box
@@ -119,8 +119,11 @@ FEW = ("tapes", "taylor", "exact")
 # Studies: one quantity varies, the others stay as in the paper's wave problem, or smaller where the
 # largest would take minutes a step. XLA compiles ten seconds a method, hence the few of them.
 STUDIES: dict[str, tuple[Sequence[str], Sequence[Case]]] = {
-    "methods": (tuple(METHODS), [Case()]),
-    "widths": ((*FEW, "predictor"), [Case(width=50), Case(width=200), Case(width=1000)]),
+    "methods": (
+        (*METHODS, "exact, every 10th step"),
+        [Case(), Case(width=100), Case(width=50)],
+    ),
+    "widths": ((*FEW, "predictor"), [Case(width=200), Case(width=1000)]),
     "dimensions": (FEW, [Case(4, 200), Case(10, 200)]),
     "points": (FEW, [Case(2, 200, 100), Case(2, 200, 10_000), Case(2, 200, 100_000)]),
 }
@@ -318,13 +321,12 @@ def significant(number: float) -> str:
 
 def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Ratios of all methods at the paper's size, and along each quantity that varies."""
-    compiled = [row for row in rows if row["xla"] == rows[0]["xla"]]
     whole = Figure(figsize=(13, 3.8), layout="constrained")
     bars, *panels = whole.subplots(1, 4, width_ratios=[1.4, 1, 1, 1])
-    _bars(bars, compiled)
+    _bars(bars, rows)
     axes = {"width": 1, "dimensions": 0, "residuals": 2}
     for ax, (label, place) in zip(panels, axes.items(), strict=True):
-        _lines(ax, compiled, place)
+        _lines(ax, rows, place)
         ax.set(xlabel=label, ylabel="time, nested tapes = 1")
         if label != "dimensions":
             ax.set_xscale("log")
@@ -383,12 +385,12 @@ def parser() -> argparse.ArgumentParser:
     for name in ("widths", "dimensions", "points"):
         top.add_argument(f"--{name}", nargs="+", type=int, help="instead of studies, all products")
     top.add_argument("--methods", nargs="+", choices=METHODS | OTHERS, help="these alone")
-    top.add_argument("--rounds", type=int, default=12, help="at most, for each case")
-    top.add_argument("--patience", type=float, default=12.0, help="seconds for a case's rounds")
-    top.add_argument("--xla", nargs="+", choices=("yes", "no"), default=["yes"])
+    top.add_argument("--rounds", type=int, default=24, help="at most, for each case")
+    top.add_argument("--patience", type=float, default=24.0, help="seconds for a case's rounds")
+    top.add_argument("--xla", choices=("yes", "no"), default="yes")
     top.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
     top.add_argument("--name", default="step", help="of the table's files, without suffix")
-    top.add_argument("--figure", type=Path, help="docs/images/NAME.png by default")
+    top.add_argument("--figure", type=Path, help="where to draw all studies")
     return top
 
 
@@ -409,18 +411,18 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     options = parser().parse_args(arguments)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # takes many models for retracing
     rows: list[dict[str, Any]] = []
-    for xla, (case, methods) in itertools.product(options.xla, plan(options)):
-        jit = xla == "yes"
+    jit = options.xla == "yes"
+    for case, methods in plan(options):
         times = measure(
             case, methods, jit_compile=jit, rounds=options.rounds, patience=options.patience
         )
         release()
         rows += rows_of(case, times, jit)
-        print(f"{case}, XLA {xla}: {len(times.rate)} rounds", flush=True)
+        print(f"{case}: {len(times.rate)} rounds", flush=True)
     write_table(options.out, options.name, rows)
-    path = options.figure or IMAGES / f"{options.name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure(rows).savefig(path, dpi=120)
+    if options.figure:
+        options.figure.parent.mkdir(parents=True, exist_ok=True)
+        figure(rows).savefig(options.figure, dpi=120)
     return rows
 
 

@@ -235,7 +235,7 @@ def _kinds(rows: Iterable[dict[str, str]]) -> dict[tuple[str, ...], list[dict[st
 def report(out: Path) -> list[dict[str, str]]:
     """Merges the files of all parts into ``training.csv`` and returns the summary's rows.
 
-    Seconds are steps times their price in ``step-<width>.csv``, if :mod:`benchmarks.step` left one.
+    Seconds are steps times their price in ``step.csv``, if :mod:`benchmarks.step` left one.
     """
     rows = sorted(rows_in(out), key=_order)
     write_csv(out / "training.csv", rows)
@@ -244,8 +244,14 @@ def report(out: Path) -> list[dict[str, str]]:
 
 def times(out: Path, width: int) -> dict[str, float]:
     """Milliseconds per step by estimator; constant weights in their cheapest way."""
-    found = {row["method"]: float(row["ms"]) for row in read_csv(out / f"step-{width}.csv")}
+    found = {row["method"]: float(row["ms"]) for row in step_rows(out, width)}
     return found | ({"constant": found["taylor"]} if "taylor" in found else {})
+
+
+def step_rows(out: Path, width: int) -> list[dict[str, str]]:
+    """What :mod:`benchmarks.step` measured on the wave problem with a network of this width."""
+    case = {"equation": "wave, 2-D", "network": f"3 x {width}", "residuals": "900"}
+    return [row for row in read_csv(out / "step.csv") if case.items() <= row.items()]
 
 
 def best_runs(out: Path, width: int, threshold: float = 0.05) -> dict[str, list[dict[str, str]]]:

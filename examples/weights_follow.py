@@ -1,7 +1,7 @@
 """Do the sketched weights follow the exact ones? Figure 8 of the paper, at a laptop's size.
 
-Trains the wave problem with Algorithm 3 and computes the exact weights beside it, at the same
-parameters and points, after every epoch.
+Trains the wave problem with Algorithm 3, a probe for each term, and computes the exact weights
+beside it, at the same parameters and points, after every epoch.
 
     python -m examples.weights_follow
 """
@@ -38,7 +38,8 @@ class ExactWeights(keras.callbacks.Callback):
 
 def main(epochs=50, steps_per_epoch=100, width=50, figure="logs/weights.png", verbose=2):
     """Trains; returns steps, exact and estimated weights ``[epochs, groups]`` and group names."""
-    model = build(width, weighting=nk.weighting.NTK(averaging_rate=1e-2))
+    weighting = nk.weighting.NTK("block-predictor", averaging_rate=1e-2)
+    model = build(width, weighting=weighting)
     recorder = ExactWeights()
     model.fit(epochs=epochs, steps_per_epoch=steps_per_epoch, callbacks=[recorder], verbose=verbose)
     steps, groups = np.array(recorder.steps), model.weighting.groups

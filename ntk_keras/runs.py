@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 import os
 import shutil
 import statistics
@@ -132,7 +133,7 @@ def writers(
     return [
         NTKTensorBoard(
             folder,
-            kernel_every=max(1, settings.epochs // KERNELS_IN_A_RUN),
+            kernel_every=math.ceil(settings.epochs / KERNELS_IN_A_RUN),
             settings=dataclasses.asdict(settings),
         ),
         SolutionImages(

@@ -44,7 +44,7 @@ def steps_to_error() -> dict[tuple[str, str, str], dict[str, str]]:
 
 @pytest.mark.parametrize("width", [50, 500])
 def test_the_readme_gives_the_step_times_measured(width):
-    measured = {row["method"]: row["ratio"] for row in read_csv(RESULTS / f"step-{width}.csv")}
+    measured = {row["method"]: row["ratio"] for row in training.step_rows(RESULTS, width)}
     measured["constant"] = measured["taylor"]
     column = {500: 2, 50: 3}[width]
     stated = {ESTIMATORS[row[0]]: row[column] for row in table("README.md", "| estimator |")}
@@ -58,16 +58,15 @@ def test_the_readme_gives_the_steps_and_seconds_to_an_error_at_the_best_rate():
     for first, _, _, _, rate, *reached in table("README.md", "| estimator |"):
         name = ESTIMATORS[first]
         assert not rate or float(rate) == float(best[name][0]["rate"])
-        row = known["3 x 100", name, f"{float(rate):g}" if rate else "-"]
-        measured = [row["steps to 5 %"], row["steps to 2 %"]]
-        assert [
-            re.sub(r"(\d) (?=\d)", r"\1", DASHES.get(cell, cell)) for cell in reached
-        ] == measured
+        rows = [known[f"3 x {w}", name, f"{float(rate):g}" if rate else "-"] for w in (100, 500)]
+        assert [re.sub(r"(\d) (?=\d)", r"\1", DASHES.get(cell, cell)) for cell in reached] == [
+            row["steps to 5 %"] for row in rows
+        ]
 
 
 def test_the_page_on_estimators_gives_the_steps_to_an_error():
     known = steps_to_error()
-    rows = table("docs/estimators.md", "| estimator | rate |")
+    rows = table("docs/estimators.md", "| estimator, 3 × 100 | rate |")
     assert len(rows) > 10
     for first, rate, *reached in rows:
         name = "constant" if first == "constant weights" else first
@@ -76,6 +75,20 @@ def test_the_page_on_estimators_gives_the_steps_to_an_error():
             row = known["3 x 100", ESTIMATORS.get(each, each), f"{float(rate):g}" if rate else "-"]
             measured = [number(row[training.name_of(t)]) for t in training.THRESHOLDS]
             assert [number(cell) for cell in reached] == measured
+
+
+def test_the_page_on_estimators_gives_every_run_at_the_size_of_the_paper():
+    runs = training.best_runs(RESULTS, 500)
+    known = steps_to_error()
+    rows = table("docs/estimators.md", "| estimator, 3 × 500 | rate |")
+    for first, rate, *seeds, seconds in rows:
+        name = ESTIMATORS.get(first, "constant")
+        members = runs.pop(name)
+        assert not rate or float(rate) == float(members[0]["rate"])
+        assert [number(cell) for cell in seeds] == [row["steps to 5 %"] or "-" for row in members]
+        median = known["3 x 500", name, f"{float(rate):g}" if rate else "-"]["steps to 5 %"]
+        assert seconds == (re.search(r"\((.*) s\)", median) or ["", "-"])[1]
+    assert not runs
 
 
 def test_the_readme_gives_the_step_times_of_other_packages():
@@ -100,6 +113,13 @@ def test_the_readme_gives_the_step_times_of_other_packages():
     ]
     stated = [cell.split("; ") for _, cell, _ in table("README.md", "| | ms a step |")]
     assert stated == [[times[case] for case in cases] for cases in named]
+
+
+def test_the_note_on_forward_derivatives_gives_the_ratios_measured():
+    measured = {(r["case"], r["xla"]): r["ratio"] for r in read_csv(RESULTS / "derivatives.csv")}
+    for first, *stated in table("docs/decisions/0006-forward-derivatives.md", "| | XLA |"):
+        (case,) = {case for case, _ in measured if case.startswith(first.split(", whole")[0])}
+        assert stated == [measured[case, xla] for xla in ("yes", "no")]
 
 
 def test_the_page_on_estimators_gives_the_memory_measured():
@@ -133,7 +153,8 @@ def test_the_best_rate_is_that_of_the_smallest_median(tmp_path):
 def test_the_figure_of_seconds_has_a_point_for_each_run_that_got_there(tmp_path):
     rows = [row("exact", "0.01", seed, 1000) for seed in (0, 1)] + [row("constant", "", 0, "")]
     write_csv(tmp_path / "training.csv", rows)
-    write_csv(tmp_path / "step-100.csv", [{"method": "exact", "ms": "2"}])
+    case = {"equation": "wave, 2-D", "network": "3 x 100", "residuals": "900"}
+    write_csv(tmp_path / "step.csv", [case | {"method": "exact", "ms": "2"}])
     (ax,) = report.seconds_to_error(tmp_path).axes
     assert [list(line.get_xdata()) for line in ax.lines] == [[2.0, 2.0]] * 4
     assert [text.get_text() for text in ax.texts] == ["never 20 %"]
