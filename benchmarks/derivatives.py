@@ -98,7 +98,7 @@ def measure(case: str, jit_compile: bool, rounds: int) -> dict[str, Any]:
         "xla": "yes" if jit_compile else "no",
         "tapes, ms": round(tapes, 1),
         "forward, ms": round(forward, 1),
-        "ratio": round(forward / tapes, 2),
+        "ratio": f"{forward / tapes:.2f}",
     }
 
 

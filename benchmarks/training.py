@@ -167,7 +167,7 @@ def run(job: Job, logdir: Path) -> dict[str, Any]:
     try:
         model.fit(
             epochs=settings.epochs,
-            initial_epoch=checkpoint.restore(model, settings.steps_per_epoch),
+            initial_epoch=checkpoint.restore(model),
             steps_per_epoch=settings.steps_per_epoch,
             validation_data=problem.validation_data(settings.dtype),
             verbose=0,

@@ -48,7 +48,7 @@ def work(index: int, ports: list[int], folder: Path, epochs: int) -> None:
         model.compile(keras.optimizers.Adam(1e-3))
     checkpoint = nk.callbacks.Checkpoint(folder / "state.weights.h5")  # the first worker writes
     model.fit(
-        initial_epoch=checkpoint.restore(model, STEPS),
+        initial_epoch=checkpoint.restore(model),
         epochs=epochs,
         steps_per_epoch=STEPS,
         callbacks=[checkpoint],

@@ -69,21 +69,21 @@ def check_validation(data: Any, steps: int | None) -> None:
     """Checks what is given to validate with.
 
     Args:
-        data: ``(points, values)``, a dataset of such pairs, or None.
+        data: ``(points, values)``, a dataset of such pairs, points by term, or None.
         steps: how many of a dataset's elements are taken, None for all.
 
     Raises:
         ValueError: for anything else, or a dataset without end.
     """
     check_ends("validation_data", data, steps, "validation_steps")
-    if isinstance(data, tuple) and len(data) in (2, 3):
+    if isinstance(data, Mapping) or (isinstance(data, tuple) and len(data) in (2, 3)):
         return
     if data is not None and not isinstance(
         data, tf.data.Dataset | tf.distribute.DistributedDataset | keras.utils.PyDataset
     ):
         raise ValueError(
-            "validation_data must be (points, values), or a dataset of such pairs. Received "
-            f"{type(data).__name__}."
+            "validation_data must be (points, values), a dataset of such pairs, or points by term. "
+            f"Received {type(data).__name__}."
         )
 
 

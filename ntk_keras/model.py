@@ -264,7 +264,8 @@ class PINNModel(keras.Model):
             callbacks: as for any Keras model.
             validation_data: ``(points, values)``; the relative L2 error there is logged as
                 ``val_relative_l2`` after each epoch and never moves a weight. Callbacks that
-                monitor it need ``mode="min"``.
+                monitor it need ``mode="min"``. Or held-out points by term, whose losses are logged
+                as ``val_loss`` and ``val_loss/<term>``.
             validation_batch_size: points at a time in validation; all by default.
             **kwargs: whatever else ``keras.Model.fit`` takes.
 
@@ -289,6 +290,9 @@ class PINNModel(keras.Model):
         if steps_per_epoch is not None:
             check_count("steps_per_epoch", steps_per_epoch)
         datasets.check_validation(validation_data, kwargs.get("validation_steps"))
+        if isinstance(validation_data, Mapping):
+            held_out = self._by_term(validation_data)
+            validation_data = tf.data.Dataset.from_tensors(held_out)
         datasets.check_ends("x", x, steps_per_epoch, "steps_per_epoch")
         x, default_steps = self._dataset(x, finite=self._is_untrained())
         if validation_data is not None and validation_batch_size is None:
@@ -330,6 +334,7 @@ class PINNModel(keras.Model):
         """One step of Algorithm 3: predictor, moving average, corrector."""
         seed = seeds.advance(self.random_state)
         points = self._points(data, replicas.own_seed(seed))
+        terms_module.by_term(self.terms, points)
         linearization = Linearization(
             self._blocks(points, training=True),
             self.trainable_variables,
@@ -352,6 +357,7 @@ class PINNModel(keras.Model):
         # The next step's seed is read, not taken: evaluation changes nothing that is trained.
         seed = tf.identity(self.random_state.value)
         points = self._points(data, replicas.own_seed(seed))
+        terms_module.by_term(self.terms, points)
         blocks = self._blocks(points, training=False)
         losses, loss = self.loss_values({name: block() for name, block in blocks.items()})
         return replicas.as_logs(self._loss_logs(losses, loss))
@@ -399,7 +405,15 @@ class PINNModel(keras.Model):
                 "A step of a PINNModel takes points by term, no `y` and no `sample_weight`. Give "
                 "values, and weights of points, to a Term as further arrays of its points."
             )
+        # A number stands for no data in a dataset of nothing.
+        nothing = x is None or tf.TensorShape(getattr(x, "shape", None)).rank == 0
+        if not nothing and not isinstance(x, Mapping):
+            raise ValueError(
+                "A step of a PINNModel takes points by term, as in {'equation': points}. Received "
+                f"{type(x).__name__}."
+            )
         given = x if isinstance(x, Mapping) else {}
+        terms_module.check_keys(self.terms, given)
         points = {}
         for index, term in enumerate(self.terms):
             if term.name in given:
@@ -575,13 +589,17 @@ class PINNModel(keras.Model):
                 f"their own. Received {type(x).__name__}. A generator becomes a dataset by "
                 "tf.data.Dataset.from_generator."
             )
-        data = terms_module.by_term(self.terms, x or {})
+        data = self._by_term(x or {})
+        self._check_terms(data, finite)
+        return self._shared(data or 0), 1
+
+    def _by_term(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Points by term as tensors, checked."""
+        terms_module.by_term(self.terms, data)
         for name, points in data.items():
             terms_module.check_points(name, points)
         dtype = self.parameter_dtype
-        data = {name: terms_module.as_tensors(points, dtype) for name, points in data.items()}
-        self._check_terms(data, finite)
-        return self._shared(data or 0), 1
+        return {name: terms_module.as_tensors(points, dtype) for name, points in data.items()}
 
     def _shared(self, data: Any) -> Any:
         """The same data at every step, divided among replicas where there are several."""

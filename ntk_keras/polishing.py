@@ -183,6 +183,7 @@ def polish(
     """
     check_count("epochs", epochs)
     check_count("iterations_per_epoch", iterations_per_epoch)
+    datasets.check_validation(validation_data, None)
     objective = Objective(model, data)
     bounds, start = objective.bounds, objective.theta
     _check_start(objective, start)

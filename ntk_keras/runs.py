@@ -99,7 +99,7 @@ def run(
     _prepare(folder, settings, resume, overwrite)
     model = problems.build_model(problem, settings)
     checkpoint = Checkpoint(folder / CHECKPOINT)
-    done = checkpoint.restore(model, settings.steps_per_epoch)
+    done = checkpoint.restore(model)
     path = folder / "history.csv"
     if done < settings.epochs:
         model.fit(

@@ -300,18 +300,23 @@ def _tensor(value: Any, dtype: str) -> tf.Tensor:
     return tf.cast(value, dtype) if value.dtype.is_floating else tf.convert_to_tensor(value)
 
 
-def by_term(terms: Iterable[Term], data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Checks that data given by term names only terms and leaves none without points.
-
-    Raises:
-        ValueError: for a key that is no term, or a term left without points.
-    """
+def check_keys(terms: Iterable[Term], data: Mapping[str, Any]) -> None:
+    """Raises ValueError for data with a key that is no term's name."""
     names = {term.name for term in terms}
     unknown = sorted(set(data) - names)
     if unknown:
         raise ValueError(
             f"The data's keys must be names of terms. Unknown: {unknown}. Terms: {sorted(names)}."
         )
+
+
+def by_term(terms: Iterable[Term], data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Checks that data given by term names only terms and leaves none without points.
+
+    Raises:
+        ValueError: for a key that is no term, or a term left without points.
+    """
+    check_keys(terms, data)
     missing = sorted(t.name for t in terms if t.points is None and t.name not in data)
     if missing:
         raise ValueError(

@@ -21,7 +21,7 @@ class Unknown:
 
     Attributes:
         initial: where training starts, a number or an array; the coefficient has its shape.
-        constraint: a Keras constraint by name or as an object, ``"non_negative"`` for one; applied
+        constraint: a Keras constraint by name or as an object, ``"non_neg"`` for one; applied
             after every step of a Keras optimizer.
         in_kernel: whether the kernel behind the loss weights includes the coefficient. A
             coefficient whose derivatives are much larger than the network's would dominate the

@@ -202,6 +202,14 @@ MISTAKES = {
         lambda: compiled().fit(epochs=1, batch_size=2),
         ["takes no `batch_size`", "box.interior(100)"],
     ),
+    "misspelled term in a batch": (
+        lambda: compiled().train_on_batch({"b": np.ones((4, 2))}),
+        ["Unknown: ['b']", "Terms: ['a']"],
+    ),
+    "points without their term in a batch": (
+        lambda: compiled().train_on_batch(np.ones((4, 2))),
+        ["takes points by term, as in {'equation': points}", "Received"],
+    ),
     "weights of points": (
         lambda: compiled(points=None).train_on_batch({"a": np.ones((4, 2))}, None, np.ones(4)),
         ["no `sample_weight`", "to a Term as further arrays of its points"],

@@ -790,6 +790,15 @@ def test_sample_weights_count_in_the_error():
     assert error == pytest.approx(expected, rel=SINGLE)
 
 
+def test_held_out_points_are_validated_by_their_losses():
+    model = build(compiled=EAGER)
+    name = model.terms[0].name
+    history = model.fit(validation_data={name: X}, verbose=0).history
+    logs = model.evaluate({name: X}, return_dict=True, verbose=0)
+    assert history[f"val_loss/{name}"] == [pytest.approx(logs[f"loss/{name}"], rel=SINGLE)]
+    assert "val_loss" in history
+
+
 def test_sample_weights_count_for_outputs_without_a_column():
     metric = RelativeL2()
     metric.update_state(np.ones(4), np.array([1.0, 1, 1, 9]), np.array([1, 1, 1, 0]))

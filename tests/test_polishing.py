@@ -200,7 +200,7 @@ def test_history_and_checkpoint_go_on_in_their_files(tmp_path):
     assert rows[-1]["loss"] < rows[2]["loss"] < rows[1]["loss"]
 
     resumed = build()
-    assert checkpoint.restore(resumed, 5) == 5
+    assert checkpoint.restore(resumed) == 5
     np.testing.assert_array_equal(nk.Objective(resumed).theta, nk.Objective(model).theta)
 
 

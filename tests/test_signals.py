@@ -338,7 +338,9 @@ def test_an_update_of_low_rank_trains():
     assert "lora_kernel" in model._factoring["term_0"]
     before = [v.numpy() for v in network.trainable_variables]
     model.fit(epochs=2, verbose=0)  # at first one factor is zero, and so is the other's gradient
-    moved = [np.any(v.numpy() != b) for v, b in zip(network.trainable_variables, before)]
+    moved = [
+        np.any(v.numpy() != b) for v, b in zip(network.trainable_variables, before, strict=True)
+    ]
     assert moved == [True] * len(before[:-1]) + [False]  # all but the last bias, of a derivative
 
 

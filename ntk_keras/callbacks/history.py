@@ -6,9 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 
 __all__ = ["Checkpoint", "HistoryFile", "Stopwatch"]
+
+EPOCHS = "epochs"  # in the file of a checkpoint: the number of those done
 
 
 class Stopwatch(keras.callbacks.Callback):
@@ -64,9 +67,8 @@ class HistoryFile(keras.callbacks.Callback):
 class Checkpoint(keras.callbacks.Callback):
     """Saves the whole training state after every epoch, in one file that is never half written.
 
-    The file holds network, optimizer, loss weights, trace averages and random state. The epoch is
-    not written beside it but follows from the steps that these have seen, so they cannot disagree.
-    Of several workers the first writes; all must see the file.
+    The file holds network, optimizer, loss weights, trace averages and random state, and the number
+    of epochs done. Of several workers the first writes; all must see the file.
 
     Args:
         path: of the file, ending in ``.weights.h5``; its folder is made.
@@ -83,28 +85,34 @@ class Checkpoint(keras.callbacks.Callback):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with _replaced(self.path) as temporary:
             self.model.save_weights(temporary, overwrite=True)
+            with h5py.File(temporary, "a") as file:
+                file.attrs[EPOCHS] = epoch + 1
 
-    def restore(self, model: keras.Model, steps_per_epoch: int) -> int:
+    def restore(self, model: keras.Model) -> int:
         """Loads the state, if there is one.
 
         Args:
             model: built and compiled as the one that was saved.
-            steps_per_epoch: of the run.
 
         Returns:
             The number of epochs done: ``initial_epoch`` for ``fit``.
+
+        Raises:
+            ValueError: for a file of weights that this callback has not written.
         """
         if not self.path.exists():
             return 0
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
+        with h5py.File(self.path) as file:
+            if EPOCHS not in file.attrs:
+                raise ValueError(
+                    f"{self.path} does not say how many epochs are done: it holds weights alone. "
+                    "Load it by `model.load_weights`, or give Checkpoint a path of its own."
+                )
+            done = int(file.attrs[EPOCHS])
         model.load_weights(self.path)
-        steps = int(model.optimizer.iterations)
-        if hasattr(model, "random_state"):
-            # A step draws points also where the optimizer skips it (an overflow in float16) or only
-            # adds up its gradient; L-BFGS counts as the optimizer's steps and draws none.
-            steps = max(steps, int(model.random_state.value[1]))
-        return steps // steps_per_epoch
+        return done
 
 
 def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:
