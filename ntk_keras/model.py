@@ -574,7 +574,7 @@ class PINNModel(keras.Model):
 
     def _is_untrained(self) -> bool:
         optimizer = getattr(self, "optimizer", None)  # none before `compile`
-        return optimizer is not None and int(optimizer.iterations) == 0
+        return optimizer is not None and int(optimizer.iterations.numpy()) == 0
 
     def _dataset(self, x: Any, finite: bool = False) -> tuple[Any, int | None]:
         """What Keras iterates over, and the number of steps in an epoch if it is endless."""

@@ -257,7 +257,7 @@ def test_training_is_the_papers_step_by_step(name, reduction, jit_compile):
     model = regression(chosen, reduction, jit_compile)
     theta = THETA
     for rho in lookbacks(jit_compile):
-        model.train_on_batch(np.zeros(1))  # of no use: the terms have their points
+        model.train_on_batch(np.zeros(()))  # of no use: the terms have their points
         weights = rival.weights(theta, rho)
         theta = theta - LEARNING_RATE * problem.grad_R(theta) @ (weights * problem.R(theta))
         np.testing.assert_allclose(chosen.loss_weights, rival.lambdas, rtol=ROUNDING)

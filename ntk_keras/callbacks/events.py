@@ -92,7 +92,7 @@ class EventWriter(keras.callbacks.Callback):
 
     def _recorded(self, action: Callable[[], None]) -> None:
         """Runs what writes summaries, at the optimizer's step."""
-        with self._writer.as_default(step=int(self.model.optimizer.iterations)):
+        with self._writer.as_default(step=int(self.model.optimizer.iterations.numpy())):
             action()
         self._writer.flush()
 
