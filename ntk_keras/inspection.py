@@ -108,7 +108,7 @@ def inspect_in_training(
     uses_kernel: bool,
     unknowns: Sequence[keras.Variable] = (),
 ) -> str | None:
-    """Evaluates a residual as training will, in a graph: twice, and at its first point.
+    """Evaluates a residual as training will, in a graph: twice, and at three points by themselves.
 
     Args:
         term: what to look at.
@@ -159,13 +159,8 @@ def inspect_in_training(
             "the network holds noise (Dropout, GaussianNoise) that would drown the kernel. "
             'Remove those layers, or use weighting="constant".'
         )
-    if obstacles[0] is None and single[0].shape[0] == 1:  # what the signals say is exact
-        alike = not meet
-    else:
-        together = tf.gather(whole, rows)
-        joined = tf.concat(single, axis=0)
-        alike = joined.shape == together.shape and _same(together, joined, whole)
-    if alike:
+    exact = obstacles[0] is None and single[0].shape[0] == 1  # what the signals say
+    if not meet if exact else _same(tf.gather(whole, rows), tf.concat(single, axis=0), whole):
         return obstacles[0]
     if uses_kernel:
         warnings.warn(
