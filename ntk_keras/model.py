@@ -3,7 +3,7 @@
 import functools
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -28,6 +28,7 @@ __all__ = ["PINNModel"]
 
 _LOGGER = logging.getLogger("ntk_keras")
 
+_MADE_WITH = ("network", "terms", "weighting", "reduction", "derivatives")
 _FOR_ONE_REPLICA = ("jit_compile", "metrics", "weighted_metrics")
 
 
@@ -128,6 +129,15 @@ class PINNModel(keras.Model):
         self._relative_l2 = RelativeL2(dtype=dtype)
         self.built = True
         _LOGGER.debug("%s", self.derivatives_summary())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _MADE_WITH and getattr(self, "built", False):
+            raise AttributeError(
+                f"A PINNModel is built with its {name}, which cannot be another one later. Build a "
+                "new model on the same network: PINNModel(model.network, ...). Its parameters are "
+                "kept."
+            )
+        super().__setattr__(name, value)
 
     # What users read.
 
@@ -329,6 +339,10 @@ class PINNModel(keras.Model):
         # Older Keras leaves values as tensors unless they are its own metrics'.
         return tf.nest.map_structure(lambda v: float(v) if tf.is_tensor(v) else v, values)
 
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Writes the network for serving, as ``keras.Model.export`` does; terms stay behind."""
+        self.network.export(filepath, *args, **kwargs)
+
     @tf.autograph.experimental.do_not_convert
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Algorithm 3: predictor, moving average, corrector."""
@@ -431,12 +445,11 @@ class PINNModel(keras.Model):
         for term in self.terms:
             if term.name in points:
                 residual = functools.partial(self._residual, term, training)
-                scale = self._scale(residual, points[term.name])
                 factored = self._factoring.get(term.name, "not evaluated yet") is None
                 blocks[term.name] = Block(
                     residual,
                     points[term.name],
-                    scale,
+                    self._scale(term, points[term.name]),
                     recorded=residual if factored else None,
                     recorded_for=served,
                     computed_in=coarse,
@@ -460,8 +473,11 @@ class PINNModel(keras.Model):
             unknowns=self.coefficients,
         )
 
-    def _scale(self, residual: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor | float:
-        return 1.0 if self.reduction == "sum" else terms_module.mean_scale(residual, points)
+    def _scale(self, term: Term, points: Any) -> tf.Tensor | float:
+        if self.reduction == "sum":
+            return 1.0
+        # Not as in training, which moves the averages of a BatchNormalization once more.
+        return terms_module.mean_scale(functools.partial(self._residual, term, False), points)
 
     def _gradients(self, linearization: Linearization) -> list[tf.Tensor]:
         """J^T Lambda R, and the gradient of the network's own regularisers.

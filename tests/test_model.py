@@ -953,10 +953,14 @@ def test_noise_in_the_network_is_refused_where_it_would_drown_the_kernel(layer):
     build(terms, net=wavering(layer(0.5, seed=1)))  # no harm to constant weights
 
 
+def make_normalized():
+    return wavering(keras.layers.BatchNormalization())
+
+
 MIXED = {
     "a mean over points": (network, lambda u, x: value(u, x) - tf.reduce_mean(u(x))),
     "values outside the points": (network, lambda u, x: value(u, x) - tf.linspace(0.0, 1.0, 6)),
-    "batch normalization": (lambda: wavering(keras.layers.BatchNormalization()), value),
+    "batch normalization": (make_normalized, value),
 }
 
 
@@ -970,6 +974,25 @@ def test_a_residual_that_mixes_points_is_told_of_where_the_kernel_counts(case):
     for kept, variable in zip(before, numbers(net.variables), strict=True):
         np.testing.assert_array_equal(kept, variable)
     build([nk.Term("mixed", residual, X)], net=make())  # of no matter to constant weights
+
+
+def test_means_take_no_more_steps_of_batch_normalization_than_sums():
+    averages = []
+    for reduction in ("sum", "mean"):
+        keras.utils.set_random_seed(0)
+        model = build([nk.Term("start", value, X)], net=make_normalized(), reduction=reduction)
+        fit(model)
+        averages.append(model.network.layers[1].moving_variance.numpy())
+    np.testing.assert_array_equal(*averages)
+
+
+@pytest.mark.parametrize("name", ["network", "terms", "weighting", "reduction", "derivatives"])
+def test_what_a_model_is_made_of_cannot_be_replaced(name):
+    model = build()
+    before = getattr(model, name)
+    with pytest.raises(AttributeError, match=f"built with its {name}.*PINNModel.model.network"):
+        setattr(model, name, None)
+    assert getattr(model, name) is before
 
 
 @pytest.mark.parametrize("case", refused_terms().values(), ids=refused_terms())

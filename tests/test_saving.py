@@ -99,7 +99,7 @@ def test_the_network_alone_loads_where_this_package_is_not_installed(tmp_path):
 def test_the_network_alone_exports_as_a_saved_model(tmp_path):
     model = resumed.build("constant")
     points = resumed.BOX.grid(3, 3).astype("float32")
-    model.network.export(tmp_path / "exported", verbose=False)
+    model.export(tmp_path / "exported", verbose=False)
     exported = tf.saved_model.load(str(tmp_path / "exported"))
     np.testing.assert_allclose(exported.serve(points), model.network(points), atol=1e-6)
 
