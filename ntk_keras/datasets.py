@@ -4,9 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-__all__ = ["check_ends", "check_validation", "first_of", "length", "yields_pairs"]
+__all__ = [
+    "check_ends",
+    "check_validation",
+    "first_of",
+    "length",
+    "unrounded",
+    "yields_pairs",
+]
 
 
 def first_of(dataset: tf.data.Dataset) -> Mapping[str, Any]:
@@ -96,6 +104,21 @@ def length(validation_data: Any) -> int | None:
     if not isinstance(validation_data, tuple):
         return None
     return len(tf.nest.flatten(validation_data[0])[0])
+
+
+def unrounded(data: tuple, dtype: str, batch_size: int | None) -> tf.data.Dataset | None:
+    """Batches of arrays where Keras, that makes ``floatx`` of them, would lose digits; else None.
+
+    Args:
+        data: ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, nests of arrays or not.
+        dtype: of the parameters.
+        batch_size: points at a time; Keras' 32 if None.
+    """
+    present = keras.tree.lists_to_tuples(tuple(part for part in data if part is not None))
+    arrays = all(isinstance(leaf, np.ndarray | tf.Tensor) for leaf in tf.nest.flatten(present))
+    if not arrays or tf.as_dtype(dtype).size <= tf.as_dtype(keras.config.floatx()).size:
+        return None
+    return tf.data.Dataset.from_tensor_slices(present).batch(batch_size or 32)
 
 
 def _is_endless(data: Any) -> bool:

@@ -84,7 +84,8 @@ class PINNModel(keras.Model):
         name: str = "pinn",
         **kwargs: Any,
     ):
-        super().__init__(name=name, **kwargs)
+        # The network casts its inputs, and knows better to what.
+        super().__init__(name=name, autocast=False, **kwargs)
         if not isinstance(network, keras.layers.Layer):
             raise TypeError(
                 "network must be a Keras model or layer, whose variables are trained. Give a "
@@ -305,8 +306,13 @@ class PINNModel(keras.Model):
             validation_data = tf.data.Dataset.from_tensors(held_out)
         datasets.check_ends("x", x, steps_per_epoch, "steps_per_epoch")
         x, default_steps = self._dataset(x, finite=self._is_untrained())
-        if validation_data is not None and validation_batch_size is None:
-            validation_batch_size = datasets.length(validation_data)
+        if isinstance(validation_data, tuple):
+            validation_batch_size = validation_batch_size or datasets.length(validation_data)
+            batches = datasets.unrounded(
+                validation_data, self.parameter_dtype, validation_batch_size
+            )
+            if batches is not None:
+                validation_data, validation_batch_size = batches, None
         kwargs.setdefault("shuffle", False)  # A dataset comes in its order; Keras warns otherwise.
         return super().fit(
             x,
@@ -334,10 +340,23 @@ class PINNModel(keras.Model):
         ):
             x, default_steps = self._dataset(x)
             kwargs.setdefault("steps", default_steps)
+        elif not kwargs.get("_use_cached_eval_dataset"):
+            arrays = (x, y, kwargs.get("sample_weight"))
+            batches = datasets.unrounded(arrays, self.parameter_dtype, kwargs.get("batch_size"))
+            if batches is not None:
+                x, y = batches, None
+                kwargs |= {"sample_weight": None, "batch_size": None}
         datasets.check_ends("x", x, kwargs.get("steps"), "steps")
         values = super().evaluate(x, y, **kwargs)
         # Older Keras leaves values as tensors unless they are its own metrics'.
         return tf.nest.map_structure(lambda v: float(v) if tf.is_tensor(v) else v, values)
+
+    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """The network's outputs, an array or a nest of arrays; as ``keras.Model.predict``."""
+        batches = datasets.unrounded((x,), self.parameter_dtype, batch_size)
+        if batches is not None:
+            x, batch_size = batches, None
+        return super().predict(x, batch_size, **kwargs)
 
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Writes the network for serving, as ``keras.Model.export`` does; terms stay behind."""

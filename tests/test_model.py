@@ -723,6 +723,23 @@ def test_a_network_in_double_precision_needs_no_global_switch():
     assert not np.array_equal(traces, traces.astype("float32"))
 
 
+def test_double_precision_is_rounded_nowhere():
+    # One layer, of a policy of its own: a Sequential would round by that of its whole.
+    net = keras.layers.Dense(1, dtype="float64")
+    net.build((None, 1))
+    points = np.linspace(0, 1, 50)[:, None] + 1e-9
+    model = build([nk.Term("start", value, points)], net=net, optimizer=still())
+    truth = tf.matmul(points, net.kernel) + net.bias
+    for prediction in (model(points), model.predict(points, verbose=0)):
+        np.testing.assert_allclose(prediction, truth, rtol=DOUBLE)
+    assert model.evaluate(points, truth, verbose=0) < DOUBLE
+    weighed = {"sample_weight": np.ones(50), "batch_size": 7}
+    assert model.evaluate(points, truth.numpy(), verbose=0, **weighed) < DOUBLE
+    for batch in (None, 7):
+        logs = fit(model, validation_data=(points, truth), validation_batch_size=batch)
+        assert logs["val_relative_l2"][0] < DOUBLE
+
+
 # Evaluation and prediction; eagerly where the numbers are what matters.
 
 EAGER = {"run_eagerly": True}
@@ -866,7 +883,7 @@ def test_the_network_is_all_that_is_trained():
 
 
 OVERRIDDEN = {
-    *("call", "compile", "evaluate", "fit", "test_step", "train_step"),
+    *("call", "compile", "evaluate", "export", "fit", "predict", "test_step", "train_step"),
     *("compile_from_config", "from_config", "get_config", "get_metrics_result"),
     "_maybe_symbolic_build",  # which adds up the points of replicas
 }
