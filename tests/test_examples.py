@@ -7,6 +7,7 @@ from benchmarks import step
 from benchmarks.tables import read_csv
 from examples import (
     liquid_crystal,
+    poisson,
     porting_gradient_norms,
     porting_own_loop,
     porting_residual_outputs,
@@ -30,6 +31,20 @@ def test_the_wave_script_trains_and_logs(tmp_path):
 def test_the_wave_script_solves_the_problem_of_the_package():
     points = wave.BOX.grid(7, 9)
     np.testing.assert_allclose(wave.exact(points), wave.nk.problems.get("wave").solution(points))
+
+
+def test_the_poisson_script_converges_as_the_theorems_say():
+    squares, slopes = poisson.main(epochs=300)
+    assert np.argmax(squares < 1e-9) == pytest.approx(212, abs=5)
+    for slope in slopes.values():
+        assert slope == pytest.approx(-1, abs=1e-2)
+
+
+def test_the_poisson_script_starts_where_the_run_of_figure_1_does():
+    settings = problems.get("poisson").presets["paper"]
+    whole = problems.build_model(problems.get("poisson"), settings).blocks()
+    for name, block in poisson.build().blocks().items():
+        np.testing.assert_allclose(block(), whole[name](), rtol=1e-12)
 
 
 def test_the_liquid_crystal_script_trains_and_is_held_against_finite_elements(tmp_path):
