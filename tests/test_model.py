@@ -724,12 +724,10 @@ def test_a_network_in_double_precision_needs_no_global_switch():
 
 
 def test_double_precision_is_rounded_nowhere():
-    # One layer, of a policy of its own: a Sequential would round by that of its whole.
-    net = keras.layers.Dense(1, dtype="float64")
-    net.build((None, 1))
+    net = network(dtype="float64")
     points = np.linspace(0, 1, 50)[:, None] + 1e-9
     model = build([nk.Term("start", value, points)], net=net, optimizer=still())
-    truth = tf.matmul(points, net.kernel) + net.bias
+    truth = net(points)
     for prediction in (model(points), model.predict(points, verbose=0)):
         np.testing.assert_allclose(prediction, truth, rtol=DOUBLE)
     assert model.evaluate(points, truth, verbose=0) < DOUBLE
