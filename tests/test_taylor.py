@@ -141,6 +141,14 @@ def hard_constraint(x, dtype):
     return keras.ops.concatenate([t * (t + 1) * inner, start], axis=-1)
 
 
+def distances(x, dtype):
+    """A column times and plus two: t^2 (1 - y / 2)^3 N - y^2, and a plane."""
+    t, y = x[:, :1], x[:, 1:2]
+    inner = dense(2, None, dtype)(dense(4, "tanh", dtype)(x))
+    held = t**2 * (1 - y / 2) ** 3.0 * inner - keras.ops.square(y)
+    return keras.layers.Average(dtype=dtype)([held, keras.ops.true_divide(t, 3), x[:, 1:]])
+
+
 def shared_twice(x, dtype):
     inner = keras.Sequential([dense(3, "tanh", dtype), dense(3, "tanh", dtype)])
     outer = functional(lambda y, dtype: keras.layers.Add(dtype=dtype)([y, inner(y)]))
@@ -177,6 +185,7 @@ NETWORKS = {
     "average": lambda: merged(keras.layers.Average),
     "operators": lambda: functional(with_operators),
     "hard constraint": lambda: functional(hard_constraint),
+    "distances": lambda: functional(distances),
     "models within models": lambda: functional(shared_twice),
     "fourier features": lambda: sequential(
         networks.FourierFeatures(4, 2.0, seed=1, dtype="float64"), dense(4, "tanh"), dense(2)
@@ -194,6 +203,13 @@ NETWORKS = {
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_every_layer_agrees_with_tapes(name):
     assert_served(NETWORKS[name]())
+
+
+@pytest.mark.parametrize("name", ["hard constraint", "distances"])
+def test_a_loaded_network_is_served_as_before(name, tmp_path):
+    network = NETWORKS[name]()
+    network.save(tmp_path / "network.keras")
+    assert_served(keras.models.load_model(tmp_path / "network.keras"))
 
 
 def test_a_layer_alone_is_a_network():
@@ -461,6 +477,12 @@ class OddModel(keras.Sequential):
         return super().call(inputs) ** 2
 
 
+def two_widths(x, dtype):
+    shared = keras.layers.Multiply(dtype=dtype)
+    column = dense(1)(x)
+    return dense(1)(shared([column, dense(2)(x)])) + dense(1)(shared([column, dense(3)(x)]))
+
+
 def two_inputs():
     first, second = keras.Input((1,)), keras.Input((1,))
     joined = keras.layers.Concatenate()([first, second])
@@ -488,9 +510,17 @@ UNSERVED = {
         "layer 'odd' (Lambda)",
     ),
     "several inputs": (two_inputs, "has several inputs or outputs"),
-    "broadcast": (
-        lambda: functional(lambda x, dtype: dense(1)(x) + dense(3)(x)),
-        "its inputs have different widths: [1, 3]",
+    "a column shared by widths": (
+        lambda: functional(two_widths),
+        "its inputs have different widths: [1, 2, 3]",
+    ),
+    "root": (
+        lambda: functional(lambda x, dtype: dense(1, "sigmoid")(x) ** 0.5),
+        "its exponent is no positive integer",
+    ),
+    "quotient": (
+        lambda: functional(lambda x, dtype: 1 / dense(1, "sigmoid")(x)),
+        "it divides by what is no number",
     ),
     "index": (
         lambda: functional(lambda x, dtype: dense(1)(x[::2, :])),

@@ -7,7 +7,9 @@ applied, as Keras shows them at that moment, so that a stateless scope is honour
 
 import dataclasses
 import functools
+import numbers
 import operator
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,8 +80,8 @@ def _public_function(operation: Any) -> Callable | None:
     """``keras.ops.sin`` for the operation that calling it on a symbolic tensor makes."""
     if not type(operation).__module__.startswith("keras."):
         return None
-    name = type(operation).__name__.lower()
-    return operator.getitem if name == "getitem" else getattr(keras.ops, name, None)
+    name = re.sub("(?<=[a-z])(?=[A-Z])", "_", type(operation).__name__).lower()
+    return operator.getitem if name == "get_item" else getattr(keras.ops, name, None)
 
 
 def activate(x: Jet, function: Any) -> Jet:
@@ -132,19 +134,32 @@ def _rescaling(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> 
 
 
 def _subtract(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
-    return taylor.add(inputs[0], taylor.scale(inputs[1], -1))
+    minuend, subtrahend = _spread(layer, inputs)
+    return taylor.add(minuend, taylor.scale(subtrahend, -1))
 
 
 def _average(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
-    return taylor.scale(taylor.add(*inputs), 1 / len(inputs))
+    return taylor.scale(taylor.add(*_spread(layer, inputs)), 1 / len(inputs))
 
 
 def _add(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
-    return taylor.add(*inputs)
+    return taylor.add(*_spread(layer, inputs))
 
 
 def _multiply(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
-    return functools.reduce(taylor.multiply, inputs)
+    return functools.reduce(taylor.multiply, _spread(layer, inputs))
+
+
+def _divide(operation: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+    return taylor.scale(inputs[0], 1 / _second_argument(operation))
+
+
+def _power(operation: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+    return functools.reduce(taylor.multiply, [inputs[0]] * int(_second_argument(operation)))
+
+
+def _square(operation: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+    return taylor.multiply(inputs[0], inputs[0])
 
 
 def _concatenate(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
@@ -159,22 +174,53 @@ def _last_axis_only(layer: Any) -> str | None:
     return None if layer.axis in (-1, 1, (-1,), (1,)) else f"its axis is {layer.axis}, not the last"
 
 
-def _equal_widths(layer: Any) -> str | None:
-    """Rows of one entry would be spread over the others' width."""
-    shapes = {x.shape[-1] for node in layer._inbound_nodes for x in node.input_tensors}
-    return None if len(shapes) == 1 else f"its inputs have different widths: {sorted(shapes)}"
+def _widths(layer: Any) -> list[int]:
+    """Those of its inputs, of every use that is made of it."""
+    return [x.shape[-1] for node in layer._inbound_nodes for x in node.input_tensors]
+
+
+def _spread(layer: Any, inputs: Sequence[Jet]) -> list[Jet]:
+    """A single column repeated to the width of the others."""
+    widths = _widths(layer)
+    if len(set(widths)) == 1:
+        return list(inputs)
+    both = zip(inputs, widths, strict=True)
+    return [x if w > 1 else taylor.select(x, [0] * max(widths)) for x, w in both]
+
+
+def _fitting_widths(layer: Any) -> str | None:
+    widths = sorted(set(_widths(layer)))
+    once = len(widths) == 1 or len(layer._inbound_nodes) == 1
+    fit = once and len(set(widths) - {1}) <= 1
+    return None if fit else f"its inputs have different widths: {widths}"
+
+
+def _second_argument(operation: Any) -> Any:
+    """2 in x ** 2 and x / 2; None of an operation that has no certain one."""
+    if len(operation._inbound_nodes) != 1:  # a graph cut out of another
+        return None
+    return operation._inbound_nodes[0].arguments.args[1]
+
+
+def _by_a_number(operation: Any) -> str | None:
+    fits = isinstance(_second_argument(operation), numbers.Real)
+    return None if fits else "it divides by what is no number"
+
+
+def _to_a_whole_power(operation: Any) -> str | None:
+    given = _second_argument(operation)
+    exponent = float(given) if isinstance(given, numbers.Real) else 0.0
+    return None if exponent > 0 and exponent.is_integer() else "its exponent is no positive integer"
 
 
 def _columns(operation: Any) -> list[int] | None:
     """The columns that ``x[:, a:b]`` takes; None for any other index."""
-    if len(operation._inbound_nodes) != 1:  # a graph cut out of another
-        return None
-    (node,) = operation._inbound_nodes
-    key = node.arguments.args[1]
-    if not isinstance(key, tuple) or len(key) != 2 or not isinstance(key[1], slice):
+    key = _second_argument(operation)
+    # A tuple, of which Keras makes a list when it loads a model.
+    if not isinstance(key, tuple | list) or len(key) != 2 or not isinstance(key[1], slice):
         return None
     whole = key[0] == slice(None) or key[0] is Ellipsis
-    return list(range(node.input_tensors[0].shape[-1]))[key[1]] if whole else None
+    return list(range(_widths(operation)[0]))[key[1]] if whole else None
 
 
 def _slice(operation: Any, inputs: Sequence[Any], recorder: Recorder | None) -> Jet:
@@ -195,16 +241,20 @@ register_layer(keras.layers.Normalization, _normalization, _last_axis_only)
 register_layer(keras.layers.Rescaling, _rescaling)
 register_layer(keras.layers.Identity, _identity)
 register_layer(keras.layers.Concatenate, _concatenate, _last_axis_only)
-register_layer(keras.layers.Add, _add, _equal_widths)
-register_layer(keras.layers.Subtract, _subtract, _equal_widths)
-register_layer(keras.layers.Multiply, _multiply, _equal_widths)
-register_layer(keras.layers.Average, _average, _equal_widths)
+register_layer(keras.layers.Add, _add, _fitting_widths)
+register_layer(keras.layers.Subtract, _subtract, _fitting_widths)
+register_layer(keras.layers.Multiply, _multiply, _fitting_widths)
+register_layer(keras.layers.Average, _average, _fitting_widths)
 
 # What x + y and the like make of symbolic tensors; numbers are constant jets.
 _OPERATIONS: dict[Callable | None, Rule] = {
-    keras.ops.add: Rule(_add, _equal_widths),
-    keras.ops.subtract: Rule(_subtract, _equal_widths),
-    keras.ops.multiply: Rule(_multiply, _equal_widths),
+    keras.ops.add: Rule(_add, _fitting_widths),
+    keras.ops.subtract: Rule(_subtract, _fitting_widths),
+    keras.ops.multiply: Rule(_multiply, _fitting_widths),
+    keras.ops.divide: Rule(_divide, _by_a_number),
+    keras.ops.true_divide: Rule(_divide, _by_a_number),
+    keras.ops.power: Rule(_power, _to_a_whole_power),
+    keras.ops.square: Rule(_square),
     keras.ops.negative: Rule(lambda layer, inputs, recorder: taylor.scale(inputs[0], -1)),
     operator.getitem: Rule(_slice, _columns_only),
     keras.ops.concatenate: Rule(_concatenate, _last_axis_only),
