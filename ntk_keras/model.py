@@ -3,7 +3,7 @@
 import functools
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -184,7 +184,10 @@ class PINNModel(keras.Model):
         Returns:
             One block for each term, by name. The model's random state does not advance.
         """
-        return self._blocks(self._points(data, self.random_state.value), training=False)
+        draw: Callable[[tf.Tensor], dict[str, Any]] = functools.partial(self._points, data)
+        if self.jit_compile and not self.run_eagerly:  # XLA draws other numbers
+            draw = tf.function(draw, autograph=False, jit_compile=True)
+        return self._blocks(draw(self.random_state.value), training=False)
 
     def derivatives_summary(self) -> str:
         """How each term's residual differentiates the network, and why, as text.
@@ -249,6 +252,7 @@ class PINNModel(keras.Model):
             if kwargs.get("auto_scale_loss", True) and precision.needs_scale(self.network):
                 optimizer = precision.scaling(optimizer)
             super().compile(optimizer=optimizer, **kwargs)
+            self._loss_tracker = keras.metrics.Mean("loss", dtype=self.parameter_dtype)
             if not self.optimizer.built:  # so that `load_weights` finds its variables
                 self.optimizer.build(self.trainable_variables)
 

@@ -306,3 +306,19 @@ def test_the_example_goes_from_one_method_to_the_other(tmp_path, monkeypatch):
     assert polished["loss"][-1] < polished["loss"][0]
     assert polished["val_relative_l2"][-1] < trained["val_relative_l2"][-1]
     assert len(nk.callbacks.read_history(tmp_path / "history.csv")) == 3
+
+
+def test_points_are_those_of_the_next_step_under_xla_too():
+    """Whose random numbers are others."""
+    terms = [nk.Term("equation", curvature, BOX.interior(9))]
+    model = nk.PINNModel(nk.networks.feedforward(BOX, width=4, seed=0), terms, "constant", seed=1)
+    model.compile(keras.optimizers.SGD(0.0), jit_compile=True)
+    objective = nk.Objective(model)
+    seen = objective.logs(objective.theta)["loss/equation"]
+    averages = nk.callbacks.TimeAverages()
+    losses = model.fit(epochs=2, steps_per_epoch=1, callbacks=[averages], verbose=0).history[
+        "loss/equation"
+    ]
+    assert losses[0] == pytest.approx(seen, rel=1e-5)
+    assert losses[1] != pytest.approx(seen, rel=1e-2)
+    assert losses == pytest.approx(averages.squares()[:-1, 0] / 2, rel=1e-5)
