@@ -26,8 +26,6 @@ _OVERRIDES = {
     "steps_per_epoch": (int, "steps between rows of the history and checkpoints"),
 }
 
-_OF_SKETCHES = {"estimator", "averaging_rate", "num_initial_probes"}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
@@ -41,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except (FileExistsError, ImportError, TrainingDivergedError, ValueError) as error:
+    except (ImportError, OSError, TrainingDivergedError, ValueError) as error:
         print(f"ntk-keras: {error}", file=sys.stderr)
         return 1
     return 0
@@ -78,6 +76,11 @@ def _run(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     variants = comparison.VARIANTS.get(options.weighting, comparison.against_constant)
     if options.weighting in comparison.VARIANTS:
+        if options.estimator is not None:
+            raise ValueError(
+                f"compare --weighting {options.weighting} runs every estimator. Leave --estimator "
+                "out, or set one beside constant weights by --weighting ntk."
+            )
         options.weighting = "ntk"
     settings = _settings(options, seed=options.seeds[0])
     if len(set(options.seeds)) < len(options.seeds):
@@ -99,6 +102,7 @@ def _reproduce(options: argparse.Namespace) -> None:
     folder = Path(options.logdir or f"logs/reproduction-{options.preset}")
     sizes = reproduction.sizes(options.preset)
     figures = options.figures or list(reproduction.FIGURES)
+    folder.mkdir(parents=True, exist_ok=True)  # before hours of training, if it cannot be made
     for number, made in reproduction.reproduce(sizes, folder, figures, verbose=options.verbose):
         print(f"Figure {number}: {json.dumps(made.numbers)}\n", flush=True)
     print(f"Figures and numbers in {folder}")
@@ -106,7 +110,8 @@ def _reproduce(options: argparse.Namespace) -> None:
 
 def _settings(options: argparse.Namespace, seed: int) -> Settings:
     if options.problem is None:
-        raise ValueError(f"Which problem? Name one of {sorted(PROBLEMS)}, or give --settings.")
+        other = ", or give --settings" if hasattr(options, "settings") else ""
+        raise ValueError(f"Which problem? Name one of {sorted(PROBLEMS)}{other}.")
     problem = problems.get(options.problem)
     presets, preset = problem.presets, options.preset or "quick"
     if preset not in presets:
@@ -114,7 +119,8 @@ def _settings(options: argparse.Namespace, seed: int) -> Settings:
     given = {name: getattr(options, name) for name in (*_OVERRIDES, "weighting", "redrawn")}
     changes = {name: value for name, value in given.items() if value is not None}
     weighting = changes.get("weighting", presets[preset].weighting)
-    idle = sorted(set(changes) & _without_effect(weighting))
+    chosen = dataclasses.replace(presets[preset], weighting=weighting, redrawn=False)
+    idle = sorted(set(changes) & chosen.without_effect)
     if idle:
         raise ValueError(
             f"{weighting!r} weights take no {' or '.join(idle)}. Leave it out, or choose another "
@@ -135,10 +141,7 @@ def _stored(options: argparse.Namespace) -> Settings:
     given += ["parameter"] if options.parameter else []
     if given:
         raise ValueError(f"--settings says everything about a run. Leave out {sorted(given)}.")
-    try:
-        settings = runs.load_settings(options.settings)
-    except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{options.settings} holds no settings of a run: {error}") from error
+    settings = runs.load_settings(options.settings)
     problems.of(settings)  # refuses what it does not know
     return settings
 
@@ -152,13 +155,6 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
-
-
-def _without_effect(weighting: str) -> set[str]:
-    """The settings that a weighting does not look at."""
-    if weighting == "ntk":
-        return set()
-    return {*_OF_SKETCHES, "update_every"} if weighting == "constant" else _OF_SKETCHES
 
 
 def _parser() -> argparse.ArgumentParser:

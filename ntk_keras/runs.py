@@ -24,6 +24,7 @@ from ntk_keras.callbacks import (
     Stopwatch,
     read_history,
 )
+from ntk_keras.files import replaced
 from ntk_keras.model import PINNModel
 from ntk_keras.problems import Problem, Settings
 
@@ -83,15 +84,15 @@ def run(
         settings: what to run.
         folder: of the run.
         resume: go on from the last checkpoint in the folder; from the start if there is none.
-        overwrite: delete a folder that is already there.
+        overwrite: delete the run's folder if it is already there.
         verbose: as for ``keras.Model.fit``.
         callbacks: more of them, whose logs go into the history too.
 
     Raises:
         FileExistsError: if the folder holds a run and neither ``resume`` nor ``overwrite`` is set.
         ImportError: if the problem's reference needs a package that is not installed.
-        ValueError: if the run to resume has other settings, or the problem not the parameters of
-            these.
+        ValueError: if the run to resume has other settings or none, or the problem not the
+            parameters of these.
     """
     folder = Path(folder)
     problem = problems.of(settings)
@@ -164,8 +165,15 @@ def run_name(settings: Settings) -> str:
 
 
 def load_settings(path: str | os.PathLike[str]) -> Settings:
-    """Settings as a run wrote them."""
-    return Settings(**json.loads(Path(path).read_text()))
+    """Settings as a run wrote them.
+
+    Raises:
+        ValueError: if the file does not hold settings; the message names it.
+    """
+    try:
+        return Settings(**json.loads(Path(path).read_text()))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no settings of a run: {error}") from error
 
 
 def result_table(result: Result) -> str:
@@ -185,8 +193,14 @@ def result_table(result: Result) -> str:
 def _prepare(folder: Path, settings: Settings, resume: bool, overwrite: bool) -> None:
     """Makes the folder ready and writes the settings, or checks that they are those to resume."""
     path = folder / "settings.json"
-    if path.exists() and overwrite:
+    if folder.exists() and overwrite:
         shutil.rmtree(folder)
+    left = [name for name in (CHECKPOINT, "history.csv") if (folder / name).exists()]
+    if left and not path.exists():
+        raise ValueError(
+            f"{folder} holds {left} of a run whose settings.json is gone, so nobody knows what it "
+            "was. Replace it with --overwrite, or choose another --logdir."
+        )
     if path.exists():
         if not resume:
             raise FileExistsError(
@@ -195,14 +209,17 @@ def _prepare(folder: Path, settings: Settings, resume: bool, overwrite: bool) ->
             )
         stored = dataclasses.asdict(load_settings(path))
         wanted = dataclasses.asdict(settings)
-        other = {k: (stored[k], wanted[k]) for k in wanted if stored[k] != wanted[k]}
+        idle = settings.without_effect
+        other = {k: (stored[k], wanted[k]) for k in wanted.keys() - idle if stored[k] != wanted[k]}
         if other:
             raise ValueError(
                 f"{folder} holds a run with other settings, (there, here): {other}. Resume it with "
                 "its own, or choose another --logdir."
             )
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
+    with replaced(path) as temporary:
+        temporary.write_text(json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
 
 
 def _result(settings: Settings, folder: Path, rows: Sequence[Mapping[str, float]]) -> Result:

@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -147,6 +148,19 @@ REFUSED = {
         ["run", "liquid_crystal", "--parameter", "elasticity=0"],
         "elasticity must be positive",
     ),
+    "a parameter of another kind": (
+        ["run", "liquid_crystal", "--parameter", "elasticity=abc"],
+        "'elasticity' of problem 'liquid_crystal' must be a float, such as 0.1. Received 'abc'",
+    ),
+    "a negative seed of data": (
+        ["run", "quadratic", "--parameter", "data_seed=-1"],
+        "data_seed must be an integer of at least 0",
+    ),
+    "one estimator of all": (
+        ["compare", "wave", "--weighting", "estimators", "--estimator", "exact"],
+        "Leave --estimator out",
+    ),
+    "no problem": (["compare"], "Which problem? Name one of ['liquid_crystal', 'poisson', "),
     "the width of a model without": (["run", "quadratic", "--width", "8"], "has no width"),
     "unknown preset": (["run", "wave", "--preset", "slow"], "Unknown preset 'slow'"),
 }
@@ -215,6 +229,56 @@ def test_a_run_is_not_resumed_with_other_settings(finished, capsys):
     arguments = ["run", "wave", *SIZE, "--logdir", str(finished.parent), "--resume"]
     assert cli.main([*arguments, "--averaging-rate", "0.5"]) == 1
     assert "averaging_rate" in capsys.readouterr().err
+
+
+def test_a_comparison_may_be_extended(finished):
+    """What constant weights do not look at may differ."""
+    settings = runs.load_settings(finished / "settings.json")
+    folder = finished.parent / "constant"
+    constant = dataclasses.replace(settings, weighting="constant", steps=2, steps_per_epoch=1)
+    first = runs.run(constant, folder, verbose=0)
+    other = dataclasses.replace(constant, estimator="predictor", averaging_rate=0.1)
+    assert runs.run(other, folder, resume=True, verbose=0).relative_l2 == first.relative_l2
+
+
+def test_a_folder_without_settings_is_no_run_to_resume(tmp_path):
+    settings = problems.get("poisson").presets["quick"]
+    settings = dataclasses.replace(settings, width=4, steps=2, steps_per_epoch=1)
+    before = runs.run(settings, tmp_path / "run", verbose=0)
+    (tmp_path / "run" / "settings.json").unlink()
+    other = dataclasses.replace(settings, averaging_rate=0.5, seed=1)
+    with pytest.raises(ValueError, match="whose settings.json is gone"):
+        runs.run(other, tmp_path / "run", resume=True, verbose=0)
+    assert runs.run(other, tmp_path / "run", overwrite=True).relative_l2 != before.relative_l2
+    assert runs.load_settings(tmp_path / "run" / "settings.json") == other
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"preset": "zz"}, "Unknown preset 'zz' of problem 'wave'"),
+        ({"points": {"equation": 3}}, "needs numbers of points for .*Received .'equation'"),
+        ({"dtype": "float31"}, "settings.json holds no settings of a run: dtype must be"),
+        ({"color": "red"}, "settings.json holds no settings of a run: .*'color'"),
+    ],
+)
+def test_settings_that_were_changed_by_hand_are_checked(
+    finished, tmp_path, capsys, change, message
+):
+    settings = json.loads((finished / "settings.json").read_text()) | change
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    arguments = ["run", "--settings", str(tmp_path / "settings.json")]
+    assert cli.main([*arguments, "--logdir", str(tmp_path / "logs")]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("command", [["run", "poisson"], ["reproduce", "1"]])
+def test_a_folder_that_cannot_be_made_ends_with_a_message(command, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert cli.main([*command, "--logdir", str(tmp_path / "file")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("ntk-keras: ")
+    assert str(tmp_path / "file") in error
 
 
 def test_equal_settings_give_equal_runs(finished, tmp_path):

@@ -9,6 +9,8 @@ from typing import Any
 import h5py
 import keras
 
+from ntk_keras.files import replaced
+
 __all__ = ["Checkpoint", "HistoryFile", "Stopwatch"]
 
 EPOCHS = "epochs"  # in the file of a checkpoint: the number of those done
@@ -58,7 +60,7 @@ class HistoryFile(keras.callbacks.Callback):
         self._rows.append({"epoch": epoch, **{key: float(v) for key, v in (logs or {}).items()}})
         names = list(dict.fromkeys(name for row in self._rows for name in row))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with _replaced(self.path) as temporary, open(temporary, "w", newline="") as file:
+        with replaced(self.path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self._rows)
@@ -83,7 +85,7 @@ class Checkpoint(keras.callbacks.Callback):
         if not self.model.distribute_strategy.extended.should_checkpoint:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with _replaced(self.path) as temporary:
+        with replaced(self.path) as temporary:
             self.model.save_weights(temporary, overwrite=True)
             with h5py.File(temporary, "a") as file:
                 file.attrs[EPOCHS] = epoch + 1
@@ -124,18 +126,3 @@ def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:
             {name: float(value) for name, value in row.items() if value}
             for row in csv.DictReader(file)
         ]
-
-
-class _replaced:  # noqa: N801, a context manager used as a function
-    """A temporary path that replaces ``path`` in one step when the block ends well."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.temporary = path.with_name("new-" + path.name)
-
-    def __enter__(self) -> Path:
-        return self.temporary
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        if kind is None:
-            os.replace(self.temporary, self.path)

@@ -25,6 +25,19 @@ def of(settings: Settings) -> Problem:
     """The problem of a run, with the parameters of its settings.
 
     Raises:
-        ValueError: for an unknown name or parameter, or a value out of range.
+        ValueError: for an unknown name, preset or parameter, other sets of points than the
+            problem's, or a value out of range.
     """
-    return get(settings.problem).with_parameters(settings.parameters)
+    problem = get(settings.problem)
+    if settings.preset not in problem.presets:
+        raise ValueError(
+            f"Unknown preset {settings.preset!r} of problem {problem.name!r}. Known: "
+            f"{sorted(problem.presets)}."
+        )
+    wanted = problem.presets[settings.preset].points
+    if set(settings.points) != set(wanted):
+        raise ValueError(
+            f"Problem {problem.name!r} needs numbers of points for {sorted(wanted)}. Received "
+            f"{sorted(settings.points)}."
+        )
+    return problem.with_parameters(settings.parameters)

@@ -1,6 +1,7 @@
 """What a problem is: terms, a network, a solution to compare with, and settings as data."""
 
 import dataclasses
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -83,11 +84,21 @@ class Settings:
                 f"{self.weighting!r} weighs every point, so points must stay the same. Set "
                 "redrawn=False, on the command line --no-redrawn."
             )
+        if self.dtype not in ("float32", "float64"):
+            raise ValueError(f'dtype must be "float32" or "float64". Received {self.dtype!r}.')
         if self.steps % self.steps_per_epoch:
             raise ValueError(
                 f"steps must be a multiple of steps_per_epoch={self.steps_per_epoch}. "
                 f"Received steps={self.steps}."
             )
+
+    @property
+    def without_effect(self) -> frozenset[str]:
+        """The settings that the weighting does not look at."""
+        if self.weighting == "ntk":
+            return frozenset()
+        sketches = {"estimator", "averaging_rate", "num_initial_probes"}
+        return frozenset(sketches | {"update_every"} if self.weighting == "constant" else sketches)
 
     @property
     def estimator_label(self) -> str:
@@ -142,7 +153,7 @@ class Problem:
         """The problem with some parameters changed.
 
         Raises:
-            ValueError: for a parameter it has not, or a value out of range.
+            ValueError: for a parameter it has not, or a value of another kind or out of range.
         """
         unknown = sorted(set(changes) - set(self.parameters))
         if unknown:
@@ -150,6 +161,13 @@ class Problem:
                 f"Problem {self.name!r} has no parameters {unknown}. Its parameters: "
                 f"{sorted(self.parameters) or 'none'}."
             )
+        for name, value in changes.items():
+            usual = self.parameters[name]
+            if not _of_kind(value, usual):
+                raise ValueError(
+                    f"Parameter {name!r} of problem {self.name!r} must be a "
+                    f"{type(usual).__name__}, such as {usual!r}. Received {value!r}."
+                )
         if self.variant is None or not changes:
             return self
         return self.variant(**{**self.parameters, **changes})
@@ -158,6 +176,13 @@ class Problem:
         """Grid points ``[m, d]`` and the solution there ``[m, outputs]``."""
         points = self.box.grid(*self.grid)
         return points.astype(dtype), self.solution(points).astype(dtype)
+
+
+def _of_kind(value: Any, usual: Any) -> bool:
+    """Whether a value may stand where ``usual`` does: an integer for a float, too."""
+    if isinstance(usual, float):
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return type(value) is type(usual)
 
 
 def build_model(problem: Problem, settings: Settings) -> PINNModel:

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras.checks import check_count
 from ntk_keras.derivatives import Network
 from ntk_keras.domains import Box
 from ntk_keras.problems.base import Problem, Settings
@@ -46,6 +47,7 @@ class Parameters:
     start: float = 0.47
 
     def __post_init__(self) -> None:
+        check_count("data_seed", self.data_seed, smallest=0)
         if self.noise < 0:
             raise ValueError(f"noise must not be negative. Received noise={self.noise}.")
         if not self.start:
