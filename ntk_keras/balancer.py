@@ -22,12 +22,15 @@ class LossBalancer(keras.layers.Layer):
 
     It owns a weighting, and with it the moving average of kernel traces, in Keras variables: make
     it outside ``tf.function`` and call it inside; set it on a Keras model or a
-    ``tf.train.Checkpoint`` to save it.
+    ``tf.train.Checkpoint`` to save it. After a step whose residuals or gradients are not finite it
+    is as it was before.
 
     Args:
         terms: names of the loss terms; or a dict from names to groups, whose terms share a weight.
         weighting: a name of :data:`ntk_keras.weighting.WEIGHTINGS` or a weighting object. By
             default NTK weights from one reverse pass over the tape for each term.
+        sizes: the number of residual entries of every term, for weightings that keep something for
+            each: those by point, and ``NTK(average="kernel")``.
         seed: of the probes; None takes one from ``keras.utils.set_random_seed``'s state.
         dtype: of weights and traces, that of the parameters.
 
@@ -59,6 +62,7 @@ class LossBalancer(keras.layers.Layer):
         terms: Iterable[str] | Mapping[str, str],
         weighting: str | Weighting | None = None,
         *,
+        sizes: Mapping[str, int] | None = None,
         seed: int | None = None,
         dtype: str = "float32",
         **kwargs: Any,
@@ -72,7 +76,8 @@ class LossBalancer(keras.layers.Layer):
         if weighting is None:
             weighting = NTK("reverse", averaging_rate=1e-2)
         self.weighting = weighting_module.get(weighting)
-        self.weighting.prepare(self.group_of, dtype, dict.fromkeys(self.group_of))
+        self.sizes = {term: (sizes or {}).get(term) for term in self.group_of}
+        self.weighting.prepare(self.group_of, dtype, self.sizes)
         self.seed = seed
         self.random_state = seeds.add_random_state(self, seed)
         self.built = True
@@ -83,6 +88,7 @@ class LossBalancer(keras.layers.Layer):
             **keras.layers.Layer.get_config(self),
             "terms": self.group_of,
             "weighting": keras.saving.serialize_keras_object(self.weighting),
+            "sizes": {term: size for term, size in self.sizes.items() if size is not None},
             "seed": self.seed,
             "dtype": self.variable_dtype,
         }
@@ -136,7 +142,14 @@ class LossBalancer(keras.layers.Layer):
             linearization = Linearization(ordered, variables)
         else:
             linearization = Recording(ordered, tape, variables)
+        previous = [tf.identity(v.value) for v in self.weighting.state]
         self.weighting.update(linearization, seeds.advance(self.random_state))
+        present = [tf.identity(v.value) for v in self.weighting.state]
+        good = tf.stack(
+            [tf.reduce_all(tf.math.is_finite(x)) for x in present if x.dtype.is_floating]
+        )
+        for variable, *values in zip(self.weighting.state, present, previous, strict=True):
+            variable.assign(tf.where(tf.reduce_all(good), *values))
         return {
             name: self.weighting.weight_of(name, residual)
             for name, residual in linearization.residuals.items()

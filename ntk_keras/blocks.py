@@ -46,8 +46,17 @@ class Block:
         return self.at(self.points)
 
     def at(self, points: Any) -> tf.Tensor:
-        """The residuals of other points, with the scale of this block, ``[m * k]``."""
+        """The residuals of other points, with the scale of this block, ``[m * k]``.
+
+        Raises:
+            ValueError: for a scalar, which is a loss more likely than a residual.
+        """
         values = self.residual() if points is None else self.residual(points)
+        if values.shape.rank == 0:
+            raise ValueError(
+                "A residual must be a tensor [n] or [n, k], a row for each point. Received a "
+                "scalar. Give the residuals themselves, not the loss that is made of them."
+            )
         return self._scaled(tf.reshape(values, [-1]))
 
     def can_factor(self, variables: Variables) -> bool:

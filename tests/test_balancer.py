@@ -198,3 +198,52 @@ def test_other_names_are_refused(network):
 def test_no_terms_or_a_bare_name_are_refused(terms):
     with pytest.raises(ValueError, match="term"):
         balancer(terms=terms)
+
+
+@pytest.mark.parametrize(
+    "weighting",
+    ["relobralo", "softadapt", "uncertainty", nk.weighting.GradientNorm(update_every=1), None],
+    ids=str,
+)
+def test_a_step_that_is_not_finite_leaves_the_weights_alone(network, weighting):
+    disturbed = balancer(weighting)
+    other = nk.LossBalancer.from_config(disturbed.get_config())
+
+    @tf.function
+    def step(balancer, scale):
+        with tf.GradientTape(persistent=True) as tape:
+            residuals = {n: scale * r() for n, r in functions(network).items()}
+        return balancer(residuals, tape, network.trainable_variables)
+
+    for scale in (1.0, np.nan, 2.0):
+        step(disturbed, tf.constant(scale, tf.float64))
+        assert all(np.isfinite(weight) for weight in disturbed.loss_weights.values())
+    for scale in (1.0, 2.0):
+        other.random_state.assign([1, 2 * int(scale > 1)])  # the probes of the same steps
+        step(other, tf.constant(scale, tf.float64))
+    assert disturbed.loss_weights == pytest.approx(other.loss_weights, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: "residual-attention",
+        lambda: "self-adaptive",
+        lambda: NTK("product", average="kernel"),
+    ],
+    ids=["attention", "self-adaptive", "kernel"],
+)
+def test_what_keeps_a_number_for_each_residual_is_told_how_many(network, make):
+    with pytest.raises(ValueError, match="tell a LossBalancer their numbers, as in sizes="):
+        balancer(make())
+    sizes = {"equation": 14, "boundary": 3}
+    sized = nk.LossBalancer.from_config(balancer(make(), sizes=sizes).get_config())
+    before = sized.loss_weights
+    sized(functions(network), None, network.trainable_variables)
+    assert sized.loss_weights != before
+
+
+def test_a_loss_in_place_of_residuals_is_refused_from_functions_too(network):
+    losses = {n: lambda r=r: tf.reduce_sum(r() ** 2) for n, r in functions(network).items()}
+    with pytest.raises(ValueError, match="Received a scalar. Give the residuals themselves"):
+        balancer()(losses, None, network.trainable_variables)

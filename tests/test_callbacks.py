@@ -608,6 +608,31 @@ def test_a_second_fit_goes_on_with_average_and_interval():
     assert updates(watch) == [0, 3, 6]
 
 
+@pytest.mark.parametrize(
+    ("endless", "expected"),
+    [(True, [0, 12, 24, 36]), (False, [0, 12, 24])],
+    ids=["rounded up to 8 steps an epoch", "ended after 6 of 8"],
+)
+def test_intervals_count_the_steps_of_an_execution_that_ends_an_epoch(endless, expected):
+    model, updated = hand_written(), []
+    model.compile(keras.optimizers.SGD(0.01), jit_compile=False, steps_per_execution=4)
+
+    class Noting(nk.callbacks.NTKWeighting):
+        def update(self):
+            updated.append(int(self.model.optimizer.iterations))
+
+    data = tf.data.Dataset.from_tensors(tf.ones([2, 1])).repeat(None if endless else 6)
+    model.fit(
+        data,
+        epochs=5,
+        steps_per_epoch=6 if endless else None,
+        callbacks=[Noting(by_blocks(model), update_every=12)],
+        shuffle=False,
+        verbose=0,
+    )
+    assert updated == expected
+
+
 def test_a_trace_below_the_floor_is_raised_to_it():
     model = hand_written()
     residuals = by_blocks(model) | {"start": lambda: 0 * model.start()}
@@ -681,6 +706,17 @@ REFUSED = {
         lambda model: {"loss_weights": dict.fromkeys(NUMBERS, model.trainable_variables[0])},
         r"weights of \['equation', 'start'\] are trainable",
     ),
+    "residuals of another model": (
+        lambda model: {
+            "residuals": by_blocks(hand_written()),
+            "loss_weights": hand_written().loss_weights,
+        },
+        r"\['equation', 'start'\] do not depend on the variables that are trained",
+    ),
+    "residuals that are a method": (
+        lambda model: {"residuals": model.call, "loss_weights": NUMBERS},
+        "found no `residuals`.*a dict by name",
+    ),
     "no residuals": (lambda model: {"residuals": None}, "found no `residuals`.*attribute"),
     "no weights": (lambda model: {}, "found no `loss_weights`.*attribute"),
 }
@@ -702,12 +738,18 @@ def test_models_are_refused_before_training(case):
         ({"update_every": 0}, "update_every must be an integer of at least 1. Received 0"),
         ({"update_every": 2.5}, "update_every must be an integer of at least 1. Received 2.5"),
         ({"averaging_rate": 0.0}, r"averaging_rate must lie in \(0, 1\]. Received 0.0"),
+        ({"trace_floor": 2.0}, r"trace_floor must lie in \(0, 1\). Received 2.0"),
         ({"averaging_rate": 1.5}, r"averaging_rate must lie in \(0, 1\]. Received 1.5"),
     ],
 )
 def test_weighting_refuses_arguments_out_of_range(argument, message):
     with pytest.raises(ValueError, match=message):
         nk.callbacks.NTKWeighting(**argument)
+
+
+def test_an_update_before_training_says_what_is_missing():
+    with pytest.raises(RuntimeError, match="needs the model that `fit` gives it"):
+        nk.callbacks.NTKWeighting().update()
 
 
 def test_traces_that_are_not_finite_stop_training_and_are_named():

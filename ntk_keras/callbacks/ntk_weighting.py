@@ -33,14 +33,15 @@ class NTKWeighting(keras.callbacks.Callback):
         averaging_rate: alpha of a moving average over updates, in (0, 1]; 1, the default, is
             Algorithm 1.
         variables: the parameters theta; by default the model's trainable variables.
-        trace_floor: smallest share of the total trace that a block may have.
+        trace_floor: smallest share of the total trace that a block may have, in (0, 1).
 
     Attributes:
         traces: the present traces by name, floats.
         weights: the present weights by name, floats; also in the logs, as ``weights/<name>``.
 
     Raises:
-        ValueError: for arguments out of range, or names that do not match, before training starts.
+        ValueError: for arguments out of range, names that do not match, or residuals that do not
+            depend on the variables, before training starts.
 
     Reference:
         Algorithm 1 and equation (5).
@@ -59,6 +60,8 @@ class NTKWeighting(keras.callbacks.Callback):
         super().__init__()
         if not 0 < averaging_rate <= 1:
             raise ValueError(f"averaging_rate must lie in (0, 1]. Received {averaging_rate}.")
+        if not 0 < trace_floor < 1:
+            raise ValueError(f"trace_floor must lie in (0, 1). Received {trace_floor}.")
         self.residuals = residuals
         self.loss_weights = loss_weights
         self.update_every = check_count("update_every", update_every)
@@ -67,7 +70,8 @@ class NTKWeighting(keras.callbacks.Callback):
         self.trace_floor = trace_floor
         self.traces: dict[str, float] = {}
         self.weights: dict[str, float] = {}
-        self._steps = 0
+        self._steps = self._iterations = 0
+        self._compute: Callable[[], tf.Tensor] | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Looks up residuals and weights, and compiles the traces."""
@@ -82,6 +86,12 @@ class NTKWeighting(keras.callbacks.Callback):
                 "calling it on a point, or pass `variables=`."
             )
         self._names = list(residuals)
+        unconnected = _unconnected(residuals, variables)
+        if unconnected:
+            raise ValueError(
+                f"The residuals of {unconnected} do not depend on the variables that are trained. "
+                "Compute them from the model that `fit` trains, which a loaded model is not."
+            )
         self._compute = tf.function(
             lambda: tf.stack(list(kernel.traces(residuals, variables).values())), autograph=False
         )
@@ -91,7 +101,12 @@ class NTKWeighting(keras.callbacks.Callback):
         # Keras calls this once for `steps_per_execution` steps.
         if self._steps % self.update_every < getattr(self.model, "steps_per_execution", 1):
             self.update()
-        self._steps += getattr(self.model, "steps_per_execution", 1)
+        self._iterations = self._iterations_done()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Counts the steps that were done: fewer where the data of an epoch end."""
+        moved = self._iterations_done() - self._iterations
+        self._steps += moved or getattr(self.model, "steps_per_execution", 1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds the weights to the logs."""
@@ -100,6 +115,8 @@ class NTKWeighting(keras.callbacks.Callback):
 
     def update(self) -> None:
         """Computes the traces at the present parameters and sets the weights."""
+        if self._compute is None:
+            raise RuntimeError("NTKWeighting.update needs the model that `fit` gives it.")
         traces = np.array(self._compute(), dtype=np.float64)
         if not np.all(np.isfinite(traces)):
             bad = [n for n, t in zip(self._names, traces, strict=True) if not np.isfinite(t)]
@@ -119,11 +136,17 @@ class NTKWeighting(keras.callbacks.Callback):
             for name, weight in self.weights.items():
                 self._targets[name].assign(weight)
 
+    def _iterations_done(self) -> int:
+        """Those of the model's optimizer; none where a training step uses another."""
+        optimizer = getattr(self.model, "optimizer", None)
+        return 0 if optimizer is None else int(optimizer.iterations.numpy())
+
     def _given(self, attribute: str) -> Any:
         """The argument of this name, or the model's attribute."""
         given = getattr(self, attribute)
         found = getattr(self.model, attribute, None) if given is None else given
-        if found is None or not (isinstance(found, Mapping) or callable(found)):
+        fits = isinstance(found, Mapping) or (attribute == "loss_weights" and callable(found))
+        if not fits:
             raise ValueError(
                 f"NTKWeighting found no `{attribute}`: pass `{attribute}=` or give the model an "
                 f"attribute `{attribute}`, a dict by name of loss term. Received {found!r}."
@@ -145,3 +168,20 @@ class NTKWeighting(keras.callbacks.Callback):
                 f"The weights of {moved} are trainable, so the optimizer would move them too. Make "
                 "them with `trainable=False`."
             )
+
+
+def _unconnected(residuals: Mapping[str, Any], variables: Sequence[Any]) -> list[str]:
+    """The names of those that depend on none of the variables."""
+    found: list[str] = []
+
+    def look() -> None:
+        for name, residual in residuals.items():
+            block = residual if isinstance(residual, Block) else Block(residual)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(tensors(variables))
+                values = block()
+            if all(g is None for g in tape.gradient(values, tensors(variables))):
+                found.append(name)
+
+    tf.function(look, autograph=False).get_concrete_function()
+    return found

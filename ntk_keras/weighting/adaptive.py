@@ -149,8 +149,8 @@ class Adaptive(Weighting):
         if changing:
             raise ValueError(
                 f"{what} needs points that stay the same. Those of {changing} are redrawn or come "
-                "from a dataset. Fix them, as in `sampler.fixed(seed=0)`, or choose another "
-                "weighting."
+                "from a dataset. Fix them, as in `sampler.fixed(seed=0)`; tell a LossBalancer "
+                "their numbers, as in sizes={'equation': 100}; or choose another weighting."
             )
         return {term: size for term, size in adapted.items() if size is not None}
 
