@@ -158,7 +158,8 @@ class Box:
             ValueError: for an unknown or flat axis, or fewer points than faces.
         """
         num_points = check_count("num_points", num_points)
-        axes = self._extended() if axes is None else [self._named(axis) for axis in axes]
+        named = self._extended() if axes is None else [self._named(axis) for axis in axes]
+        axes = list(dict.fromkeys(named))
         flat = [axis for axis in axes if axis not in self._extended()]
         if flat or not axes:
             raise ValueError(f"{self} has no two faces along {flat or 'any axis'}.")
@@ -229,14 +230,16 @@ class BoxSampler(Sampler):
 
     def draw(self, seed: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
         unit = _DRAW[self.method](seed, self.num_points, len(self.box.axes), tf.as_dtype(dtype))
-        lower, width = (
-            tf.constant(x, dtype) for x in (self.box.lower, self.box.upper - self.box.lower)
+        lower, upper, width = (
+            tf.constant(x, dtype)
+            for x in (self.box.lower, self.box.upper, self.box.upper - self.box.lower)
         )
-        return lower + unit * width
+        return tf.clip_by_value(lower + unit * width, lower, upper)  # for rounding leaves the box
 
     def fixed(self, seed: int | np.random.Generator | None = None) -> np.ndarray:
         unit = _fixed(self.method, np.random.default_rng(seed), self.num_points, len(self.box.axes))
-        return self.box.lower + unit * (self.box.upper - self.box.lower)
+        lower, upper = self.box.lower, self.box.upper
+        return np.clip(lower + unit * (upper - lower), lower, upper)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, for Keras."""
@@ -349,8 +352,10 @@ def _shares(total: int, measures: Sequence[float]) -> list[int]:
             f"The boundary has {len(measures)} faces and needs a point on each. Received "
             f"num_points={total}."
         )
-    ideal = (total - len(measures)) * np.array(measures) / sum(measures)
+    ideal = total * np.array(measures) / sum(measures)
     counts = np.floor(ideal).astype(int)
-    largest = np.argsort(counts - ideal, kind="stable")[: total - len(measures) - counts.sum()]
-    counts[largest] += 1
-    return [int(count) + 1 for count in counts]
+    counts[np.argsort(counts - ideal, kind="stable")[: total - counts.sum()]] += 1
+    for empty in np.flatnonzero(counts == 0):
+        counts[np.argmax(counts)] -= 1
+        counts[empty] = 1
+    return counts.tolist()

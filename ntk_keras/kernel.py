@@ -10,7 +10,7 @@ takes 2 MB in float32, and all 900 of them 1.8 GB.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -18,6 +18,7 @@ import scipy
 import tensorflow as tf
 
 from ntk_keras.blocks import Block, Variables
+from ntk_keras.checks import check_count
 from ntk_keras.linearization import Linearization
 from ntk_keras.rows import CHUNK_BYTES, in_turn, map_rows, points_in, squared_norms
 from ntk_keras.signals import FactoredJacobian
@@ -72,7 +73,7 @@ def jacobian(blocks: Blocks, variables: Variables, *, chunk_size: int | None = N
     def row(gradients: list[tf.Tensor]) -> tf.Tensor:
         return tf.concat([tf.reshape(g, [tf.shape(g)[0], -1]) for g in gradients], axis=1)
 
-    named = _named(blocks)
+    named = _checked(blocks, variables, chunk_size)
     rows = in_turn(
         functools.partial(map_rows, row, block, variables, chunk_size) for block in named.values()
     )
@@ -98,12 +99,15 @@ def diagonal(
 
     Returns:
         ``[n_b]`` by block, fewer with a subset; a block given by itself is named ``"residual"``.
+
+    Raises:
+        ValueError: for a subset of a block that is none of these.
     """
-    named = _named(blocks)
+    named = _checked(blocks, variables, chunk_size)
+    chosen = {name: tf.convert_to_tensor(rows) for name, rows in (subset or {}).items()}
+    _check_names("subset", chosen, named)
     entries = in_turn(
-        functools.partial(
-            _diagonal_of_block, block, variables, chunk_size, (subset or {}).get(name)
-        )
+        functools.partial(_diagonal_of_block, block, variables, chunk_size, chosen.get(name))
         for name, block in named.items()
     )
     return dict(zip(named, entries, strict=True))
@@ -141,7 +145,7 @@ def matrix(blocks: Blocks, variables: Variables, *, chunk_size: int | None = Non
     Returns:
         ``[n, n]``, symmetric and positive semidefinite.
     """
-    named = _named(blocks)
+    named = _checked(blocks, variables, chunk_size)
     if chunk_size is None and _num_points(named) <= points_in(_KEPT_BYTES, variables):
         rows = jacobian(named, variables)
         return tf.matmul(rows, rows, transpose_b=True)
@@ -260,12 +264,23 @@ def product(
     Args:
         blocks: residual blocks by name.
         variables: the parameters theta.
-        vector: v by block, each ``[n_b]``.
+        vector: v by block, each ``[n_b]``; zero for blocks it leaves out.
 
     Returns:
-        K v by block, each ``[n_b]``.
+        K v for the blocks of ``vector``, each ``[n_b]``.
+
+    Raises:
+        ValueError: for a name that is no block's.
     """
-    return Linearization(_named(blocks), variables).product(vector)
+    named = _checked(blocks, variables)
+    _check_names("vector", vector, named)
+    linearization = Linearization(named, variables)
+    return linearization.product(
+        {
+            name: tf.convert_to_tensor(part, linearization.residuals[name].dtype)
+            for name, part in vector.items()
+        }
+    )
 
 
 def _diagonal_of_block(
@@ -316,6 +331,29 @@ def _largest_eigenvalues(operator: "scipy.sparse.linalg.LinearOperator", num: in
 def _named(blocks: Blocks) -> dict[str, Block]:
     named = blocks if isinstance(blocks, Mapping) else {"residual": blocks}
     return {name: b if isinstance(b, Block) else Block(b) for name, b in named.items()}
+
+
+def _checked(
+    blocks: Blocks, variables: Variables, chunk_size: int | None = None
+) -> dict[str, Block]:
+    """The blocks by name; raises ValueError for arguments that leave nothing to compute."""
+    named = _named(blocks)
+    if not named or not len(variables):
+        raise ValueError(
+            "A kernel needs at least one residual block and one variable. Received "
+            f"{len(named)} blocks and {len(variables)} variables."
+        )
+    if chunk_size is not None:
+        check_count("chunk_size", chunk_size)
+    return named
+
+
+def _check_names(argument: str, given: Iterable[str], named: Mapping[str, Block]) -> None:
+    unknown = sorted(set(given) - set(named))
+    if unknown:
+        raise ValueError(
+            f"The keys of {argument} must be names of blocks, {sorted(named)}. Unknown: {unknown}."
+        )
 
 
 def _num_points(blocks: Mapping[str, Block]) -> int:

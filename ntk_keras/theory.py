@@ -112,12 +112,15 @@ def largest_curvature(values: ArrayLike, slopes: ArrayLike, moves: ArrayLike) ->
         values: F before and after each step, ``[T, 2]``.
         slopes: grad F . d of each, ``[T]``.
         moves: ||d||^2 of each, ``[T]``.
+
+    Returns:
+        L; zero if no step moved, NaN if F became so.
     """
-    values = np.asarray(values)
+    values, moves = np.asarray(values), np.asarray(moves)
     change = values[:, 1] - values[:, 0] - np.asarray(slopes)
     # Converged to rounding, differences of F tell nothing of its curvature.
-    resolved = values[:, 0] > 1e-20 * values[0, 0]
-    return max(0.0, float(np.max(2 * change[resolved] / np.asarray(moves)[resolved])))
+    resolved = (values[:, 0] > 1e-20 * values[0, 0]) & (moves != 0)
+    return float(np.max(2 * change[resolved] / moves[resolved], initial=0.0))
 
 
 def running_mean(values: ArrayLike) -> np.ndarray:

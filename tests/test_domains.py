@@ -266,9 +266,31 @@ def test_boundary_points_are_in_the_dtype_of_the_faces(dtype):
 def test_faces_have_boundary_points_by_area(box, areas):
     counts = on_faces(box, box.boundary(200).fixed(0)).sum(0)
     share = 200 * np.array(areas) / np.sum(areas)
-    # One point each is set aside first, and rounding moves at most one more.
-    assert np.all(np.abs(counts - share) <= np.size(areas))
+    assert np.all(np.abs(counts - share) < 1)
     assert counts.sum() == 200
+
+
+@pytest.mark.parametrize(
+    ("height", "num_points", "counts"),
+    [(4, 40, [16, 16, 4, 4]), (9, 20, [9, 9, 1, 1]), (99, 10, [4, 4, 1, 1]), (2, 7, [3, 2, 1, 1])],
+)
+def test_rounding_gives_no_face_more_than_a_point_too_many(height, num_points, counts):
+    boundary = Box(x=(0, 1), y=(0, height)).boundary(num_points)
+    assert [sampler.num_points for sampler in boundary.samplers] == counts
+
+
+def test_an_axis_named_twice_has_two_faces():
+    boundary = Box(x=(0, 1), y=(0, 1)).boundary(8, axes=["x", "x"])
+    assert [sampler.num_points for sampler in boundary.samplers] == [4, 4]
+
+
+def test_rounding_leads_no_point_out_of_the_box():
+    ends = (4.3, 4.7)
+    sampler = Box(x=ends).interior(20_000, "latin_hypercube")
+    for number in range(20):
+        points = sampler.draw(seed_of(number), "float32").numpy()
+        assert np.float32(ends[0]) <= points.min()
+        assert points.max() <= np.float32(ends[1])
 
 
 def test_a_boundary_may_be_that_of_some_axes():

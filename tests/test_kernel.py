@@ -115,6 +115,53 @@ def test_a_product_agrees_with_its_closed_form(dtype):
     np.testing.assert_allclose(actual, KERNEL @ v, **roundings(dtype))
 
 
+def test_a_product_takes_arrays_and_leaves_out_what_the_vector_does():
+    theta = parameters()
+    product = kernel.product(two_blocks(theta), [theta], {"second": np.ones(3)})
+    assert list(product) == ["second"]
+    np.testing.assert_allclose(product["second"], KERNEL[2:, 2:].sum(1), **roundings())
+
+
+MISTAKES = {
+    "a subset of no block": (
+        lambda blocks, theta: kernel.diagonal(blocks, theta, subset={"frist": [0]}),
+        r"keys of subset must be names of blocks.*Unknown: \['frist'\]",
+    ),
+    "a vector of no block": (
+        lambda blocks, theta: kernel.product(blocks, theta, {"frist": np.ones(2)}),
+        r"keys of vector must be names of blocks.*Unknown: \['frist'\]",
+    ),
+    "chunks of nothing": (
+        lambda blocks, theta: kernel.traces(blocks, theta, chunk_size=0),
+        "chunk_size must be an integer of at least 1. Received 0",
+    ),
+    "no variables": (
+        lambda blocks, theta: kernel.matrix(blocks, []),
+        "at least one residual block and one variable. Received 2 blocks and 0 variables",
+    ),
+    "no blocks": (lambda blocks, theta: kernel.jacobian({}, theta), "Received 0 blocks and 1"),
+    "a loss": (
+        lambda blocks, theta: kernel.traces(lambda: tf.reduce_sum(blocks["first"]()), theta),
+        "Received a scalar. Give the residuals themselves",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_named(case):
+    call, message = case
+    theta = parameters()
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        call(two_blocks(theta), [theta])
+
+
+def test_a_subset_of_a_block_without_points_may_be_a_list():
+    theta = parameters()
+    block = quadratic(theta)
+    diagonal = kernel.diagonal({"all": lambda: block()}, [theta], subset={"all": [3, 0]})
+    np.testing.assert_allclose(diagonal["all"], np.diag(KERNEL)[[3, 0]], **roundings())
+
+
 def test_products_with_unit_vectors_are_columns_of_the_kernel():
     theta = parameters()
     for column, unit in zip(KERNEL, np.eye(5), strict=True):

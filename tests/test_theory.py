@@ -238,3 +238,17 @@ def test_branches_do_not_depend_on_the_order_within_later_rows():
     shuffled = np.random.default_rng(0).permuted(curves, axis=1)
     shuffled[0] = curves[0]
     np.testing.assert_allclose(branches.follow(shuffled), curves)
+
+
+@pytest.mark.parametrize(
+    ("values", "moves", "expected"),
+    [
+        ([[1, 0.5], [0.5, 0.5]], [0.1, 0.0], 0.0),  # a curve bent downwards, and a step that stays
+        ([[1, 0.8], [0.8, 0.8]], [0.1, 0.0], 4.0),
+        ([[1, 0.5], [0.5, np.nan]], [0.1, 0.1], np.nan),
+        ([[0, 0]], [0.0], 0.0),
+    ],
+)
+def test_the_curvature_of_steps_that_stay_or_fail(values, moves, expected):
+    slopes = [-0.4] * len(values)
+    assert theory.largest_curvature(values, slopes, moves) == pytest.approx(expected, nan_ok=True)
