@@ -22,7 +22,8 @@ class LossBalancer(keras.layers.Layer):
 
     It owns a weighting, and with it the moving average of kernel traces, in Keras variables: make
     it outside ``tf.function`` and call it inside; set it on a Keras model or a
-    ``tf.train.Checkpoint`` to save it. After a step whose residuals or gradients are not finite it
+    ``tf.train.Checkpoint`` to save it (``get_weights`` leaves out the optimizer of
+    ``"uncertainty"``). After a step whose residuals or gradients are not finite it
     is as it was before.
 
     Args:
