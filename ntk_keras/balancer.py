@@ -22,9 +22,9 @@ class LossBalancer(keras.layers.Layer):
 
     It owns a weighting, and with it the moving average of kernel traces, in Keras variables: make
     it outside ``tf.function`` and call it inside; set it on a Keras model or a
-    ``tf.train.Checkpoint`` to save it (``get_weights`` leaves out the optimizer of
-    ``"uncertainty"``). After a step whose residuals or gradients are not finite it
-    is as it was before.
+    ``tf.train.Checkpoint`` to save it (``get_weights`` leaves out the optimizers of
+    ``"uncertainty"`` and ``"self-adaptive"``). A step whose residuals are not finite, or that would
+    make its state so, leaves it as it was but for the seed.
 
     Args:
         terms: names of the loss terms; or a dict from names to groups, whose terms share a weight.
@@ -125,7 +125,8 @@ class LossBalancer(keras.layers.Layer):
             variables: the parameters theta.
 
         Returns:
-            The weight of every term, a scalar.
+            The weight of every term, in the order of ``residuals``: a scalar; of weightings by
+            point ``[n * k]``, one for every entry of the flattened residual.
 
         Raises:
             ValueError: for other names than the balancer's, a tape that does not serve, or an
@@ -146,14 +147,14 @@ class LossBalancer(keras.layers.Layer):
         previous = [tf.identity(v.value) for v in self.weighting.state]
         self.weighting.update(linearization, seeds.advance(self.random_state))
         present = [tf.identity(v.value) for v in self.weighting.state]
-        good = tf.stack(
-            [tf.reduce_all(tf.math.is_finite(x)) for x in present if x.dtype.is_floating]
-        )
+        floats = [x for x in present if x.dtype.is_floating]
+        floats += linearization.residuals.values()
+        good = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in floats])
         for variable, *values in zip(self.weighting.state, present, previous, strict=True):
-            variable.assign(tf.where(tf.reduce_all(good), *values))
+            variable.assign(tf.where(good, *values))
         return {
-            name: self.weighting.weight_of(name, residual)
-            for name, residual in linearization.residuals.items()
+            name: self.weighting.weight_of(name, linearization.residuals[name])
+            for name in residuals
         }
 
 

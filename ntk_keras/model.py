@@ -42,7 +42,7 @@ class PINNModel(keras.Model):
 
     Logs of a step, and the history: ``loss`` and, for every term, ``loss/<term>`` = 1/2 ||R_b||^2
     without its weight, both averaged over the epoch; ``weights/<group>`` and ``unknowns/<name>``,
-    the present ones.
+    the present ones (``unknowns/<name>/<entry>`` of arrays, of more than 16 entries nothing).
 
     Args:
         network: a Keras model or layer that maps points ``[n, d]`` to ``[n, outputs]``.
@@ -194,12 +194,17 @@ class PINNModel(keras.Model):
 
         Returns:
             A line for the network and one for each term that was evaluated: the channels carried
-            forward, ``u`` the value and ``u_01`` d_0 d_1 u, sets of points divided by bars.
+            forward, ``u`` the value and ``u_01`` d_0 d_1 u, sets of points divided by bars; and,
+            if so, why exact traces of the term would cost a reverse pass for each point.
         """
         obstacle = View(self.network, self.derivatives).obstacle
         way = "forward" if obstacle is None else f"by nested tapes, because {obstacle}"
         lines = [f"Derivatives of {self.network.name!r}: {way}."]
-        lines += [f"  {name}: {requests}" for name, requests in self._requests.items()]
+        for name, requests in self._requests.items():
+            reason = self._factoring.get(name) or "nested tapes"
+            # Those are told of already.
+            more = "" if reason.startswith("nested tapes") else f"; not factored, {reason}"
+            lines.append(f"  {name}: {requests}{more}")
         return "\n".join(lines)
 
     def loss_values(self, residuals: Mapping[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
@@ -280,7 +285,8 @@ class PINNModel(keras.Model):
             validation_data: ``(points, values)``; the relative L2 error there is logged as
                 ``val_relative_l2`` after each epoch and never moves a weight. Callbacks that
                 monitor it need ``mode="min"``. Or held-out points by term, whose losses are logged
-                as ``val_loss`` and ``val_loss/<term>``.
+                as ``val_loss/<term>``; ``val_loss`` adds them up with the present weights, and
+                terms left out at their own points.
             validation_batch_size: points at a time in validation; all by default.
             **kwargs: whatever else ``keras.Model.fit`` takes.
 

@@ -163,7 +163,8 @@ def polish(
             than a training step has, as in ``{"equation": box.interior(5000).fixed(0)}``.
         epochs: number of epochs, in which callbacks and validation have their turn.
         iterations_per_epoch: iterations of L-BFGS in each.
-        initial_epoch: number of the first; by default that after the model's last ``fit``.
+        initial_epoch: number of the first; by default that after the model's last ``fit`` in this
+            process; after a restored checkpoint give the number it returned.
         callbacks: as for ``fit``.
         validation_data: as for ``PINNModel.fit``.
         verbose: as for ``fit``.

@@ -215,9 +215,13 @@ def test_a_step_that_is_not_finite_leaves_the_weights_alone(network, weighting):
             residuals = {n: scale * r() for n, r in functions(network).items()}
         return balancer(residuals, tape, network.trainable_variables)
 
+    before: dict[str, float] = {}
     for scale in (1.0, np.nan, 2.0):
         step(disturbed, tf.constant(scale, tf.float64))
         assert all(np.isfinite(weight) for weight in disturbed.loss_weights.values())
+        if np.isnan(scale):
+            assert disturbed.loss_weights == before
+        before = disturbed.loss_weights
     for scale in (1.0, 2.0):
         other.random_state.assign([1, 2 * int(scale > 1)])  # the probes of the same steps
         step(other, tf.constant(scale, tf.float64))
@@ -247,3 +251,23 @@ def test_a_loss_in_place_of_residuals_is_refused_from_functions_too(network):
     losses = {n: lambda r=r: tf.reduce_sum(r() ** 2) for n, r in functions(network).items()}
     with pytest.raises(ValueError, match="Received a scalar. Give the residuals themselves"):
         balancer()(losses, None, network.trainable_variables)
+
+
+def test_a_residual_that_is_not_finite_in_one_row_changes_nothing(network):
+    """Though the default's reverse passes from the other rows are finite."""
+    ours, row = balancer(), tf.constant([0.0, np.nan, 0.0], tf.float64)
+    with tf.GradientTape(persistent=True) as tape:
+        residuals = {name: function() for name, function in functions(network).items()}
+        residuals["boundary"] += row
+    ours(residuals, tape, network.trainable_variables)
+    assert ours.loss_weights == {"equation": 1.0, "boundary": 1.0}
+    assert set(ours.kernel_traces.values()) == {0.0}
+
+
+def test_weights_come_in_the_order_of_the_residuals(network):
+    residuals, tape = recorded(network)
+    turned = dict(reversed(residuals.items()))
+    ours = balancer()
+    weights = ours(turned, tape, network.trainable_variables)
+    assert list(weights) == ["boundary", "equation"]
+    assert {n: float(w) for n, w in weights.items()} == pytest.approx(ours.loss_weights)

@@ -267,6 +267,14 @@ def test_the_gate_is_rule_11(gate, kind, initial):
     check_gate(gate, kind, initial, {})
 
 
+def test_an_excluded_group_that_has_a_weight_gives_the_gate_nothing_to_judge():
+    table = 1.0 + np.arange(12.0).reshape(12, 1)
+    chosen = Scripted(table, gate=Gate(), initial_weights={"b": 9.0}, exclude="b")
+    step = stepper(chosen)
+    np.testing.assert_array_equal(step(0, np.ones(5)), [1, 9])
+    assert (int(chosen.gate_accepted), int(chosen.gate_rejected)) == (1, 0)
+
+
 @pytest.mark.parametrize("initial", [None, {"a": 2.0, "b": 0.5}], ids=["free", "from initial"])
 def test_the_gate_counts_steps_and_not_updates(initial):
     check_gate(FEW, Scripted, initial, {"update_every": 3, "start_at": 4})

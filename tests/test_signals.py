@@ -372,6 +372,7 @@ def test_rows_that_meet_are_not_factored(residual, mode):
     with pytest.warns(UserWarning, match="another one without the other points"):
         model = model_of(sequential("float64"), residual, derivatives=mode)
     assert model._factoring == {"term_0": "its rows depend on other points"}
+    assert model.derivatives_summary().endswith("; not factored, its rows depend on other points")
 
 
 def test_small_residuals_of_a_network_that_is_nearly_right_are_factored():

@@ -204,8 +204,9 @@ class Adaptive(Weighting):
         constant = norm if gate.constant is None else tf.constant(gate.constant, norm.dtype)
         self.gate_constant.assign(tf.where(first, constant, self.gate_constant.value))
         # Without weights to start from, the first proposal is Lambda(theta_0), which is not judged.
-        free = first & (not self.initial_weights)
-        time = self.num_steps.value - self.start_at - (0 if self.initial_weights else 1)
+        judged = not set(self.initial_weights).isdisjoint(self.adapted)
+        free = first & (not judged)
+        time = self.num_steps.value - self.start_at - (0 if judged else 1)
         bound = gate.bound(tf.maximum(time, 0), self.gate_constant.value)
         accepted = free | (self.gate_sum.value + change <= bound)
         self.gate_sum.assign_add(tf.where(accepted & ~free, change, 0))
