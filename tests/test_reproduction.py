@@ -152,7 +152,12 @@ def test_the_liquid_crystal_is_shown_by_three_methods(made):
     figure, numbers = made[0][10].figure, made[0][10].numbers
     assert [ax.get_title() for ax in figure.axes[:3]] == ["FEM", "NTK-PINN", "PINN"]
     for name in ("NTK-PINN", "PINN"):
-        assert set(numbers[name]["at times"]) == {"0", "0.5", "2"}
+        assert list(numbers[name]["at times"]) == ["0", "0.5", "2", "all"]
+        error = numbers[name]["at times"]["all"]
+        assert error == pytest.approx(numbers[name]["relative L2 error"], rel=1e-4)
+        assert numbers[name]["without the boundary"].keys() == numbers[name]["at times"].keys()
+        # Initial and boundary values disagree at two sides, where only one of them can be met.
+        assert numbers[name]["without the boundary"]["0"] < numbers[name]["at times"]["0"]
     assert set(numbers["NTK-PINN"]["weights at the end"].values()) != {1.0}
     assert set(numbers["PINN"]["weights at the end"].values()) == {1.0}
     light = numbers["largest light of the reference"]
