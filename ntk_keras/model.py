@@ -257,7 +257,6 @@ class PINNModel(keras.Model):
             if kwargs.get("auto_scale_loss", True) and precision.needs_scale(self.network):
                 optimizer = precision.scaling(optimizer)
             super().compile(optimizer=optimizer, **kwargs)
-            self._loss_tracker = keras.metrics.Mean("loss", dtype=self.parameter_dtype)
             if not self.optimizer.built:  # so that `load_weights` finds its variables
                 self.optimizer.build(self.trainable_variables)
 
