@@ -11,6 +11,7 @@ from typing import Any
 from ntk_keras import comparison, problems, reproduction, runs
 from ntk_keras.guard import TrainingDivergedError
 from ntk_keras.problems import PROBLEMS, Problem, Settings
+from ntk_keras.problems.base import without_effect
 from ntk_keras.weighting import WEIGHTINGS
 
 __all__ = ["main"]
@@ -119,8 +120,7 @@ def _settings(options: argparse.Namespace, seed: int) -> Settings:
     given = {name: getattr(options, name) for name in (*_OVERRIDES, "weighting", "redrawn")}
     changes = {name: value for name, value in given.items() if value is not None}
     weighting = changes.get("weighting", presets[preset].weighting)
-    chosen = dataclasses.replace(presets[preset], weighting=weighting, redrawn=False)
-    idle = sorted(set(changes) & chosen.without_effect)
+    idle = sorted(set(changes) & without_effect(weighting))
     if idle:
         raise ValueError(
             f"{weighting!r} weights take no {' or '.join(idle)}. Leave it out, or choose another "

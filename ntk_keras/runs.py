@@ -27,6 +27,7 @@ from ntk_keras.callbacks import (
 from ntk_keras.files import replaced
 from ntk_keras.model import PINNModel
 from ntk_keras.problems import Problem, Settings
+from ntk_keras.problems.base import without_effect
 
 __all__ = [
     "Result",
@@ -209,7 +210,7 @@ def _prepare(folder: Path, settings: Settings, resume: bool, overwrite: bool) ->
             )
         stored = dataclasses.asdict(load_settings(path))
         wanted = dataclasses.asdict(settings)
-        idle = settings.without_effect
+        idle = without_effect(settings.weighting)
         other = {k: (stored[k], wanted[k]) for k in wanted.keys() - idle if stored[k] != wanted[k]}
         if other:
             raise ValueError(

@@ -15,7 +15,7 @@ from ntk_keras.domains import Box
 from ntk_keras.model import PINNModel
 from ntk_keras.terms import Reduction, Term
 
-__all__ = ["Problem", "Settings", "build_model"]
+__all__ = ["Problem", "Settings", "build_model", "without_effect"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,14 +93,6 @@ class Settings:
             )
 
     @property
-    def without_effect(self) -> frozenset[str]:
-        """The settings that the weighting does not look at."""
-        if self.weighting == "ntk":
-            return frozenset()
-        sketches = {"estimator", "averaging_rate", "num_initial_probes"}
-        return frozenset(sketches | {"update_every"} if self.weighting == "constant" else sketches)
-
-    @property
     def estimator_label(self) -> str:
         """The estimator in names of folders and tables, as ``"diagonal"`` or ``"diagonal-3"``."""
         given = {"name": self.estimator} if isinstance(self.estimator, str) else self.estimator
@@ -110,6 +102,18 @@ class Settings:
     def epochs(self) -> int:
         """Number of epochs."""
         return self.steps // self.steps_per_epoch
+
+
+def without_effect(weighting: str) -> set[str]:
+    """The settings that a weighting does not look at.
+
+    Args:
+        weighting: its name.
+    """
+    if weighting == "ntk":
+        return set()
+    sketches = {"estimator", "averaging_rate", "num_initial_probes"}
+    return sketches | {"update_every"} if weighting == "constant" else sketches
 
 
 @dataclasses.dataclass(frozen=True)
