@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.contenders import CONTENDERS
-from ntk_keras import Linearization, PINNModel, kernel, problems, seeds
-from ntk_keras.terms import Term
+from ntk_keras import Linearization, PINNModel, kernel, problems
+from ntk_keras.backend import seeds
+from ntk_keras.training.terms import Term
 from ntk_keras.weighting import NTK, weights_from_traces
 
 REFERENCE_POINTS = 1500  # of every term

@@ -25,8 +25,9 @@ from typing import Any
 import keras
 
 from benchmarks.tables import RESULTS, write_table
-from ntk_keras import PINNModel, problems, runs
+from ntk_keras import PINNModel, problems
 from ntk_keras.callbacks import NTKTensorBoard
+from ntk_keras.experiments import runs
 from ntk_keras.problems import Settings
 
 # Steps an epoch, steps a turn, and what is set beside a turn without logging. One step an epoch is

@@ -55,7 +55,7 @@ from ntk_keras import PINNModel, derivatives, networks, problems
 from ntk_keras.derivatives import Mode, Network
 from ntk_keras.domains import Box
 from ntk_keras.estimators import Diagonal
-from ntk_keras.terms import Term
+from ntk_keras.training.terms import Term
 from ntk_keras.weighting import NTK, Constant, Weighting
 
 DEPTH = 3

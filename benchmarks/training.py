@@ -22,8 +22,8 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.tables import read_csv, write_csv
 from ntk_keras import problems
 from ntk_keras.callbacks import Checkpoint, HistoryFile, Stopwatch, read_history
-from ntk_keras.guard import TrainingDivergedError
 from ntk_keras.problems import Settings
+from ntk_keras.training.nan_check import TrainingDivergedError
 
 RATES = (1e-3, 1e-2, 5e-2, 1.0)
 SEEDS = (0, 1, 2)

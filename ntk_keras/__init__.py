@@ -12,19 +12,19 @@ from ntk_keras import (
     kernel,
     networks,
     plots,
-    probes,
     problems,
     references,
     weighting,
 )
-from ntk_keras.balancer import LossBalancer
-from ntk_keras.blocks import Block
-from ntk_keras.guard import TrainingDivergedError
-from ntk_keras.linearization import Linearization
-from ntk_keras.model import PINNModel
-from ntk_keras.polishing import Objective, polish
-from ntk_keras.terms import Term
-from ntk_keras.unknowns import Unknown
+from ntk_keras.estimators import probes
+from ntk_keras.kernel.block import Block
+from ntk_keras.kernel.linearization import Linearization
+from ntk_keras.training.lbfgs import Objective, polish
+from ntk_keras.training.loss_balancer import LossBalancer
+from ntk_keras.training.model import PINNModel
+from ntk_keras.training.nan_check import TrainingDivergedError
+from ntk_keras.training.terms import Term
+from ntk_keras.training.unknowns import Unknown
 
 __version__ = "0.1.0"
 

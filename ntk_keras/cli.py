@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ntk_keras import comparison, problems, reproduction, runs
-from ntk_keras.guard import TrainingDivergedError
+from ntk_keras import problems
+from ntk_keras.experiments import comparison, reproduction, runs
 from ntk_keras.problems import PROBLEMS, Problem, Settings
 from ntk_keras.problems.base import without_effect
+from ntk_keras.training.nan_check import TrainingDivergedError
 from ntk_keras.weighting import WEIGHTINGS
 
 __all__ = ["main"]

@@ -15,7 +15,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 import ntk_keras as nk
 from ntk_keras.callbacks import events as events_module
 from ntk_keras.callbacks import history as history_module
-from ntk_keras.metrics import RelativeL2
+from ntk_keras.training.metrics import RelativeL2
 
 X = np.linspace(0, 1, 6)[:, None]
 EPOCHS, STEPS = 3, 4

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import ntk_keras as nk
-from ntk_keras import datasets
+from ntk_keras.training import datasets
 
 X, Y = np.linspace(0, 1, 6)[:, None], np.linspace(2, 3, 5)[:, None]
 SINGLE = 1e-5  # Keras averages what it logs in float32

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import ntk_keras
-from ntk_keras import cli, problems, runs
+from ntk_keras import cli, problems
+from ntk_keras.experiments import runs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -11,8 +11,8 @@ import scipy.linalg
 import tensorflow as tf
 import transcription
 
-from ntk_keras import derivatives, estimators, kernel, probes, seeds
-from ntk_keras.blocks import Block
+from ntk_keras import derivatives, estimators, kernel
+from ntk_keras.backend import seeds
 from ntk_keras.estimators import (
     BlockPredictor,
     Diagonal,
@@ -21,8 +21,10 @@ from ntk_keras.estimators import (
     Predictor,
     Product,
     Reverse,
+    probes,
 )
-from ntk_keras.linearization import Linearization
+from ntk_keras.kernel.block import Block
+from ntk_keras.kernel.linearization import Linearization
 
 SEEDS = [1, 2, 3]
 THETA = [0.47, 0.52, 0.41]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ntk_keras import Linearization, PINNModel, fusion, problems
-from ntk_keras.fusion import fused
+from ntk_keras import Linearization, PINNModel, problems
+from ntk_keras.backend import xla
+from ntk_keras.backend.xla import fused
 from ntk_keras.weighting import NTK
 
 
@@ -67,7 +68,7 @@ def test_the_diagonal_is_that_of_the_graph(monkeypatch):
         return Linearization(blocks, variables, factored=True).diagonal()
 
     compiled = tf.function(diagonal, autograph=False)()
-    monkeypatch.setattr(fusion, "_only_cpus", lambda: False)
+    monkeypatch.setattr(xla, "_only_cpus", lambda: False)
     plain = tf.function(diagonal, autograph=False)()
     assert compiled.keys() == plain.keys() == blocks.keys()
     for name, values in plain.items():

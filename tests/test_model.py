@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 import ntk_keras as nk
-from ntk_keras import guard
-from ntk_keras.metrics import RelativeL2
+from ntk_keras.training import nan_check
+from ntk_keras.training.metrics import RelativeL2
 
 BOX = nk.domains.Box(x=(0, 1))
 PLANE = nk.domains.Box(t=(0, 1), x=(-1, 1))
@@ -1302,7 +1302,7 @@ def test_a_second_fit_after_divergence_trains_again():
 
 def test_a_long_epoch_is_watched_as_it_goes(monkeypatch):
     seconds = iter(range(0, 1000, 2))
-    monkeypatch.setattr(guard, "time", types.SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setattr(nan_check, "time", types.SimpleNamespace(monotonic=lambda: next(seconds)))
     fault = Disturbance(2, residual=np.nan, lasting=True)
     model = build([nk.Term("faulty", fault.residual, X)])
     with pytest.raises(nk.TrainingDivergedError, match="Step 2"):

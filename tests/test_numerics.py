@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import ntk_keras as nk
-from ntk_keras import precision
+from ntk_keras.backend import precision
 
 BOX = nk.domains.Box(x=(0, 1))
 ENDS = np.array([[0.0], [1.0]])

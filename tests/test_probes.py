@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ntk_keras import probes
+from ntk_keras.estimators import probes
 
 N = 100_000
 KINDS = list(probes.PROBES)

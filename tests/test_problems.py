@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ntk_keras import kernel, problems, runs
+from ntk_keras import kernel, problems
 from ntk_keras.derivatives import View
+from ntk_keras.experiments import runs
 from ntk_keras.problems import PROBLEMS, Settings, liquid_crystal, quadratic
 
 SOLUTIONS = {

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import ntk_keras as nk
-from ntk_keras import replicas
+from ntk_keras.backend import replicas
 from ntk_keras.weighting import NTK, ExactNTK
 
 # Without collective operations, of which TensorFlow lets those of two strategies in a process meet.

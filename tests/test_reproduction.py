@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from ntk_keras import cli, problems, reproduction
-from ntk_keras.reproduction import wave
+from ntk_keras import cli, problems
+from ntk_keras.experiments import reproduction
+from ntk_keras.experiments.reproduction import wave
 
 SMALL = {"width": 8, "num_initial_probes": 20}
 

@@ -21,7 +21,7 @@ from test_weighting import (
 )
 
 import ntk_keras as nk
-from ntk_keras import seeds
+from ntk_keras.backend import seeds
 from ntk_keras.weighting import (
     WEIGHTINGS,
     GradientNorm,

@@ -24,7 +24,8 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
-from ntk_keras import cli, comparison, estimators, problems, runs, weighting
+from ntk_keras import cli, estimators, problems, weighting
+from ntk_keras.experiments import comparison, runs
 
 SIZE = ["--width", "8", "--steps", "60", "--steps-per-epoch", "20", "--verbose", "0"]
 TAGS = {

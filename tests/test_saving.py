@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import ntk_keras as nk
-from ntk_keras import saving
+from ntk_keras.backend import saving
 from tests import resumed
 
 pytestmark = pytest.mark.filterwarnings("ignore:The kernel trace of:UserWarning")

@@ -11,7 +11,7 @@ import ntk_keras as nk
 from ntk_keras import derivatives
 from ntk_keras.derivatives import taylor
 from ntk_keras.estimators import Diagonal, Exact, is_exact
-from ntk_keras.linearization import Linearization
+from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting import ExactNTK
 
 POINTS = np.random.default_rng(0).uniform(-1, 1, size=(6, 2))

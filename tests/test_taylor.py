@@ -23,7 +23,7 @@ from ntk_keras import (
 )
 from ntk_keras.derivatives import VALUE, Requests, View, activations, layers
 from ntk_keras.derivatives.channels import SecondOrder, blocks, closure, partitions, splits
-from ntk_keras.linearization import parameters_at
+from ntk_keras.kernel.linearization import parameters_at
 from ntk_keras.weighting import NTK, Constant, ExactNTK
 
 BOX = domains.Box(t=(0, 1), x=(-1, 1), y=(0, 2))

@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from ntk_keras import Term
 from ntk_keras.domains import Box
-from ntk_keras.inspection import check_residual
-from ntk_keras.terms import by_term, check_points, check_terms, mean_scale
+from ntk_keras.training.inspection import check_residual
+from ntk_keras.training.terms import by_term, check_points, check_terms, mean_scale
 
 POINTS = np.arange(6.0).reshape(3, 2)
 SEED = tf.constant([1, 2])

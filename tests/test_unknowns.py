@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import ntk_keras as nk
 from examples import inverse_eikonal, inverse_wave
-from ntk_keras.unknowns import Unknowns
+from ntk_keras.training.unknowns import Unknowns
 
 X = np.linspace(0, 1, 6)[:, None]
 REGISTER = keras.saving.register_keras_serializable("test_unknowns")

@@ -11,9 +11,10 @@ import tensorflow as tf
 import transcription
 
 import ntk_keras as nk
-from ntk_keras import probes, seeds, weighting
-from ntk_keras.estimators import ESTIMATORS, Predictor
-from ntk_keras.linearization import Linearization
+from ntk_keras import weighting
+from ntk_keras.backend import seeds
+from ntk_keras.estimators import ESTIMATORS, Predictor, probes
+from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting import NTK, Constant, ExactNTK, weights_from_traces
 
 # Powers of two, which a conversion through float32 leaves as they are.

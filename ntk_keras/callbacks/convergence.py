@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras import kernel
-from ntk_keras.checks import check_count
+from ntk_keras.backend.checks import check_count
 from ntk_keras.weighting import NTK, weights_from_traces
 
 __all__ = ["ExactWeights", "KernelConvergence"]

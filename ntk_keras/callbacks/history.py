@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import keras
 
-from ntk_keras.files import replaced
+from ntk_keras.backend.files import replaced
 
 __all__ = ["Checkpoint", "HistoryFile", "Stopwatch"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras import kernel
-from ntk_keras.blocks import Block, tensors
-from ntk_keras.checks import check_count
+from ntk_keras.backend.checks import check_count
+from ntk_keras.kernel.block import Block, tensors
 from ntk_keras.weighting import weights_from_traces
 
 __all__ = ["NTKWeighting"]
@@ -23,7 +23,7 @@ class NTKWeighting(keras.callbacks.Callback):
     term; a plain Python number would be frozen into the compiled step.
 
     Args:
-        residuals: by name, either a :class:`~ntk_keras.blocks.Block`, a function of points
+        residuals: by name, either a :class:`~ntk_keras.kernel.block.Block`, a function of points
             with points, whose cost is one gradient for each point; or a function without arguments
             that returns ``[n]`` or ``[n, k]``, which costs one pass over all points for each
             residual. By default ``model.residuals``.

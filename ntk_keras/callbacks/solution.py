@@ -10,8 +10,8 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from ntk_keras import plots
+from ntk_keras.backend.checks import check_count
 from ntk_keras.callbacks.events import EventWriter
-from ntk_keras.checks import check_count
 from ntk_keras.domains import Box
 
 __all__ = ["SolutionImages"]

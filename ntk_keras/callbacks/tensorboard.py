@@ -12,9 +12,9 @@ from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.hparams import api as hparams
 
 from ntk_keras import kernel, plots
-from ntk_keras.blocks import Block
+from ntk_keras.backend.checks import check_count
 from ntk_keras.callbacks.events import EventWriter
-from ntk_keras.checks import check_count
+from ntk_keras.kernel.block import Block
 
 __all__ = ["NTKTensorBoard"]
 

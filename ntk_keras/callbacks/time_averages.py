@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras import kernel, theory
-from ntk_keras.linearization import Linearization
+from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting import PointWeighting, Weighting
 
 __all__ = ["TimeAverages"]

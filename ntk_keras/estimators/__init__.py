@@ -1,8 +1,8 @@
 """Estimators of the traces of the kernel's blocks (Section 4 of the paper), and rivals of theirs.
 
-Each takes a :class:`~ntk_keras.linearization.Linearization`, the residual recorded at the present
-parameters, and returns one sample of Tr K_bb for every block. All are unbiased, up to a difference
-step where there is one. All are noisy, and their samples to be averaged, but those of all points
+Each takes a :class:`~ntk_keras.Linearization`, the residual recorded at the present parameters,
+and returns one sample of Tr K_bb for every block. All are unbiased, up to a difference step where
+there is one. All are noisy, and their samples to be averaged, but those of all points
 (``exact``, and ``diagonal`` where Jacobians are factored).
 """
 
@@ -13,7 +13,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras.blocks import Block
 from ntk_keras.estimators.averaging import average
 from ntk_keras.estimators.diagonal import Diagonal, Exact
 from ntk_keras.estimators.protocol import (
@@ -35,7 +34,8 @@ from ntk_keras.estimators.sketching import (
     sketch,
 )
 from ntk_keras.estimators.squares import Perturbation, Reverse
-from ntk_keras.linearization import Linearization
+from ntk_keras.kernel.block import Block
+from ntk_keras.kernel.linearization import Linearization
 
 __all__ = [
     "ESTIMATORS",

@@ -4,10 +4,10 @@ import math
 
 import tensorflow as tf
 
-from ntk_keras.checks import check_count
+from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.seeds import fold_in
 from ntk_keras.estimators.protocol import Estimate, Estimator, SelfAssessed
-from ntk_keras.linearization import Linearization
-from ntk_keras.seeds import fold_in
+from ntk_keras.kernel.linearization import Linearization
 
 __all__ = ["average"]
 

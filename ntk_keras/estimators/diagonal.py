@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from ntk_keras import kernel
-from ntk_keras.checks import check_count
+from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.seeds import fold_in
 from ntk_keras.estimators.protocol import Estimate
-from ntk_keras.linearization import Linearization
-from ntk_keras.seeds import fold_in
+from ntk_keras.kernel.linearization import Linearization
 
 __all__ = ["Diagonal", "Exact"]
 
@@ -25,7 +25,7 @@ class Diagonal:
     the diagonal hardly varies within a block, where probes suffer from all of ||K_bb||_F^2.
 
     By default all points count of a block whose Jacobian is kept in factored form
-    (:mod:`ntk_keras.signals`), which makes the diagonal cheap: its trace is exact then.
+    (:mod:`ntk_keras.kernel.factored`), which makes the diagonal cheap: its trace is exact then.
 
     Attributes:
         num_points: m, for every term or by term; by default all of a factored block, of others 3,
@@ -95,7 +95,7 @@ class Diagonal:
 class Exact:
     """Exact traces and kernel, from the gradient of every residual entry; no noise.
 
-    Cheap where Jacobians are factored (:mod:`ntk_keras.signals`), costly elsewhere.
+    Cheap where Jacobians are factored (:mod:`ntk_keras.kernel.factored`), costly elsewhere.
 
     Attributes:
         chunk_size: points whose gradients are held at a time; chosen by memory by default.

@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import tensorflow as tf
 
-from ntk_keras.linearization import Linearization
+from ntk_keras.kernel.linearization import Linearization
 
 __all__ = ["Estimate", "Estimator", "KernelEstimator", "SelfAssessed", "is_exact"]
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras import probes
-from ntk_keras.linearization import Linearization
+from ntk_keras.estimators import probes
+from ntk_keras.kernel.linearization import Linearization
 
 __all__ = [
     "BlockPredictor",

@@ -8,10 +8,10 @@ import dataclasses
 
 import tensorflow as tf
 
-from ntk_keras import probes
+from ntk_keras.backend.seeds import fold_in
+from ntk_keras.estimators import probes
 from ntk_keras.estimators.sketching import check_probe, check_step, relative_step
-from ntk_keras.linearization import Linearization
-from ntk_keras.seeds import fold_in
+from ntk_keras.kernel.linearization import Linearization
 
 __all__ = ["Perturbation", "Reverse"]
 

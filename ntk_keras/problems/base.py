@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ntk_keras import networks, weighting
-from ntk_keras.checks import check_count
+from ntk_keras.backend.checks import check_count
 from ntk_keras.domains import Box
-from ntk_keras.model import PINNModel
-from ntk_keras.terms import Reduction, Term
+from ntk_keras.training.model import PINNModel
+from ntk_keras.training.terms import Reduction, Term
 
 __all__ = ["Problem", "Settings", "build_model", "without_effect"]
 

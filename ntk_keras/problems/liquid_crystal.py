@@ -21,7 +21,7 @@ from ntk_keras.derivatives import Network
 from ntk_keras.domains import Box
 from ntk_keras.problems.base import Problem, Settings
 from ntk_keras.references import liquid_crystal_fem as fem
-from ntk_keras.terms import Term
+from ntk_keras.training.terms import Term
 
 # The paper prints the first. In the second the first component is normalised before the second is,
 # as in public code by one of its authors: d2 then sees |d1| < 1 in place of a number of up to 16.

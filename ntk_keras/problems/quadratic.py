@@ -15,11 +15,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras.checks import check_count
+from ntk_keras.backend.checks import check_count
 from ntk_keras.derivatives import Network
 from ntk_keras.domains import Box
 from ntk_keras.problems.base import Problem, Settings
-from ntk_keras.terms import Term
+from ntk_keras.training.terms import Term
 
 BOX = Box(x=(-1, 1))
 

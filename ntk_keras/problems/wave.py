@@ -14,7 +14,7 @@ from ntk_keras import derivatives
 from ntk_keras.derivatives import Network
 from ntk_keras.domains import Box
 from ntk_keras.problems.base import Problem, Settings
-from ntk_keras.terms import Term
+from ntk_keras.training.terms import Term
 
 SPEED = 2.0
 BOX = Box(t=(0, 1), x=(0, 1))

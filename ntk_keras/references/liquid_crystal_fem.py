@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from ntk_keras.checks import check_count
+from ntk_keras.backend.checks import check_count
 from ntk_keras.references import cache
 
 __all__ = ["Settings", "Solution", "lines", "solve", "solve_cached"]

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras import replicas
-from ntk_keras.checks import check_count
-from ntk_keras.linearization import Linearization
+from ntk_keras.backend import replicas
+from ntk_keras.backend.checks import check_count
+from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting.base import Weighting, check_weights
 from ntk_keras.weighting.gate import Gate
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras.linearization import Linearization
+from ntk_keras.kernel.linearization import Linearization
 
 __all__ = ["Weighting", "by_name", "check_weights", "weights_from_traces"]
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras import saving
+from ntk_keras.backend import saving
 
 __all__ = ["Gate"]
 

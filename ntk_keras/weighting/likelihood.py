@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras.linearization import Linearization
+from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting.adaptive import Adaptive
 
 __all__ = ["Uncertainty"]

@@ -6,8 +6,10 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from ntk_keras import estimators, replicas
-from ntk_keras.checks import check_count
+from ntk_keras import estimators
+from ntk_keras.backend import replicas
+from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.seeds import fold_in
 from ntk_keras.estimators import (
     ESTIMATORS,
     Diagonal,
@@ -16,8 +18,7 @@ from ntk_keras.estimators import (
     KernelEstimator,
     is_exact,
 )
-from ntk_keras.linearization import Linearization
-from ntk_keras.seeds import fold_in
+from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting.adaptive import Adaptive
 from ntk_keras.weighting.base import weights_from_traces
 

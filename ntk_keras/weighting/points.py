@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras.linearization import Linearization
+from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting.adaptive import Adaptive
 
 __all__ = ["PointWeighting", "ResidualAttention", "SelfAdaptive"]

@@ -14,8 +14,8 @@ import numpy as np
 import scipy
 import tensorflow as tf
 
-from ntk_keras.checks import check_count
-from ntk_keras.seeds import fold_in
+from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.seeds import fold_in
 
 __all__ = ["Box", "BoxSampler", "PeriodicSampler", "Sampler", "UnionSampler"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras.seeds import fold_in
+from ntk_keras.backend.seeds import fold_in
 
 __all__ = ["as_logs", "count", "own_rows", "own_seed", "share", "total", "undone_unless", "when"]
 

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ntk_keras import problems, theory
+from ntk_keras.backend.seeds import fold_in
 from ntk_keras.estimators import Predictor
-from ntk_keras.linearization import Linearization
-from ntk_keras.model import PINNModel
+from ntk_keras.experiments.reproduction.base import Reproduced
+from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.problems import Settings
 from ntk_keras.problems.quadratic import TRUE_COEFFICIENTS, exact_kernel
-from ntk_keras.reproduction.base import Reproduced
-from ntk_keras.seeds import fold_in
+from ntk_keras.training.model import PINNModel
 
 __all__ = [
     "Sketches",

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras import replicas, saving
+from ntk_keras.backend import replicas, saving
 from ntk_keras.domains import Box, Sampler
 
 __all__ = ["Reduction", "Term", "check_points", "check_terms", "mean_scale"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from ntk_keras.seeds import fold_in
+from ntk_keras.backend.seeds import fold_in
 
 __all__ = ["PROBES", "draw", "gaussian", "rademacher"]
 

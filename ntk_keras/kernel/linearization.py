@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from ntk_keras.blocks import Block, Variables, tensors
-from ntk_keras.borrowed import BorrowedVariable
-from ntk_keras.fusion import fused
-from ntk_keras.rows import in_turn, map_rows, squared_norms
-from ntk_keras.signals import FactoredJacobian
+from ntk_keras.backend.variables import BorrowedVariable
+from ntk_keras.backend.xla import fused
+from ntk_keras.kernel.block import Block, Variables, tensors
+from ntk_keras.kernel.factored import FactoredJacobian
+from ntk_keras.kernel.per_sample import in_turn, map_rows, squared_norms
 
 __all__ = ["Linearization", "Recording", "parameters_at"]
 
@@ -37,8 +37,8 @@ class Linearization:
         blocks: residual blocks by name; any function without arguments will do for a block.
         variables: the parameters theta.
         factored: whether blocks that can be recorded keep their Jacobians in factored form
-            (:mod:`ntk_keras.signals`). It costs what a plain reverse pass costs, and after it rows
-            of J and products with J are cheap.
+            (:mod:`ntk_keras.kernel.factored`). It costs what a plain reverse pass costs, and after
+            it rows of J and products with J are cheap.
     """
 
     def __init__(
@@ -321,7 +321,7 @@ def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator
     A ``keras.Variable`` is never written: Keras' stateless scope shows the values to whoever reads
     it. A bare ``tf.Variable`` knows no such scope, borrowed by Keras or not, so its value is saved,
     replaced and put back; it is not moved back by subtraction, which would let rounding make it
-    drift. What :func:`~ntk_keras.blocks.tensors` gives inside can be watched in both cases.
+    drift. What :func:`~ntk_keras.kernel.block.tensors` gives inside can be watched in both cases.
 
     Args:
         variables: the parameters to replace.

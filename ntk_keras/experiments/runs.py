@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ntk_keras import plots, problems
+from ntk_keras.backend.files import replaced
 from ntk_keras.callbacks import (
     Checkpoint,
     HistoryFile,
@@ -24,10 +25,9 @@ from ntk_keras.callbacks import (
     Stopwatch,
     read_history,
 )
-from ntk_keras.files import replaced
-from ntk_keras.model import PINNModel
 from ntk_keras.problems import Problem, Settings
 from ntk_keras.problems.base import without_effect
+from ntk_keras.training.model import PINNModel
 
 __all__ = [
     "Result",

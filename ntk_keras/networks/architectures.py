@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras.borrowed import BorrowedVariable
-from ntk_keras.checks import check_count
+from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.variables import BorrowedVariable
 from ntk_keras.derivatives import register_layer, taylor
 from ntk_keras.derivatives.activations import cos, sin
 from ntk_keras.domains import Box

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras import replicas
+from ntk_keras.backend import replicas
 
 __all__ = ["RelativeL2"]
 

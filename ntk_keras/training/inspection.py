@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras import signals
-from ntk_keras.blocks import Recorder, Variables, tensors
-from ntk_keras.linearization import parameters_at
-from ntk_keras.terms import Term
+from ntk_keras.kernel import factored
+from ntk_keras.kernel.block import Recorder, Variables, tensors
+from ntk_keras.kernel.linearization import parameters_at
+from ntk_keras.training.terms import Term
 
 __all__ = ["check_residual", "inspect_in_training", "inspect_term"]
 
@@ -184,7 +184,7 @@ def _examined(
         return term.evaluate(views[-1], points)
 
     count = tf.nest.flatten(points)[0].shape[0]
-    reason, meet = signals.examine(evaluate, count, trained)
+    reason, meet = factored.examine(evaluate, count, trained)
     left = views[0].fallbacks
     return f"nested tapes serve it: {left[0]}" if left else reason, meet
 

@@ -11,10 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ntk_keras import branches, problems, theory
+from ntk_keras import problems, theory
 from ntk_keras.callbacks import TimeAverages
+from ntk_keras.experiments.reproduction import mode_tracking
+from ntk_keras.experiments.reproduction.base import Reproduced
 from ntk_keras.problems import Settings
-from ntk_keras.reproduction.base import Reproduced
 
 __all__ = ["Convergence", "losses", "time_averages", "train", "weights_and_eigenvalues"]
 
@@ -84,7 +85,7 @@ def losses(run: Convergence) -> Reproduced:
 def weights_and_eigenvalues(run: Convergence) -> Reproduced:
     """Figure 2: the loss weights, and the eigenvalues of the kernel followed through crossings."""
     weights = run.averages.weights()
-    eigenvalues = branches.follow(run.averages.eigenvalues()[:-1])
+    eigenvalues = mode_tracking.follow(run.averages.eigenvalues()[:-1])
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for values, group, style in zip(weights.T, run.averages.groups, ("-", "--"), strict=True):

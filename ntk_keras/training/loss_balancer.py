@@ -6,10 +6,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras import seeds
 from ntk_keras import weighting as weighting_module
-from ntk_keras.blocks import Block
-from ntk_keras.linearization import Linearization, Recording
+from ntk_keras.backend import seeds
+from ntk_keras.kernel.block import Block
+from ntk_keras.kernel.linearization import Linearization, Recording
 from ntk_keras.weighting import NTK, Weighting
 from ntk_keras.weighting.base import by_name
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras.blocks import Block, Recorder, Variables, tensors
+from ntk_keras.kernel.block import Block, Recorder, Variables, tensors
 
 __all__ = ["FactoredJacobian", "examine"]
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ntk_keras import plots, problems, runs
+from ntk_keras import plots, problems
 from ntk_keras.callbacks import ExactWeights, read_history
+from ntk_keras.experiments import runs
+from ntk_keras.experiments.reproduction.base import Reproduced
 from ntk_keras.problems import Settings
-from ntk_keras.reproduction.base import Reproduced
 
 __all__ = ["deviations", "solution", "train", "weights"]
 

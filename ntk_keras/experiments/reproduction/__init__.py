@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ntk_keras.reproduction import convergence, liquid_crystal, sketches, wave
-from ntk_keras.reproduction.base import PRESETS, Reproduced, Sizes, sizes
-from ntk_keras.runs import Result
+from ntk_keras.experiments.reproduction import convergence, liquid_crystal, sketches, wave
+from ntk_keras.experiments.reproduction.base import PRESETS, Reproduced, Sizes, sizes
+from ntk_keras.experiments.runs import Result
 
 __all__ = ["FIGURES", "PRESETS", "Experiments", "Reproduced", "Sizes", "reproduce", "sizes"]
 

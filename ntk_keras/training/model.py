@@ -9,18 +9,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras import datasets, precision, replicas, seeds
-from ntk_keras import terms as terms_module
 from ntk_keras import weighting as weighting_module
-from ntk_keras.blocks import Block
-from ntk_keras.checks import check_count
+from ntk_keras.backend import precision, replicas, seeds
+from ntk_keras.backend.checks import check_count
 from ntk_keras.derivatives import Mode, Recorder, Requests, View
-from ntk_keras.guard import TrainingGuard
-from ntk_keras.inspection import inspect_in_training, inspect_term
-from ntk_keras.linearization import Linearization
-from ntk_keras.metrics import RelativeL2
-from ntk_keras.terms import Reduction, Term
-from ntk_keras.unknowns import Unknowns
+from ntk_keras.kernel.block import Block
+from ntk_keras.kernel.linearization import Linearization
+from ntk_keras.training import datasets
+from ntk_keras.training import terms as terms_module
+from ntk_keras.training.inspection import inspect_in_training, inspect_term
+from ntk_keras.training.metrics import RelativeL2
+from ntk_keras.training.nan_check import TrainingGuard
+from ntk_keras.training.terms import Reduction, Term
+from ntk_keras.training.unknowns import Unknowns
 from ntk_keras.weighting import Weighting
 from ntk_keras.weighting.base import by_name
 

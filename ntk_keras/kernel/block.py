@@ -28,7 +28,7 @@ class Block:
         scale: constant factor of the residual, ``1 / sqrt(n k)`` under the mean convention.
         recorded: the same function for points and a recorder, which it tells of every product that
             a parameter takes part in; None if that is not possible. With it rows of the Jacobian
-            come from the signals of one reverse pass: see :mod:`ntk_keras.signals`.
+            come from the signals of one reverse pass: see :mod:`ntk_keras.kernel.factored`.
         recorded_for: the parameters that these products account for.
         computed_in: a dtype in between that is coarser than the residuals' own, which differences
             of residuals have to overcome; None if there is none.

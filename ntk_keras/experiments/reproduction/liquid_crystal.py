@@ -9,7 +9,9 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from ntk_keras import plots, problems, runs
+from ntk_keras import plots, problems
+from ntk_keras.experiments import runs
+from ntk_keras.experiments.reproduction.base import Reproduced
 from ntk_keras.problems import Settings
 from ntk_keras.problems.liquid_crystal import (
     INITIAL_FIELDS,
@@ -18,7 +20,6 @@ from ntk_keras.problems.liquid_crystal import (
     errors_at_frames,
     transmitted_light,
 )
-from ntk_keras.reproduction.base import Reproduced
 
 __all__ = ["compared", "train"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ntk_keras import precision
+from ntk_keras.backend import precision
 
 __all__ = ["TrainingDivergedError", "TrainingGuard"]
 

@@ -9,12 +9,13 @@ import numpy as np
 import scipy
 import tensorflow as tf
 
-from ntk_keras import datasets, seeds, terms
-from ntk_keras.blocks import tensors
-from ntk_keras.checks import check_count
-from ntk_keras.guard import TrainingDivergedError
-from ntk_keras.linearization import parameters_at
-from ntk_keras.model import PINNModel
+from ntk_keras.backend import seeds
+from ntk_keras.backend.checks import check_count
+from ntk_keras.kernel.block import tensors
+from ntk_keras.kernel.linearization import parameters_at
+from ntk_keras.training import datasets, terms
+from ntk_keras.training.model import PINNModel
+from ntk_keras.training.nan_check import TrainingDivergedError
 
 __all__ = ["Objective", "polish"]
 

@@ -11,8 +11,8 @@ from typing import Any
 from ntk_keras import plots
 from ntk_keras.callbacks import read_history
 from ntk_keras.estimators import ESTIMATORS
+from ntk_keras.experiments.runs import Result, run, run_name
 from ntk_keras.problems import Settings
-from ntk_keras.runs import Result, run, run_name
 from ntk_keras.weighting import WEIGHTINGS, PointWeighting
 
 __all__ = [
@@ -85,7 +85,8 @@ def compare(
         variants: settings that differ in their weights; their seeds do not matter.
         seeds: of the runs.
         logdir: where the runs' folders go, and a figure of all error curves.
-        **kwargs: as for :func:`ntk_keras.runs.run`; with ``resume`` finished runs are kept.
+        **kwargs: as for :func:`~ntk_keras.experiments.runs.run`; with ``resume`` finished runs are
+            kept.
 
     Returns:
         The results by variant and seed. Seed after seed is run, so that what is there of an

@@ -1,7 +1,7 @@
 """The exact neural tangent kernel K = J J^T of residual blocks.
 
 ``J = dR/dtheta`` has shape ``[n, p]``: one row for each residual entry, one column for each
-parameter. Every function takes residual blocks (a :class:`~ntk_keras.blocks.Block`, or a
+parameter. Every function takes residual blocks (a :class:`~ntk_keras.kernel.block.Block`, or a
 dict of them by name) and the variables theta, with or without Keras.
 
 Rows of J are computed in chunks of points, each point's gradient by itself, so that traces and
@@ -17,11 +17,11 @@ import numpy as np
 import scipy
 import tensorflow as tf
 
-from ntk_keras.blocks import Block, Variables
-from ntk_keras.checks import check_count
-from ntk_keras.linearization import Linearization
-from ntk_keras.rows import CHUNK_BYTES, in_turn, map_rows, points_in, squared_norms
-from ntk_keras.signals import FactoredJacobian
+from ntk_keras.backend.checks import check_count
+from ntk_keras.kernel.block import Block, Variables
+from ntk_keras.kernel.factored import FactoredJacobian
+from ntk_keras.kernel.linearization import Linearization
+from ntk_keras.kernel.per_sample import CHUNK_BYTES, in_turn, map_rows, points_in, squared_norms
 
 __all__ = [
     "blocks",

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ntk_keras.blocks import Block, Variables, tensors
+from ntk_keras.kernel.block import Block, Variables, tensors
 
 __all__ = ["CHUNK_BYTES", "in_turn", "map_rows", "points_in", "squared_norms"]
 

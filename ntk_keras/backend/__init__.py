@@ -1,0 +1,1 @@
+"""What papers over Keras and TensorFlow: replicas, seeds, saving, precision, files, checks."""

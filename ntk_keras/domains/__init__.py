@@ -1,0 +1,9 @@
+"""Where points lie, and how they are drawn.
+
+A :class:`Box` has named axes, time being one of them. A face is a box too, flat along one axis.
+Samplers draw new points inside the compiled step, or a fixed set once and for all.
+"""
+
+from ntk_keras.domains.boxes import Box, BoxSampler, PeriodicSampler, Sampler, UnionSampler
+
+__all__ = ["Box", "BoxSampler", "PeriodicSampler", "Sampler", "UnionSampler"]

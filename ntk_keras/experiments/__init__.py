@@ -1,0 +1,1 @@
+"""Whole runs: training a problem into a folder, comparing weightings, the paper's figures."""

@@ -1,0 +1,23 @@
+"""Networks for residuals, as ordinary Keras models, and layers that embed their inputs.
+
+All of them are differentiated forward (see :mod:`ntk_keras.derivatives`), but for functions of
+one's own.
+"""
+
+from ntk_keras.networks.architectures import (
+    CallableNetwork,
+    FourierFeatures,
+    PeriodicEmbedding,
+    feedforward,
+    gated,
+    residual,
+)
+
+__all__ = [
+    "CallableNetwork",
+    "FourierFeatures",
+    "PeriodicEmbedding",
+    "feedforward",
+    "gated",
+    "residual",
+]
