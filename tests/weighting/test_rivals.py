@@ -6,19 +6,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import transcription
-import transcription_rivals as paper
-from test_model import Disturbance, X, assert_same, build, fit, state, value
-from test_rules import stepper, thetas
-from test_weighting import (
-    LEARNING_RATE,
-    SEED,
-    THETA,
-    THIRDS,
-    SquaredParameters,
-    indices,
-    misfit,
-)
 
 import ntk_keras as nk
 from ntk_keras.backend import seeds
@@ -32,6 +19,19 @@ from ntk_keras.weighting import (
     SoftAdapt,
     Uncertainty,
 )
+from tests.support import transcription
+from tests.support import transcription_rivals as paper
+from tests.support.models import Disturbance, X, assert_same, build, fit, state, value
+from tests.support.quadratic import (
+    LEARNING_RATE,
+    SEED,
+    THETA,
+    THIRDS,
+    SquaredParameters,
+    indices,
+    misfit,
+)
+from tests.support.steps import stepper, thetas
 
 # Few samples may well make a trace negative, of which the model warns.
 pytestmark = pytest.mark.filterwarnings("ignore:The kernel trace of:UserWarning")

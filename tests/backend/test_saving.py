@@ -13,11 +13,11 @@ import tensorflow as tf
 
 import ntk_keras as nk
 from ntk_keras.backend import saving
-from tests import resumed
+from tests.support import resumed
 
 pytestmark = pytest.mark.filterwarnings("ignore:The kernel trace of:UserWarning")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 X = np.array([[0.0], [0.5], [1.0]])
 
 
@@ -37,7 +37,7 @@ def runs(tmp_path_factory):
         whole[name] = resumed.state(model, history.history)
         (folder / "1.keras").rename(folder / f"{name}.keras")
         (folder / "2.keras").unlink()
-    subprocess.run([sys.executable, "-m", "tests.resumed", folder], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "tests.support.resumed", folder], cwd=ROOT, check=True)
     return {name: (whole[name], dict(np.load(folder / f"{name}.npz"))) for name in resumed.NAMES}
 
 

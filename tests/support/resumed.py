@@ -1,7 +1,7 @@
 """Models that move in every part, and what goes on with their saved files in another process.
 
-Run as ``python -m tests.resumed FOLDER``: every ``NAME.keras`` there is loaded, trained for one
-more epoch, and its state and history written to ``NAME.npz``.
+Run as ``python -m tests.support.resumed FOLDER``: every ``NAME.keras`` there is loaded, trained for
+one more epoch, and its state and history written to ``NAME.npz``.
 """
 
 import os

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "ntk_keras"
+PACKAGE = Path(__file__).parents[2] / "ntk_keras"
 
 # Rooms from the bottom upwards: each imports from those below its own line only, and rooms of one
 # line never see each other. The description of problems (derivatives, domains) and the mathematics

@@ -9,7 +9,7 @@ from benchmarks import report, training
 from benchmarks.contenders import CONTENDERS
 from benchmarks.tables import RESULTS, read_csv, write_csv
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DASHES = {"never": "-", "": "-"}
 # The estimators of the README's table by its first column.
 ESTIMATORS = {

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import scipy.linalg
 import tensorflow as tf
-import transcription
 
 from ntk_keras import derivatives, estimators, kernel
 from ntk_keras.backend import seeds
@@ -25,6 +24,7 @@ from ntk_keras.estimators import (
 )
 from ntk_keras.kernel.block import Block
 from ntk_keras.kernel.linearization import Linearization
+from tests.support import transcription
 
 SEEDS = [1, 2, 3]
 THETA = [0.47, 0.52, 0.41]

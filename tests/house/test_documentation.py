@@ -16,7 +16,7 @@ import ntk_keras
 from ntk_keras import cli, problems
 from ntk_keras.experiments import runs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 MODULES = [
     importlib.import_module(info.name)
