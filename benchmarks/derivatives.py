@@ -21,7 +21,7 @@ import tensorflow as tf
 from benchmarks.step import seconds
 from benchmarks.tables import RESULTS, write_table
 from ntk_keras import PINNModel, derivatives, networks, problems
-from ntk_keras.derivatives import Mode, Network, View
+from ntk_keras.derivatives import Mode, Network, NetworkView
 from ntk_keras.domains import Box
 
 MODES: tuple[Mode, ...] = ("tapes", "taylor")
@@ -57,7 +57,7 @@ def operator_step(
 
     def gradient(mode: Mode) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            values = operator(View(network, mode, share=True), points)
+            values = operator(NetworkView(network, mode, reuse=True), points)
             loss = tf.reduce_sum(values**2) / 2
         return tape.gradient(loss, theta, unconnected_gradients="zero")
 

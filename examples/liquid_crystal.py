@@ -63,7 +63,7 @@ def build(width=100, seed=0):
 
 def reference(cells=64, steps=640):
     """The finite element solution: a function of points ``[m, 3]``."""
-    settings = fem.Settings(elasticity=L, a=A, c=C, cells=cells, steps=steps)
+    settings = fem.SolverSettings(elasticity=L, a=A, c=C, cells=cells, steps=steps)
     x, y = fem.lines(settings)
     return fem.solve_cached(at_start(tf.constant(x), tf.constant(y)).numpy(), settings)
 

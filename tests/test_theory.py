@@ -220,7 +220,7 @@ def sorted_curves(*curves):
 def test_branches_follow_curves_through_crossings():
     t = np.linspace(0, 1, 51)
     rising, falling, flat = np.exp(3 * t), np.exp(2.5 - 2 * t), np.full(51, 1.7)
-    followed = mode_tracking.follow(sorted_curves(rising, falling, flat))
+    followed = mode_tracking.track_modes(sorted_curves(rising, falling, flat))
     # Largest first at the start: falling, flat, rising.
     np.testing.assert_allclose(followed, np.stack([falling, flat, rising], axis=1))
 
@@ -230,7 +230,7 @@ def test_branches_do_not_cross_where_curves_repel():
     t = np.linspace(-1, 1, 201)
     gap = np.sqrt(t**2 + 0.2**2)
     curves = np.stack([2 + gap, 2 - gap], axis=1)
-    np.testing.assert_allclose(mode_tracking.follow(curves), curves)
+    np.testing.assert_allclose(mode_tracking.track_modes(curves), curves)
 
 
 def test_branches_do_not_depend_on_the_order_within_later_rows():
@@ -238,7 +238,7 @@ def test_branches_do_not_depend_on_the_order_within_later_rows():
     curves = np.stack([np.exp(t), np.exp(1.2 - t), np.exp(4 + t**2)], axis=1)
     shuffled = np.random.default_rng(0).permuted(curves, axis=1)
     shuffled[0] = curves[0]
-    np.testing.assert_allclose(mode_tracking.follow(shuffled), curves)
+    np.testing.assert_allclose(mode_tracking.track_modes(shuffled), curves)
 
 
 @pytest.mark.parametrize(

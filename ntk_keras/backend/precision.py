@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras.backend.private import sublayers
+
 __all__ = ["SMALLEST_SCALE", "finds_scale", "half_precision", "needs_scale", "scales", "scaling"]
 
 # A gradient that overflows float16 at this scale, its smallest number, is no matter of scale.
@@ -59,4 +61,4 @@ def finds_scale(optimizer: Any) -> tf.Tensor:
 
 
 def _computes_in(network: Any) -> set[str]:
-    return {layer.compute_dtype for layer in network._flatten_layers()}
+    return {layer.compute_dtype for layer in sublayers(network)}

@@ -14,16 +14,25 @@ import tensorflow as tf
 
 from ntk_keras.backend.seeds import fold_in
 
-__all__ = ["as_logs", "count", "own_rows", "own_seed", "share", "total", "undone_unless", "when"]
+__all__ = [
+    "all_reduce_sum",
+    "as_logs",
+    "num_replicas",
+    "replica_seed",
+    "replica_shard",
+    "rolled_back_unless",
+    "run_if",
+    "shard",
+]
 
 
-def count() -> int:
+def num_replicas() -> int:
     """The number of replicas that run the present step."""
     context = tf.distribute.get_replica_context()
     return 1 if context is None else context.num_replicas_in_sync
 
 
-def total(values: Any) -> Any:
+def all_reduce_sum(values: Any) -> Any:
     """The sum over replicas of every tensor in a nest; not inside ``tf.cond`` or a loop.
 
     Args:
@@ -33,7 +42,7 @@ def total(values: Any) -> Any:
     Returns:
         The nest of sums, the same on all replicas.
     """
-    if count() == 1 or values is None:
+    if num_replicas() == 1 or values is None:
         return values
     # TensorFlow reduces tensors of one dtype at a time, and integers on one device only.
     doubles = tf.nest.map_structure(lambda x: tf.cast(x, tf.float64), values)
@@ -41,28 +50,28 @@ def total(values: Any) -> Any:
     return tf.nest.map_structure(lambda total, x: tf.cast(total, x.dtype), sums, values)
 
 
-def own_seed(seed: tf.Tensor) -> tf.Tensor:
+def replica_seed(seed: tf.Tensor) -> tf.Tensor:
     """A seed ``[2]`` of this replica alone; for one replica, the seed itself.
 
     Args:
         seed: ``[2]`` integers, the same on all replicas.
     """
     # Far from the small indices that steps fold in for terms and samples.
-    return seed if count() == 1 else fold_in(seed, 2**30 + _index())
+    return seed if num_replicas() == 1 else fold_in(seed, 2**30 + _index())
 
 
-def own_rows(points: Any) -> Any:
-    """This replica's share of points that all replicas hold: one row in ``count()``.
+def replica_shard(points: Any) -> Any:
+    """This replica's share of points that all replicas hold: one row in ``num_replicas()``.
 
     Args:
         points: a nest of tensors that share their first axis.
     """
-    if count() == 1:
+    if num_replicas() == 1:
         return points
-    return share(points, _index(), count())
+    return shard(points, _index(), num_replicas())
 
 
-def share(points: Any, index: tf.Tensor | int, number: int) -> Any:
+def shard(points: Any, index: tf.Tensor | int, number: int) -> Any:
     """One of ``number`` parts of points, rows ``index``, ``index + number``, ...
 
     Args:
@@ -73,7 +82,7 @@ def share(points: Any, index: tf.Tensor | int, number: int) -> Any:
     return tf.nest.map_structure(lambda x: x[index::number], points)
 
 
-def when(due: tf.Tensor | None, function: Callable[[], Any]) -> Any:
+def run_if(due: tf.Tensor | None, function: Callable[[], Any]) -> Any:
     """What a function returns where it is due, else zeros in the same structure.
 
     Args:
@@ -109,7 +118,7 @@ def as_logs(scalars: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 @contextlib.contextmanager
-def undone_unless(good: tf.Tensor, variables: Sequence[keras.Variable]) -> Iterator[None]:
+def rolled_back_unless(good: tf.Tensor, variables: Sequence[keras.Variable]) -> Iterator[None]:
     """Puts variables back to what they were before the ``with`` statement, unless all is good.
 
     For what cannot stand inside ``tf.cond``: in an optimizer's step replicas meet.

@@ -1,12 +1,18 @@
-"""Variables that belong to code which knows nothing of Keras."""
+"""Parameters as a list of ``tf.Variable`` or ``keras.Variable``: watched, replaced and named."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-__all__ = ["BorrowedVariable"]
+__all__ = ["Variables", "WrappedVariable", "names_of", "parameters_at", "watchable"]
+
+Variables = Sequence[tf.Variable | keras.Variable]
 
 
-class BorrowedVariable(keras.Variable):
+class WrappedVariable(keras.Variable):
     """A user's own ``tf.Variable`` as Keras knows variables; whoever writes one writes the other.
 
     Functions read the ``tf.Variable``, not this, so no stateless scope can show them another value.
@@ -24,3 +30,53 @@ class BorrowedVariable(keras.Variable):
             autocast=False,
             name=variable.name.removesuffix(":0").replace("/", "_"),
         )
+
+
+def watchable(variables: Variables) -> list[Any]:
+    """What a gradient tape can watch: the ``tf.Variable`` behind a ``keras.Variable``.
+
+    Args:
+        variables: of either kind.
+    """
+    return [v.value if isinstance(v, keras.Variable) else v for v in variables]
+
+
+def names_of(variable: tf.Variable | keras.Variable) -> set[str]:
+    """What a user may call a variable: its name, and its path among layers.
+
+    Args:
+        variable: of either kind.
+    """
+    return {variable.name.removesuffix(":0"), getattr(variable, "path", variable.name)}
+
+
+@contextlib.contextmanager
+def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator[None]:
+    """Lets functions of ``variables`` see ``values`` instead, inside a ``with`` statement.
+
+    A ``keras.Variable`` is never written: Keras' stateless scope shows the values to whoever reads
+    it. A bare ``tf.Variable`` knows no such scope, wrapped for Keras or not, so its value is saved,
+    replaced and put back; it is not moved back by subtraction, which would let rounding make it
+    drift. What :func:`watchable` gives inside can be watched in both cases.
+
+    Args:
+        variables: the parameters to replace.
+        values: one tensor for each variable.
+    """
+    pairs = list(zip(variables, values, strict=True))
+    keras_pairs = [pair for pair in pairs if _knows_scopes(pair[0])]
+    # Not by Keras' own `assign`, which writes nothing inside a stateless scope.
+    bare_pairs = [(watchable([v])[0], value) for v, value in pairs if not _knows_scopes(v)]
+    saved = [tf.identity(variable) for variable, _ in bare_pairs]
+    try:
+        for variable, value in bare_pairs:
+            variable.assign(value)
+        with keras.StatelessScope(state_mapping=keras_pairs):
+            yield
+    finally:
+        for (variable, _), value in zip(bare_pairs, saved, strict=True):
+            variable.assign(value)
+
+
+def _knows_scopes(variable: tf.Variable | keras.Variable) -> bool:
+    return isinstance(variable, keras.Variable) and not isinstance(variable, WrappedVariable)

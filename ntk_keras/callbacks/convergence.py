@@ -65,7 +65,7 @@ class KernelConvergence(keras.callbacks.Callback):
     def _averaged_quantities(self) -> dict[str, tf.Tensor]:
         weighting = self.model.weighting
         average = weighting.kernel.value if weighting.average == "kernel" else None
-        return self._by_name(weighting.traces, weighting.present(), average)
+        return self._by_name(weighting.traces, weighting.current_weights(), average)
 
     def _exact_quantities(self) -> dict[str, tf.Tensor]:
         """The same of the exact kernel, at the present parameters."""

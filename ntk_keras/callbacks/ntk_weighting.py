@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from ntk_keras import kernel
 from ntk_keras.backend.checks import check_count
-from ntk_keras.kernel.block import Block, tensors
+from ntk_keras.backend.variables import watchable
+from ntk_keras.kernel.block import Block
 from ntk_keras.weighting import weights_from_traces
 
 __all__ = ["NTKWeighting"]
@@ -161,8 +162,8 @@ class NTKWeighting(keras.callbacks.Callback):
                 f"each residual. Residuals: {sorted(residuals)}; weights: {sorted(targets)}; "
                 f"not assignable: {fixed}."
             )
-        trained = {id(variable) for variable in tensors(self.model.trainable_variables)}
-        moved = sorted(name for name, t in targets.items() if id(tensors([t])[0]) in trained)
+        trained = {id(variable) for variable in watchable(self.model.trainable_variables)}
+        moved = sorted(name for name, t in targets.items() if id(watchable([t])[0]) in trained)
         if moved:
             raise ValueError(
                 f"The weights of {moved} are trainable, so the optimizer would move them too. Make "
@@ -178,9 +179,9 @@ def _unconnected(residuals: Mapping[str, Any], variables: Sequence[Any]) -> list
         for name, residual in residuals.items():
             block = residual if isinstance(residual, Block) else Block(residual)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(tensors(variables))
+                tape.watch(watchable(variables))
                 values = block()
-            if all(g is None for g in tape.gradient(values, tensors(variables))):
+            if all(g is None for g in tape.gradient(values, watchable(variables))):
                 found.append(name)
 
     tf.function(look, autograph=False).get_concrete_function()

@@ -1,8 +1,8 @@
 """Derivatives of a network with respect to its inputs.
 
 Every function takes ``u``, any callable that maps points ``[n, d]`` to outputs ``[n, outputs]`` (a
-Keras network, or the :class:`View` of it that a term's residual receives), and points of shape
-``[n, d]``. A view is differentiated forward, all derivatives in one pass through the network
+Keras network, or the :class:`NetworkView` of it that a term's residual receives), and points of
+shape ``[n, d]``. A view is differentiated forward, all derivatives in one pass through the network
 (:mod:`~ntk_keras.derivatives.taylor`), where every layer has a rule; everything else by nested
 gradient tapes (:mod:`~ntk_keras.derivatives.tapes`), to the same numbers up to rounding.
 
@@ -19,22 +19,22 @@ from typing import Any
 
 import tensorflow as tf
 
+from ntk_keras.backend.hooks import LayerHook
 from ntk_keras.derivatives import tapes
 from ntk_keras.derivatives.activations import register_activation
 from ntk_keras.derivatives.arguments import as_axes, as_points, as_second_order
 from ntk_keras.derivatives.channels import VALUE, Biharmonic, Channel
-from ntk_keras.derivatives.jets import Recorder
-from ntk_keras.derivatives.layers import register_layer
+from ntk_keras.derivatives.layer_rules import register_layer
+from ntk_keras.derivatives.network_view import Mode, NetworkView, RequestedDerivatives
 from ntk_keras.derivatives.tapes import Network
-from ntk_keras.derivatives.views import Mode, Requests, View
 
 __all__ = [
     "VALUE",
+    "LayerHook",
     "Mode",
     "Network",
-    "Recorder",
-    "Requests",
-    "View",
+    "NetworkView",
+    "RequestedDerivatives",
     "biharmonic",
     "divergence",
     "gradient",

@@ -21,17 +21,17 @@ import tensorflow as tf
 __all__ = [
     "VALUE",
     "Biharmonic",
-    "Block",
     "Channel",
     "LaplacianSlope",
     "MultiIndex",
     "SecondOrder",
-    "blocks",
+    "Stack",
     "closure",
     "describe",
     "partitions",
     "pattern",
     "splits",
+    "stacks",
 ]
 
 MultiIndex = tuple[int, ...]
@@ -120,7 +120,7 @@ class Biharmonic:
 
 
 Channel = MultiIndex | SecondOrder | LaplacianSlope | Biharmonic
-Block = tuple[Channel, ...]
+Stack = tuple[Channel, ...]
 
 
 def pattern(index: MultiIndex) -> MultiIndex:
@@ -133,15 +133,15 @@ def pattern(index: MultiIndex) -> MultiIndex:
     return tuple(axes.index(k) for k in index)
 
 
-def blocks(channels: Iterable[Channel]) -> list[Block]:
-    """The channels in blocks of one pattern, lower orders first, operators last.
+def stacks(channels: Iterable[Channel]) -> list[Stack]:
+    """The channels in stacks of one pattern, lower orders first, operators last.
 
-    Operators come one by one, but for the slopes of a Laplacian: all of them are one block.
+    Operators come one by one, but for the slopes of a Laplacian: all of them are one stack.
 
     Args:
         channels: in any order.
     """
-    operators: dict[Block, None] = {}
+    operators: dict[Stack, None] = {}
     by_pattern: dict[MultiIndex, set[MultiIndex]] = collections.defaultdict(set)
     for channel in channels:
         if isinstance(channel, tuple):

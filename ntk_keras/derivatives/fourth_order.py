@@ -9,8 +9,9 @@ import functools
 
 import tensorflow as tf
 
+from ntk_keras.backend.graphs import add_present
 from ntk_keras.derivatives.channels import VALUE, Biharmonic, LaplacianSlope
-from ntk_keras.derivatives.jets import Jet, product, total
+from ntk_keras.derivatives.jets import Jet, product
 
 __all__ = ["composed", "multiplied"]
 
@@ -20,7 +21,7 @@ def composed(channel: LaplacianSlope | Biharmonic, z: Jet) -> dict[int, tf.Tenso
 
     Args:
         channel: a slope, which stands for all of them, or the biharmonic operator.
-        z: ``[k, n, width]`` each block.
+        z: ``[k, n, width]`` each stack.
 
     Returns:
         By the order of the derivative of s, ``[d, n, width]`` for slopes, else ``[1, n, width]``.
@@ -31,19 +32,19 @@ def composed(channel: LaplacianSlope | Biharmonic, z: Jet) -> dict[int, tf.Tenso
     if isinstance(channel, LaplacianSlope):
         return {
             1: own.slopes,
-            2: total([product([2, bend]), product([own.first, own.laplacian])]),
+            2: add_present([product([2, bend]), product([own.first, own.laplacian])]),
             3: product([own.first, steepness]),
         }
     return {
         1: own.biharmonic,
-        2: total(
+        2: add_present(
             [
                 product([own.laplacian, own.laplacian]),
                 product([2, _contract(own.hessian, own.hessian)]),
                 product([4, _contract(own.first, own.slopes)]),
             ]
         ),
-        3: total(
+        3: add_present(
             [
                 product([2, steepness, own.laplacian]),
                 product([4, _contract(own.first, bend)]),
@@ -58,7 +59,7 @@ def multiplied(channel: LaplacianSlope | Biharmonic, f: Jet, g: Jet) -> tf.Tenso
 
     Args:
         channel: a slope, which stands for all of them, or the biharmonic operator.
-        f: ``[k, n, width]`` each block.
+        f: ``[k, n, width]`` each stack.
         g: likewise.
 
     Returns:
@@ -67,7 +68,7 @@ def multiplied(channel: LaplacianSlope | Biharmonic, f: Jet, g: Jet) -> tf.Tenso
     left, right = _Parts(f, channel.axes), _Parts(g, channel.axes)
     pairs = ((left, right), (right, left))
     if isinstance(channel, LaplacianSlope):
-        return total(
+        return add_present(
             part
             for a, b in pairs
             for part in (
@@ -80,7 +81,7 @@ def multiplied(channel: LaplacianSlope | Biharmonic, f: Jet, g: Jet) -> tf.Tenso
         product([2, left.laplacian, right.laplacian]),
         product([4, _contract(left.hessian, right.hessian)]),
     ]
-    return total(
+    return add_present(
         mixed
         + [product([a.biharmonic, b.value]) for a, b in pairs]
         + [product([4, _contract(a.slopes, b.first)]) for a, b in pairs]

@@ -6,38 +6,39 @@ from typing import Any
 
 import tensorflow as tf
 
+from ntk_keras.backend.graphs import add_present
 from ntk_keras.derivatives import fourth_order
 from ntk_keras.derivatives.activations import Derivatives, Tower
 from ntk_keras.derivatives.channels import (
     VALUE,
     Biharmonic,
-    Block,
     LaplacianSlope,
     MultiIndex,
     SecondOrder,
+    Stack,
     closure,
     partitions,
     pattern,
     splits,
 )
-from ntk_keras.derivatives.jets import Jet, Values, product, total
+from ntk_keras.derivatives.jets import Jet, Values, product
 
 __all__ = ["Jet", "add", "concatenate", "linear", "multiply", "pointwise", "scale", "select"]
 
 
 def linear(x: Jet, kernel: tf.Tensor, bias: tf.Tensor | None = None, observe: Any = None) -> Jet:
-    """X @ kernel + bias: each block of channels through one product, the bias into the value only.
+    """X @ kernel + bias: each stack of channels through one product, the bias into the value only.
 
     Args:
-        x: ``[k, n, in]`` each block.
+        x: ``[k, n, in]`` each stack.
         kernel: ``[in, units]``.
         bias: ``[units]``.
-        observe: called with the inputs and the products by block, and the bias.
+        observe: called with the inputs and the products by stack, and the bias.
     """
 
-    def compute(missing: Sequence[Block]) -> Values:
+    def compute(missing: Sequence[Stack]) -> Values:
         inputs = x.take(itertools.chain(*missing))
-        products = {block: _rows_times(rows, kernel) for block, rows in inputs.items()}
+        products = {stack: _rows_times(rows, kernel) for stack, rows in inputs.items()}
         if observe is not None:
             observe(inputs, dict(products), bias)
         if bias is not None and (VALUE,) in products:
@@ -48,7 +49,7 @@ def linear(x: Jet, kernel: tf.Tensor, bias: tf.Tensor | None = None, observe: An
 
 
 def _rows_times(rows: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """A block times the kernel as one product of matrices, not k of them."""
+    """A stack times the kernel as one product of matrices, not k of them."""
     product = tf.matmul(tf.reshape(rows, [-1, kernel.shape[0]]), kernel)
     return tf.reshape(product, [rows.shape[0], -1, kernel.shape[1]])
 
@@ -57,16 +58,16 @@ def pointwise(x: Jet, derivatives: Derivatives) -> Jet:
     """s(x), entry by entry, by the chain rule.
 
     Args:
-        x: ``[k, n, width]`` each block.
+        x: ``[k, n, width]`` each stack.
         derivatives: yields s(z), s'(z), ...
     """
     towers: list[Tower] = []
 
-    def compute(missing: Sequence[Block]) -> Values:
+    def compute(missing: Sequence[Stack]) -> Values:
         x.take(closure(itertools.chain(*missing)))
         if not towers:
             towers.append(Tower(derivatives, x.rows((VALUE,))))
-        return {block: _chain_rule(block, x, towers[0]) for block in missing}
+        return {stack: _chain_rule(stack, x, towers[0]) for stack in missing}
 
     return Jet(compute)
 
@@ -75,17 +76,17 @@ def scale(x: Jet, slope: Any, *, centre: Any = None, offset: Any = None) -> Jet:
     """Slope (x - centre) + offset, entry by entry.
 
     Args:
-        x: ``[k, n, width]`` each block.
+        x: ``[k, n, width]`` each stack.
         slope: a number or a row ``[width]``.
         centre: likewise; none by default.
         offset: likewise; none by default.
     """
 
-    def compute(missing: Sequence[Block]) -> Values:
+    def compute(missing: Sequence[Stack]) -> Values:
         values = x.take(itertools.chain(*missing))
         if centre is not None and (VALUE,) in values:
             values[(VALUE,)] -= centre
-        values = {block: slope * v for block, v in values.items()}
+        values = {stack: slope * v for stack, v in values.items()}
         if offset is not None and (VALUE,) in values:
             values[(VALUE,)] += offset
         return values
@@ -97,13 +98,13 @@ def select(x: Jet, columns: Sequence[int]) -> Jet:
     """Some columns of x, in the order given.
 
     Args:
-        x: ``[k, n, width]`` each block.
+        x: ``[k, n, width]`` each stack.
         columns: which.
     """
 
-    def compute(missing: Sequence[Block]) -> Values:
+    def compute(missing: Sequence[Stack]) -> Values:
         taken = x.take(itertools.chain(*missing))
-        return {block: tf.gather(v, columns, axis=-1) for block, v in taken.items()}
+        return {stack: tf.gather(v, columns, axis=-1) for stack, v in taken.items()}
 
     return Jet(compute)
 
@@ -115,9 +116,9 @@ def add(*terms: Jet) -> Jet:
         *terms: what to add.
     """
 
-    def compute(missing: Sequence[Block]) -> Values:
+    def compute(missing: Sequence[Stack]) -> Values:
         parts = [term.take(itertools.chain(*missing)) for term in terms]
-        return {block: total(part.get(block) for part in parts) for block in missing}
+        return {stack: add_present(part.get(stack) for part in parts) for stack in missing}
 
     return Jet(compute)
 
@@ -126,14 +127,14 @@ def multiply(f: Jet, g: Jet) -> Jet:
     """The product, entry by entry, by Leibniz' rule.
 
     Args:
-        f: ``[k, n, width]`` each block.
+        f: ``[k, n, width]`` each stack.
         g: likewise.
     """
 
-    def compute(missing: Sequence[Block]) -> Values:
+    def compute(missing: Sequence[Stack]) -> Values:
         for factor in (f, g):
             factor.take(closure(itertools.chain(*missing)))
-        return {block: _product_rule(block, f, g) for block in missing}
+        return {stack: _product_rule(stack, f, g) for stack in missing}
 
     return Jet(compute)
 
@@ -142,25 +143,25 @@ def concatenate(*parts: Jet) -> Jet:
     """Side by side; a part that lacks a channel which another has fills it with zeros.
 
     Args:
-        *parts: ``[k, n, width]`` each block.
+        *parts: ``[k, n, width]`` each stack.
     """
 
-    def compute(missing: Sequence[Block]) -> Values:
+    def compute(missing: Sequence[Stack]) -> Values:
         for part in parts:
             part.take([VALUE, *itertools.chain(*missing)])
-        return {block: _side_by_side(block, parts) for block in missing}
+        return {stack: _side_by_side(stack, parts) for stack in missing}
 
     return Jet(compute)
 
 
-def _side_by_side(block: Block, parts: Sequence[Jet]) -> tf.Tensor | None:
-    rows = [part.rows(block) for part in parts]
+def _side_by_side(stack: Stack, parts: Sequence[Jet]) -> tf.Tensor | None:
+    rows = [part.rows(stack) for part in parts]
     if all(row is None for row in rows):
         return None
     zeros = [tf.zeros_like(part.rows((VALUE,))) for part in parts]  # [1, n, width]
     return tf.concat(
         [
-            tf.repeat(zero, len(block), axis=0) if row is None else _everywhere(row, zero)
+            tf.repeat(zero, len(stack), axis=0) if row is None else _everywhere(row, zero)
             for row, zero in zip(rows, zeros, strict=True)
         ],
         axis=-1,
@@ -171,32 +172,32 @@ def _everywhere(row: tf.Tensor, zero: tf.Tensor) -> tf.Tensor:
     return row + zero if row.shape[1] == 1 else row
 
 
-def _chain_rule(block: Block, z: Jet, s: Tower) -> tf.Tensor | None:
-    """A block of s(z): Faa di Bruno's formula, or that of an operator."""
-    if block == (VALUE,):
+def _chain_rule(stack: Stack, z: Jet, s: Tower) -> tf.Tensor | None:
+    """A stack of s(z): Faa di Bruno's formula, or that of an operator."""
+    if stack == (VALUE,):
         return s[0]
-    if isinstance(block[0], LaplacianSlope | Biharmonic):
-        inner = fourth_order.composed(block[0], z)
-    elif isinstance(block[0], SecondOrder):
-        inner = {1: z.rows(block), 2: _contract(block[0], z, z)}
+    if isinstance(stack[0], LaplacianSlope | Biharmonic):
+        inner = fourth_order.composed(stack[0], z)
+    elif isinstance(stack[0], SecondOrder):
+        inner = {1: z.rows(stack), 2: _contract(stack[0], z, z)}
     else:
-        ways_by_number = partitions(pattern(block[0]))
-        inner = {m: _sum_over(ways, block, [z] * m) for m, ways in ways_by_number.items()}
-    return total(s[m] * factor for m, factor in inner.items() if factor is not None)
+        ways_by_number = partitions(pattern(stack[0]))
+        inner = {m: _sum_over(ways, stack, [z] * m) for m, ways in ways_by_number.items()}
+    return add_present(s[m] * factor for m, factor in inner.items() if factor is not None)
 
 
-def _product_rule(block: Block, f: Jet, g: Jet) -> tf.Tensor | None:
-    """A block of f g: Leibniz' rule, L(f g) = g L f + 2 sum_k c_k (d_k f) (d_k g) + f L g."""
-    if isinstance(block[0], LaplacianSlope | Biharmonic):
-        return fourth_order.multiplied(block[0], f, g)
-    if not isinstance(block[0], SecondOrder):
-        return _sum_over(splits(pattern(block[0])), block, [f, g])
-    mixed, value = _contract(block[0], f, g), (VALUE,)
-    return total(
+def _product_rule(stack: Stack, f: Jet, g: Jet) -> tf.Tensor | None:
+    """A stack of f g: Leibniz' rule, L(f g) = g L f + 2 sum_k c_k (d_k f) (d_k g) + f L g."""
+    if isinstance(stack[0], LaplacianSlope | Biharmonic):
+        return fourth_order.multiplied(stack[0], f, g)
+    if not isinstance(stack[0], SecondOrder):
+        return _sum_over(splits(pattern(stack[0])), stack, [f, g])
+    mixed, value = _contract(stack[0], f, g), (VALUE,)
+    return add_present(
         [
-            product([f.rows(block), g.rows(value)]),
+            product([f.rows(stack), g.rows(value)]),
             None if mixed is None else 2 * mixed,
-            product([f.rows(value), g.rows(block)]),
+            product([f.rows(value), g.rows(stack)]),
         ]
     )
 
@@ -210,13 +211,13 @@ def _contract(second: SecondOrder, f: Jet, g: Jet) -> tf.Tensor | None:
     return tf.reduce_sum(both if weights is None else weights * both, axis=0, keepdims=True)
 
 
-def _sum_over(ways: Mapping[tuple, int], block: Block, factors: Sequence[Jet]) -> tf.Tensor | None:
-    """Sum of products of channels over the ways to split the pattern of a block."""
-    axes = [sorted(set(channel)) for channel in block if isinstance(channel, tuple)]
+def _sum_over(ways: Mapping[tuple, int], stack: Stack, factors: Sequence[Jet]) -> tf.Tensor | None:
+    """Sum of products of channels over the ways to split the pattern of a stack."""
+    axes = [sorted(set(channel)) for channel in stack if isinstance(channel, tuple)]
 
     def term(parts: Sequence[MultiIndex], multiplicity: int) -> tf.Tensor | None:
         members = [[tuple(own[label] for label in part) for own in axes] for part in parts]
         channels = [f.rows(m) for f, m in zip(factors, members, strict=True)]
         return product(channels if multiplicity == 1 else [multiplicity, *channels])
 
-    return total(itertools.starmap(term, ways.items()))
+    return add_present(itertools.starmap(term, ways.items()))

@@ -18,10 +18,17 @@ import scipy
 import tensorflow as tf
 
 from ntk_keras.backend.checks import check_count
-from ntk_keras.kernel.block import Block, Variables
+from ntk_keras.backend.graphs import run_sequentially
+from ntk_keras.backend.variables import Variables
+from ntk_keras.kernel.block import Block
 from ntk_keras.kernel.factored import FactoredJacobian
 from ntk_keras.kernel.linearization import Linearization
-from ntk_keras.kernel.per_sample import CHUNK_BYTES, in_turn, map_rows, points_in, squared_norms
+from ntk_keras.kernel.per_sample import (
+    CHUNK_BYTES,
+    map_gradients,
+    points_in,
+    squared_norms,
+)
 
 __all__ = [
     "blocks",
@@ -74,8 +81,9 @@ def jacobian(blocks: Blocks, variables: Variables, *, chunk_size: int | None = N
         return tf.concat([tf.reshape(g, [tf.shape(g)[0], -1]) for g in gradients], axis=1)
 
     named = _checked(blocks, variables, chunk_size)
-    rows = in_turn(
-        functools.partial(map_rows, row, block, variables, chunk_size) for block in named.values()
+    rows = run_sequentially(
+        functools.partial(map_gradients, row, block, variables, chunk_size)
+        for block in named.values()
     )
     return tf.concat(rows, axis=0)
 
@@ -106,7 +114,7 @@ def diagonal(
     named = _checked(blocks, variables, chunk_size)
     chosen = {name: tf.convert_to_tensor(rows) for name, rows in (subset or {}).items()}
     _check_names("subset", chosen, named)
-    entries = in_turn(
+    entries = run_sequentially(
         functools.partial(_diagonal_of_block, block, variables, chunk_size, chosen.get(name))
         for name, block in named.items()
     )
@@ -286,9 +294,9 @@ def product(
 def _diagonal_of_block(
     block: Block, variables: Variables, chunk_size: int | None, subset: tf.Tensor | None
 ) -> tf.Tensor:
-    """By signals where they account for all parameters, else row by row."""
+    """By cotangents where they account for all parameters, else row by row."""
     if chunk_size is not None or not block.can_factor(variables):
-        return map_rows(squared_norms, block, variables, chunk_size, subset)
+        return map_gradients(squared_norms, block, variables, chunk_size, subset)
     return FactoredJacobian(block, variables).diagonal(range(len(variables)), subset)
 
 

@@ -2,26 +2,27 @@
 
 A residual whose row i depends on point i alone reaches the kernel W of a Dense layer through
 products z_s = a_s W, one for each channel s (the value, its derivatives) that is carried through
-the network. With the signals d_s = dr_i / dz_s, the gradient of r_i is the sum of outer products
-sum_s a_s (x) d_s, and for the bias the signal of the value. Since points do not meet, one reverse
-pass from the sum of all residuals gives the signals of all points, and no gradient of a kernel is
-formed in it. Everything else follows, layer by layer:
+the network. With the cotangents d_s = dr_i / dz_s, the gradient of r_i is the sum of outer products
+sum_s a_s (x) d_s, and for the bias the cotangent of the value. Since points are not coupled, one
+reverse pass from the sum of all residuals gives the cotangents of all points, and no gradient of a
+kernel is formed in it. Everything else follows, layer by layer:
 
 - the kernel's diagonal, K_ii = sum_{s,s'} (a_s . a_s') (d_s . d_s') + ||d_value||^2;
-- J^T v = a^T diag(v) d, one product: each point's signal only scales;
+- J^T v = a^T diag(v) d, one product: each point's cotangent only scales;
 - J w = sum_s (a_s W') . d_s, W' being the layer's part of w.
 """
 
-import functools
 import itertools
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras.kernel.block import Block, Recorder, Variables, tensors
+from ntk_keras.backend.graphs import add_present
+from ntk_keras.backend.hooks import LayerHook
+from ntk_keras.backend.variables import Variables, watchable
+from ntk_keras.kernel.block import Block
 
 __all__ = ["FactoredJacobian", "examine"]
 
@@ -30,10 +31,10 @@ MAX_ENTRIES = 16
 
 
 class _Product(NamedTuple):
-    """One product of a layer, for a block of channels, before its signals are known."""
+    """One product of a layer, for a stack of channels, before its cotangents are known."""
 
     layer: Any
-    block: tuple
+    stack: tuple
     inputs: tf.Tensor  # [channels, n, in]
     outputs: tf.Tensor  # [channels, n, units]
 
@@ -42,7 +43,7 @@ class _Factor(NamedTuple):
     """What one product contributes to the rows of J: sum_s a_s (x) d_s."""
 
     inputs: tf.Tensor  # a: [channels, n, in]
-    signals: tf.Tensor  # d: [k, channels, n, units], or [channels, n, units] summed over k
+    cotangents: tf.Tensor  # d: [k, channels, n, units], or [channels, n, units] summed over k
     is_value: bool  # whether the bias enters
 
 
@@ -67,22 +68,22 @@ class FactoredJacobian:
     """
 
     def __init__(self, block: Block, variables: Variables):
-        theta = tensors(variables)
+        theta = watchable(variables)
         few = [v for v in theta if v.shape.num_elements() <= MAX_ENTRIES]
         found: list[_Product] = []
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(few)
 
-            def recorder(layer: Any, inputs: Any, products: Any, bias: Any) -> None:
+            def hook(layer: Any, inputs: Any, products: Any, bias: Any) -> None:
                 tape.watch(list(products.values()))
                 found.extend(_products(layer, inputs, products))
 
-            rows = block.observed(recorder)  # [n, k]
+            rows = block.evaluate_with(hook)  # [n, k]
             components = tf.unstack(rows, axis=1)
         self.residual = tf.reshape(rows, [-1])
         self._rows_shape = tf.shape(rows)
         places = {id(v): index for index, v in enumerate(theta)}
-        self._layers = _layers(found, _signals(tape, components, found), places)
+        self._layers = _layers(found, _cotangents(tape, components, found), places)
         layered = {index for layer in self._layers for index in (layer.kernel, layer.bias)}
         self._entries = {
             places[id(v)]: tf.stack([_by_point(tape, r, v) for r in components])  # [k, n, entries]
@@ -108,7 +109,7 @@ class FactoredJacobian:
         for entries in (self._entries[index] for index in self._entries if index in which):
             chosen = entries if subset is None else tf.gather(entries, subset, axis=1)
             squares.append(tf.reduce_sum(chosen**2, axis=2))
-        return _point_by_point(_total(squares))
+        return _point_by_point(add_present(squares))
 
     def push(self, direction: Mapping[int, tf.Tensor]) -> tf.Tensor:
         """J_b w.
@@ -123,10 +124,10 @@ class FactoredJacobian:
         for index, entries in self._entries.items():
             if index in direction:
                 pushed.append(tf.linalg.matvec(entries, tf.reshape(direction[index], [-1])))
-        return _point_by_point(_total(pushed))
+        return _point_by_point(add_present(pushed))
 
     def pull(self, cotangent: tf.Tensor) -> dict[int, tf.Tensor]:
-        """J_b^T v, a product for each layer and block of channels.
+        """J_b^T v, a product for each layer and stack of channels.
 
         Args:
             cotangent: v, ``[n * k]``.
@@ -138,7 +139,7 @@ class FactoredJacobian:
         pulled = {i: tf.einsum("kne,kn->e", d, v) for i, d in self._entries.items()}
         scale = v[:, tf.newaxis, :, tf.newaxis]
         for layer in self._layers:
-            scaled = [(f, tf.reduce_sum(f.signals * scale, axis=0)) for f in layer.factors]
+            scaled = [(f, tf.reduce_sum(f.cotangents * scale, axis=0)) for f in layer.factors]
             if layer.kernel is not None:
                 pulled[layer.kernel] = tf.add_n([_outer(f.inputs, d) for f, d in scaled])
             values = [tf.reduce_sum(d, axis=[0, 1]) for f, d in scaled if f.is_value]
@@ -148,12 +149,12 @@ class FactoredJacobian:
 
 
 def examine(
-    evaluate: Callable[[Recorder], tf.Tensor], count: int, variables: Variables
+    evaluate: Callable[[LayerHook], tf.Tensor], count: int, variables: Variables
 ) -> tuple[str | None, tf.Tensor]:
     """Whether the Jacobian of a residual can be factored; while a graph is built.
 
     Args:
-        evaluate: the residual, ``[n]`` or ``[n, k]``, which tells a recorder of its products.
+        evaluate: the residual, ``[n]`` or ``[n, k]``, which tells a hook of its products.
         count: the number of points n.
         variables: the parameters theta.
 
@@ -164,14 +165,16 @@ def examine(
     found: list[_Product] = []
     read: list[tf.Tensor] = []
 
-    def recorder(layer: Any, inputs: Any, products: Any, bias: Any) -> None:
+    def hook(layer: Any, inputs: Any, products: Any, bias: Any) -> None:
         found.extend(_products(layer, inputs, products))
         read.extend([] if bias is None else [bias])
 
-    residual = evaluate(recorder)
+    residual = evaluate(hook)
     reason = _misplaced(found, count) or _unseen(residual, found, read, variables)
     outputs = [product.outputs for product in found]
-    return reason, tf.constant(False) if reason or not found else _rows_meet(residual, outputs)
+    return reason, tf.constant(False) if reason or not found else _points_are_coupled(
+        residual, outputs
+    )
 
 
 def _misplaced(found: list[_Product], count: int) -> str | None:
@@ -197,14 +200,14 @@ def _unseen(
     inputs and kernels that are computed, is looked at by itself. Parameters of few entries count
     only if they are a layer's: others take reverse passes of their own, which see everything.
     """
-    known = set(map(id, tensors(variables)))
+    known = set(map(id, watchable(variables)))
     parameters = {id(v): v for product in found for v in _parameters(product.layer)}
     computed = [
         v for key, v in parameters.items() if key not in known and not isinstance(v, tf.Variable)
     ]
     chosen = [
         (variable.name, value)
-        for variable, value in zip(variables, tensors(variables), strict=True)
+        for variable, value in zip(variables, watchable(variables), strict=True)
         if id(value) in parameters or value.shape.num_elements() > MAX_ENTRIES
     ]
     made_of = [residual, *(product.inputs for product in found), *computed]
@@ -216,10 +219,10 @@ def _unseen(
     return None
 
 
-def _rows_meet(residual: tf.Tensor, outputs: list[tf.Tensor]) -> tf.Tensor:
+def _points_are_coupled(residual: tf.Tensor, outputs: list[tf.Tensor]) -> tf.Tensor:
     """Whether a row of the residual depends on products at other points.
 
-    Where none does, a reverse pass from the rows with other signs gives the same signals with
+    Where none does, a reverse pass from the rows with other signs gives the same cotangents with
     these signs, exactly.
     """
     count = residual.shape[0]
@@ -238,32 +241,32 @@ def _rows_meet(residual: tf.Tensor, outputs: list[tf.Tensor]) -> tf.Tensor:
 
 
 def _products(layer: Any, inputs: Mapping, products: Mapping) -> list[_Product]:
-    """What a recorder is told, one by one."""
-    return [_Product(layer, block, inputs[block], z) for block, z in products.items()]
+    """What a hook is told, one by one."""
+    return [_Product(layer, stack, inputs[stack], z) for stack, z in products.items()]
 
 
 def _parameters(layer: Any) -> list[Any]:
     """The kernel of a layer, and its bias if it has one."""
-    return tensors([v for v in (layer.kernel, layer.bias) if v is not None])
+    return watchable([v for v in (layer.kernel, layer.bias) if v is not None])
 
 
-def _signals(tape: tf.GradientTape, components: list[tf.Tensor], found: list[_Product]) -> list:
+def _cotangents(tape: tf.GradientTape, components: list[tf.Tensor], found: list[_Product]) -> list:
     """The derivative of every component by every product, ``[k, channels, n, units]`` each."""
     outputs = [product.outputs for product in found]
     by_component = [tape.gradient(r, outputs, unconnected_gradients="zero") for r in components]
-    return [tf.stack(signals) for signals in zip(*by_component, strict=True)]
+    return [tf.stack(cotangents) for cotangents in zip(*by_component, strict=True)]
 
 
-def _layers(found: list[_Product], signals: list, places: Mapping[int, int]) -> list[_Layer]:
+def _layers(found: list[_Product], cotangents: list, places: Mapping[int, int]) -> list[_Layer]:
     """The products by layer: their channels count as channels of one."""
     by_layer: dict[int, _Layer] = {}
-    for product, d in zip(found, signals, strict=True):
+    for product, d in zip(found, cotangents, strict=True):
         kernel, bias = (
-            None if v is None else places.get(id(tensors([v])[0]))
+            None if v is None else places.get(id(watchable([v])[0]))
             for v in (product.layer.kernel, product.layer.bias)
         )
         layer = by_layer.setdefault(id(product.layer), _Layer(kernel, bias, []))
-        layer.factors.append(_Factor(product.inputs, d, product.block == ((),)))
+        layer.factors.append(_Factor(product.inputs, d, product.stack == ((),)))
     return list(by_layer.values())
 
 
@@ -284,7 +287,7 @@ def _by_point(tape: tf.GradientTape, component: tf.Tensor, variable: tf.Variable
 def _squares(layer: _Layer, kernel: bool, bias: bool) -> tf.Tensor | None:
     """||sum_s a_s (x) d_s||^2 + ||sum of the values' d||^2, ``[k, n]``."""
     a = [row for f in layer.factors for row in tf.unstack(f.inputs)]
-    d = [rows for f in layer.factors for rows in tf.unstack(f.signals, axis=1)]
+    d = [rows for f in layer.factors for rows in tf.unstack(f.cotangents, axis=1)]
     terms = []
     for s, t in itertools.combinations_with_replacement(range(len(a) if kernel else 0), 2):
         product = _dots(a[s], a[t]) * _dots(d[s], d[t])
@@ -292,7 +295,7 @@ def _squares(layer: _Layer, kernel: bool, bias: bool) -> tf.Tensor | None:
     if bias:
         values = _of_values(layer)
         terms.append(None if values is None else tf.reduce_sum(values**2, axis=-1))
-    return _total(terms)
+    return add_present(terms)
 
 
 def _dots(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -308,17 +311,17 @@ def _pushed(layer: _Layer, direction: Mapping[int, tf.Tensor]) -> tf.Tensor | No
     if kernel is not None:
         for f in layer.factors:
             change = tf.matmul(tf.reshape(f.inputs, [-1, kernel.shape[0]]), kernel)
-            change = tf.reshape(change, tf.shape(f.signals)[1:])
-            terms.append(tf.reduce_sum(f.signals * change, axis=[1, 3]))
+            change = tf.reshape(change, tf.shape(f.cotangents)[1:])
+            terms.append(tf.reduce_sum(f.cotangents * change, axis=[1, 3]))
     if bias is not None:
         values = _of_values(layer)
         terms.append(None if values is None else tf.tensordot(values, bias, 1))
-    return _total(terms)
+    return add_present(terms)
 
 
 def _of_values(layer: _Layer) -> tf.Tensor | None:
-    """The signals that the bias receives, ``[k, n, units]``."""
-    return _total(f.signals[:, 0] for f in layer.factors if f.is_value)
+    """The cotangents that the bias receives, ``[k, n, units]``."""
+    return add_present(f.cotangents[:, 0] for f in layer.factors if f.is_value)
 
 
 def _outer(a: tf.Tensor, d: tf.Tensor) -> tf.Tensor:
@@ -333,7 +336,8 @@ def _at(layer: _Layer, subset: tf.Tensor | None) -> _Layer:
         return layer
     factors = [
         f._replace(
-            inputs=tf.gather(f.inputs, subset, axis=1), signals=tf.gather(f.signals, subset, axis=2)
+            inputs=tf.gather(f.inputs, subset, axis=1),
+            cotangents=tf.gather(f.cotangents, subset, axis=2),
         )
         for f in layer.factors
     ]
@@ -343,9 +347,3 @@ def _at(layer: _Layer, subset: tf.Tensor | None) -> _Layer:
 def _point_by_point(values: tf.Tensor) -> tf.Tensor:
     """``[k, n]`` as ``[n * k]``."""
     return tf.reshape(tf.transpose(values), [-1])
-
-
-def _total(terms: Iterable[tf.Tensor | None]) -> Any:
-    """The sum of what is there; None if nothing is."""
-    present = [term for term in terms if term is not None]
-    return functools.reduce(operator.add, present) if present else None

@@ -6,21 +6,20 @@ is the only one that touches the parameters: it takes residual blocks as plain f
 parameters as a list of ``tf.Variable`` or ``keras.Variable``, and knows no model.
 """
 
-import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-import keras
 import tensorflow as tf
 
-from ntk_keras.backend.variables import BorrowedVariable
-from ntk_keras.backend.xla import fused
-from ntk_keras.kernel.block import Block, Variables, tensors
+from ntk_keras.backend import private
+from ntk_keras.backend.graphs import run_sequentially, run_with_xla
+from ntk_keras.backend.variables import Variables, names_of, parameters_at, watchable
+from ntk_keras.kernel.block import Block
 from ntk_keras.kernel.factored import FactoredJacobian
-from ntk_keras.kernel.per_sample import in_turn, map_rows, squared_norms
+from ntk_keras.kernel.per_sample import map_gradients, squared_norms
 
-__all__ = ["Linearization", "Recording", "parameters_at"]
+__all__ = ["Linearization", "TapeLinearization"]
 
 
 class Linearization:
@@ -53,7 +52,7 @@ class Linearization:
             for name, block in blocks.items()
         }
         self.variables = list(variables)
-        self._theta = tensors(self.variables)
+        self._theta = watchable(self.variables)
         self._places = list(range(len(self._theta)))
         self._jacobians = {
             name: FactoredJacobian(block, variables)
@@ -126,12 +125,12 @@ class Linearization:
 
         def taped(name: str) -> tf.Tensor:
             block = self.blocks[name]
-            return map_rows(squared_norms, block, self.variables, chunk_size, chosen.get(name))
+            return map_gradients(squared_norms, block, self.variables, chunk_size, chosen.get(name))
 
         cheap = [name for name in self.blocks if name in self._jacobians]
         dear = [name for name in self.blocks if name not in self._jacobians]
-        entries = fused(lambda: _each_in_turn(factored, cheap)) if cheap else {}
-        entries |= _each_in_turn(taped, dear)
+        entries = run_with_xla(lambda: _each_sequentially(factored, cheap)) if cheap else {}
+        entries |= _each_sequentially(taped, dear)
         return {name: entries[name] for name in self.blocks}
 
     def residuals_at(self, parameters: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -162,7 +161,7 @@ class Linearization:
         Raises:
             ValueError: for a name that no variable has, or if none is left.
         """
-        known = [_names_of(variable) for variable in self.variables]
+        known = [names_of(variable) for variable in self.variables]
         kept = [index for index, own in enumerate(known) if own.isdisjoint(names)]
         unknown = sorted(set(names).difference(*known))
         if unknown or not kept:
@@ -235,7 +234,7 @@ class Linearization:
         return {name: block() for name, block in self.blocks.items()}
 
 
-class Recording(Linearization):
+class TapeLinearization(Linearization):
     """R(theta) as somebody else's persistent tape has recorded it, with products by J and J^T.
 
     What needs residuals at other parameters or points is not to be had from a tape.
@@ -258,7 +257,7 @@ class Recording(Linearization):
     ):
         self.blocks = {name: Block(_refuse) for name in residuals}
         self.variables = list(variables)
-        self._theta = tensors(self.variables)
+        self._theta = watchable(self.variables)
         self._places = list(range(len(self._theta)))
         self._jacobians = {}
         self._tape = tape
@@ -276,7 +275,7 @@ class Recording(Linearization):
         )
 
     def _check(self) -> None:
-        if not getattr(self._tape, "_persistent", True):
+        if not private.is_persistent(self._tape):
             raise ValueError(
                 "Weights take several reverse passes over the tape. Make it persistent: "
                 "tf.GradientTape(persistent=True)."
@@ -293,11 +292,12 @@ class Recording(Linearization):
             )
 
 
-def _each_in_turn(
+def _each_sequentially(
     compute: Callable[[str], tf.Tensor], names: Sequence[str]
 ) -> dict[str, tf.Tensor]:
     """What is computed by name, one after the other."""
-    return dict(zip(names, in_turn(functools.partial(compute, n) for n in names), strict=True))
+    computed = run_sequentially(functools.partial(compute, name) for name in names)
+    return dict(zip(names, computed, strict=True))
 
 
 def _sum(like: tf.Variable, *parts: tf.Tensor | None) -> tf.Tensor:
@@ -312,40 +312,3 @@ def _refuse() -> tf.Tensor:
         "A tape holds residuals at the present parameters and points only. Give functions that "
         'compute them instead, or choose an estimator that needs no others: "reverse" or "product".'
     )
-
-
-@contextlib.contextmanager
-def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator[None]:
-    """Lets functions of ``variables`` see ``values`` instead, inside a ``with`` statement.
-
-    A ``keras.Variable`` is never written: Keras' stateless scope shows the values to whoever reads
-    it. A bare ``tf.Variable`` knows no such scope, borrowed by Keras or not, so its value is saved,
-    replaced and put back; it is not moved back by subtraction, which would let rounding make it
-    drift. What :func:`~ntk_keras.kernel.block.tensors` gives inside can be watched in both cases.
-
-    Args:
-        variables: the parameters to replace.
-        values: one tensor for each variable.
-    """
-    pairs = list(zip(variables, values, strict=True))
-    keras_pairs = [pair for pair in pairs if _knows_scopes(pair[0])]
-    # Not by Keras' own `assign`, which writes nothing inside a stateless scope.
-    bare_pairs = [(tensors([v])[0], value) for v, value in pairs if not _knows_scopes(v)]
-    saved = [tf.identity(variable) for variable, _ in bare_pairs]
-    try:
-        for variable, value in bare_pairs:
-            variable.assign(value)
-        with keras.StatelessScope(state_mapping=keras_pairs):
-            yield
-    finally:
-        for (variable, _), value in zip(bare_pairs, saved, strict=True):
-            variable.assign(value)
-
-
-def _knows_scopes(variable: tf.Variable | keras.Variable) -> bool:
-    return isinstance(variable, keras.Variable) and not isinstance(variable, BorrowedVariable)
-
-
-def _names_of(variable: tf.Variable | keras.Variable) -> set[str]:
-    """What a user may call a variable: its name, and its path among layers."""
-    return {variable.name.removesuffix(":0"), getattr(variable, "path", variable.name)}

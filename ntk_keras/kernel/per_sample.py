@@ -5,19 +5,20 @@ itself, so that no more than a chunk of them is held.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from ntk_keras.kernel.block import Block, Variables, tensors
+from ntk_keras.backend.variables import Variables, watchable
+from ntk_keras.kernel.block import Block
 
-__all__ = ["CHUNK_BYTES", "in_turn", "map_rows", "points_in", "squared_norms"]
+__all__ = ["CHUNK_BYTES", "map_gradients", "points_in", "squared_norms"]
 
 CHUNK_BYTES = 128 * 2**20  # Of Jacobian rows at a time; a few copies of them are alive at once.
 
 
-def map_rows(
+def map_gradients(
     reduce: Callable[[list[tf.Tensor]], tf.Tensor],
     block: Block,
     variables: Variables,
@@ -69,7 +70,7 @@ def _map_entries(
     chunk_size: int | None,
     subset: tf.Tensor | None,
 ) -> tf.Tensor:
-    """:func:`map_rows` for a block without points: one reverse pass of the block per entry."""
+    """:func:`map_gradients` for a block without points: one reverse pass of the block per entry."""
     residuals, gradient = _recorded(block, variables)
     count = tf.shape(residuals)[0]
 
@@ -85,7 +86,7 @@ def _recorded(
     function: Callable[[], tf.Tensor], variables: Variables
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
     """The residuals of ``function`` and a function from cotangents to gradients."""
-    theta = tensors(variables)
+    theta = watchable(variables)
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(theta)
         residuals = function()
@@ -126,19 +127,6 @@ def _output_dtype(function: Callable[[Any], tf.Tensor], points: Any) -> tf.DType
     return (
         tf.function(function, autograph=False).get_concrete_function(one).structured_outputs.dtype
     )
-
-
-def in_turn(results: Iterable[Callable[[], tf.Tensor]]) -> list[tf.Tensor]:
-    """Each result computed after the one before, where a graph would hold them all at once.
-
-    Args:
-        results: what computes them.
-    """
-    computed: list[tf.Tensor] = []
-    for result in results:
-        with tf.control_dependencies(computed[-1:]):
-            computed.append(result())
-    return computed
 
 
 def points_in(memory: int, variables: Variables) -> int:

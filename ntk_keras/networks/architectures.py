@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from ntk_keras.backend.checks import check_count
-from ntk_keras.backend.variables import BorrowedVariable
+from ntk_keras.backend.variables import WrappedVariable
 from ntk_keras.derivatives import register_layer, taylor
 from ntk_keras.derivatives.activations import cos, sin
 from ntk_keras.domains import Box
@@ -336,7 +336,7 @@ class CallableNetwork(keras.layers.Layer):
         super().__init__(dtype=dtypes.pop(), **kwargs)
         self.function = function
         self.borrowed = [
-            v if isinstance(v, keras.Variable) else BorrowedVariable(v) for v in variables
+            v if isinstance(v, keras.Variable) else WrappedVariable(v) for v in variables
         ]
         self.built = True
 
@@ -355,12 +355,12 @@ def _circle(phases: taylor.Jet) -> list[taylor.Jet]:
     return [taylor.pointwise(phases, cos), taylor.pointwise(phases, sin)]
 
 
-def _fourier(layer: Any, inputs: Sequence[taylor.Jet], recorder: Any) -> taylor.Jet:
+def _fourier(layer: Any, inputs: Sequence[taylor.Jet], hook: Any) -> taylor.Jet:
     frequencies = tf.convert_to_tensor(layer.frequencies)
     return taylor.concatenate(*_circle(taylor.linear(inputs[0], frequencies)))
 
 
-def _periodic(layer: Any, inputs: Sequence[taylor.Jet], recorder: Any) -> taylor.Jet:
+def _periodic(layer: Any, inputs: Sequence[taylor.Jet], hook: Any) -> taylor.Jet:
     select = functools.partial(taylor.select, inputs[0])
     rates = tf.constant(layer.rates, layer.compute_dtype)
     parts = _circle(taylor.scale(select(layer.periodic), rates))

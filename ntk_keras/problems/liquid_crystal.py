@@ -82,9 +82,9 @@ class Parameters:
         side = (self.lower, self.upper)
         return Box(t=(0, self.final_time), x=side, y=side)
 
-    def reference(self) -> fem.Settings:
+    def reference(self) -> fem.SolverSettings:
         """Of the finite element solution."""
-        return fem.Settings(
+        return fem.SolverSettings(
             lower=self.lower,
             upper=self.upper,
             final_time=self.final_time,

@@ -30,13 +30,13 @@ import scipy
 from ntk_keras.backend.checks import check_count
 from ntk_keras.references import cache
 
-__all__ = ["Settings", "Solution", "lines", "solve", "solve_cached"]
+__all__ = ["Solution", "SolverSettings", "lines", "solve", "solve_cached"]
 
 VERSION = 1  # of the scheme: raise it with every change of its numbers, and old files are left
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class SolverSettings:
     """Everything that decides a solution but its initial values.
 
     Attributes:
@@ -130,14 +130,14 @@ class Solution:
         )(points)
 
 
-def lines(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+def lines(settings: SolverSettings) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates x and y of the nodes, each ``[n + 1, n + 1]``; x varies along the first axis."""
     line = np.linspace(settings.lower, settings.upper, settings.cells + 1)
     x, y = np.meshgrid(line, line, indexing="ij")
     return x, y
 
 
-def solve(initial: np.ndarray, settings: Settings, *, progress: bool = False) -> Solution:
+def solve(initial: np.ndarray, settings: SolverSettings, *, progress: bool = False) -> Solution:
     """The solution from given initial values.
 
     Args:
@@ -169,7 +169,9 @@ def solve(initial: np.ndarray, settings: Settings, *, progress: bool = False) ->
     )
 
 
-def solve_cached(initial: np.ndarray, settings: Settings, *, progress: bool = True) -> Solution:
+def solve_cached(
+    initial: np.ndarray, settings: SolverSettings, *, progress: bool = True
+) -> Solution:
     """:func:`solve`, unless its result is on disk (:mod:`ntk_keras.references.cache`).
 
     A result that is there needs no scikit-fem.
@@ -188,7 +190,7 @@ def solve_cached(initial: np.ndarray, settings: Settings, *, progress: bool = Tr
 class _Scheme:
     """The discrete equations; vectors ``[interior]`` and ``[2, interior]`` over inner nodes."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: SolverSettings):
         self.settings = settings
         stiffness, mass, self._inner = _assemble(settings)
         self.stiffness = settings.elasticity * stiffness
@@ -267,7 +269,7 @@ class _Scheme:
         return values.reshape(nodes, nodes, 2)
 
 
-def _assemble(settings: Settings) -> tuple[Any, np.ndarray, np.ndarray]:
+def _assemble(settings: SolverSettings) -> tuple[Any, np.ndarray, np.ndarray]:
     """Stiffness and lumped mass of the inner nodes, and these nodes' places on the flat grid."""
     fem = _scikit_fem()
     from skfem.models.poisson import laplace, unit_load
@@ -293,7 +295,7 @@ def _scikit_fem() -> ModuleType:
     return skfem
 
 
-def _checked(initial: np.ndarray, settings: Settings) -> np.ndarray:
+def _checked(initial: np.ndarray, settings: SolverSettings) -> np.ndarray:
     expected = (settings.cells + 1, settings.cells + 1, 2)
     if np.shape(initial) != expected:
         raise ValueError(

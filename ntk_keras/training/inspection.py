@@ -10,15 +10,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras.backend import private
+from ntk_keras.backend.hooks import LayerHook
+from ntk_keras.backend.variables import Variables, parameters_at, watchable
 from ntk_keras.kernel import factored
-from ntk_keras.kernel.block import Recorder, Variables, tensors
-from ntk_keras.kernel.linearization import parameters_at
 from ntk_keras.training.terms import Term
 
 __all__ = ["check_residual", "inspect_in_training", "inspect_term"]
 
 
-# The network as one evaluation of a residual sees it: in training or not, with or without recorder.
+# The network as one evaluation of a residual sees it: in training or not, with or without hook.
 View = Callable[..., Any]
 
 
@@ -82,7 +83,7 @@ def _looked_at(
         # Values in place of variables: those of several replicas have no gradient out here.
         values = [tf.identity(v.value) for v in trained]
         with tf.GradientTape() as tape, parameters_at(trained, values):
-            watched = tensors(trained)
+            watched = watchable(trained)
             tape.watch(watched)
             residual = term.evaluate(view(False), points)
         if not tf.is_tensor(residual):
@@ -128,7 +129,7 @@ def inspect_in_training(
     Warns:
         UserWarning: if a row depends on other points under a kernel.
     """
-    obstacles: list[str | None] = []
+    reasons: list[str | None] = []
     trained = [*network.trainable_variables, *unknowns]
 
     def graph_of(points: Any) -> Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
@@ -137,8 +138,8 @@ def inspect_in_training(
             # What layers assign in training is not kept.
             values = [tf.identity(v.value) for v in trained]
             with parameters_at(trained, values):
-                obstacle, meet = _examined(term, at, trained, view)
-                obstacles.append(obstacle)
+                unsupported, meet = _examined(term, at, trained, view)
+                reasons.append(unsupported)
                 return term.evaluate(view(True), at), term.evaluate(view(True), at), meet
 
         flat = tf.nest.flatten(points)
@@ -159,9 +160,9 @@ def inspect_in_training(
             "the network holds noise (Dropout, GaussianNoise) that would drown the kernel. "
             'Remove those layers, or use weighting="constant".'
         )
-    exact = obstacles[0] is None and single[0].shape[0] == 1  # what the signals say
+    exact = reasons[0] is None and single[0].shape[0] == 1  # what the cotangents say
     if not meet if exact else _same(tf.gather(whole, rows), tf.concat(single, axis=0), whole):
-        return obstacles[0]
+        return reasons[0]
     if uses_kernel:
         warnings.warn(
             f"Term {term.name!r}: the residual of a point is another one without the "
@@ -179,8 +180,8 @@ def _examined(
     """Why the residual's Jacobian cannot be factored, and whether its rows meet, in a graph."""
     views: list[Any] = []
 
-    def evaluate(recorder: Recorder) -> tf.Tensor:
-        views.append(view(True, recorder))
+    def evaluate(hook: LayerHook) -> tf.Tensor:
+        views.append(view(True, hook))
         return term.evaluate(views[-1], points)
 
     count = tf.nest.flatten(points)[0].shape[0]
@@ -272,8 +273,8 @@ def check_residual(term: Term, residual: Any, points: Any) -> None:
 
 def _check_layer_losses(term: Term, points: Any, network: keras.layers.Layer, view: View) -> None:
     """Raises ValueError for a layer that adds a loss of its own, which training would leave out."""
-    adding = [x.name for x in network._flatten_layers() if _regularizes_outputs(x)]
-    if not adding and view(True).obstacle is not None:  # forward, layers are not called
+    adding = [x.name for x in private.sublayers(network) if _regularizes_outputs(x)]
+    if not adding and view(True).unsupported is not None:  # forward, layers are not called
         with keras.StatelessScope(collect_losses=True) as scope:
             term.evaluate(view(True), points)
         adding = [network.name] if scope.losses else []

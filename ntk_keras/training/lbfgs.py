@@ -9,10 +9,9 @@ import numpy as np
 import scipy
 import tensorflow as tf
 
-from ntk_keras.backend import seeds
+from ntk_keras.backend import private, seeds
 from ntk_keras.backend.checks import check_count
-from ntk_keras.kernel.block import tensors
-from ntk_keras.kernel.linearization import parameters_at
+from ntk_keras.backend.variables import parameters_at, watchable
 from ntk_keras.training import datasets, terms
 from ntk_keras.training.model import PINNModel
 from ntk_keras.training.nan_check import TrainingDivergedError
@@ -106,7 +105,7 @@ class Objective:
         """
         losses, loss = self._evaluated(tf.constant(theta, tf.float64))
         by_term = {f"loss/{t.name}": v for t, v in zip(self.model.terms, losses, strict=True)}
-        logs = {"loss": loss, **by_term, **self.model.present_logs()}
+        logs = {"loss": loss, **by_term, **self.model.current_logs()}
         return {name: float(value) for name, value in logs.items()}
 
     def assign(self, theta: np.ndarray) -> None:
@@ -125,18 +124,18 @@ class Objective:
 
     def _losses(self, theta: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         with parameters_at(self._variables, self._split(theta)):
-            return self._present_losses()
+            return self._current_losses()
 
     def _loss_and_gradients(self, theta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with parameters_at(self._variables, self._split(theta)):
-            watched = tensors(self._variables)
+            watched = watchable(self._variables)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(watched)
-                _, loss = self._present_losses()
+                _, loss = self._current_losses()
             gradients = tape.gradient(loss, watched, unconnected_gradients="zero")
         return loss, tf.concat([tf.cast(tf.reshape(g, [-1]), theta.dtype) for g in gradients], 0)
 
-    def _present_losses(self) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _current_losses(self) -> tuple[list[tf.Tensor], tf.Tensor]:
         return self.model.loss_values({name: block() for name, block in self.blocks.items()})
 
 
@@ -257,8 +256,7 @@ class _Progress:
         model, theta = self.objective.model, np.array(intermediate_result.x)
         self.objective.assign(theta)
         if getattr(model, "optimizer", None) is not None:
-            # Where gradients accumulate, `iterations` is no variable but a quotient of this one.
-            model.optimizer._iterations.assign_add(model.optimizer.gradient_accumulation_steps or 1)
+            private.add_iterations(model.optimizer, 1)
         unknowns = {name: float(value) for name, value in model.coefficients.logs().items()}
         logs = {"loss": float(intermediate_result.fun), **unknowns}
         self.callbacks.on_train_batch_end(self.iteration, logs)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from ntk_keras import weighting as weighting_module
 from ntk_keras.backend import seeds
 from ntk_keras.kernel.block import Block
-from ntk_keras.kernel.linearization import Linearization, Recording
+from ntk_keras.kernel.linearization import Linearization, TapeLinearization
 from ntk_keras.weighting import NTK, Weighting
 from ntk_keras.weighting.base import by_name
 
@@ -143,7 +143,7 @@ class LossBalancer(keras.layers.Layer):
         if tape is None:
             linearization = Linearization(ordered, variables)
         else:
-            linearization = Recording(ordered, tape, variables)
+            linearization = TapeLinearization(ordered, tape, variables)
         previous = [tf.identity(v.value) for v in self.weighting.state]
         self.weighting.update(linearization, seeds.advance(self.random_state))
         present = [tf.identity(v.value) for v in self.weighting.state]

@@ -57,5 +57,5 @@ class RelativeL2(keras.metrics.Metric):
 
     def result(self) -> tf.Tensor:
         """The error over everything added since the last reset; infinite for v = 0."""
-        error, norm = replicas.total([self.squared_error.value, self.squared_norm.value])
+        error, norm = replicas.all_reduce_sum([self.squared_error.value, self.squared_norm.value])
         return tf.sqrt(error / norm)

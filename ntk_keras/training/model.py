@@ -12,14 +12,14 @@ import tensorflow as tf
 from ntk_keras import weighting as weighting_module
 from ntk_keras.backend import precision, replicas, seeds
 from ntk_keras.backend.checks import check_count
-from ntk_keras.derivatives import Mode, Recorder, Requests, View
+from ntk_keras.derivatives import LayerHook, Mode, NetworkView, RequestedDerivatives
 from ntk_keras.kernel.block import Block
 from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.training import datasets
 from ntk_keras.training import terms as terms_module
 from ntk_keras.training.inspection import inspect_in_training, inspect_term
 from ntk_keras.training.metrics import RelativeL2
-from ntk_keras.training.nan_check import TrainingGuard
+from ntk_keras.training.nan_check import NaNCheck
 from ntk_keras.training.terms import Reduction, Term
 from ntk_keras.training.unknowns import Unknowns
 from ntk_keras.weighting import Weighting
@@ -100,9 +100,9 @@ class PINNModel(keras.Model):
         self.reduction = reduction
         self.derivatives = derivatives
         self.seed = seed
-        self._requests = {term.name: Requests() for term in self.terms}
+        self._requested = {term.name: RequestedDerivatives() for term in self.terms}
         self.coefficients = Unknowns(unknowns or {}, self.parameter_dtype)
-        View(network, derivatives)  # refuses at once what it cannot serve
+        NetworkView(network, derivatives)  # refuses at once what it cannot serve
         self.random_state = seeds.add_random_state(self, seed)
         self.weighting = weighting_module.get(weighting)
         # By term, once it was evaluated: why its Jacobian is not factored, None if it is; which
@@ -198,14 +198,14 @@ class PINNModel(keras.Model):
             forward, ``u`` the value and ``u_01`` d_0 d_1 u, sets of points divided by bars; and,
             if so, why exact traces of the term would cost a reverse pass for each point.
         """
-        obstacle = View(self.network, self.derivatives).obstacle
-        way = "forward" if obstacle is None else f"by nested tapes, because {obstacle}"
+        unsupported = NetworkView(self.network, self.derivatives).unsupported
+        way = "forward" if unsupported is None else f"by nested tapes, because {unsupported}"
         lines = [f"Derivatives of {self.network.name!r}: {way}."]
-        for name, requests in self._requests.items():
+        for name, requested in self._requested.items():
             reason = self._factoring.get(name) or "nested tapes"
             # Those are told of already.
             more = "" if reason.startswith("nested tapes") else f"; not factored, {reason}"
-            lines.append(f"  {name}: {requests}{more}")
+            lines.append(f"  {name}: {requested}{more}")
         return "\n".join(lines)
 
     def loss_values(self, residuals: Mapping[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
@@ -219,10 +219,10 @@ class PINNModel(keras.Model):
             tf.reduce_sum(self.weighting.weight_of(name, residual) * residual**2) / 2
             for name, residual in residuals.items()
         ]
-        losses, weighted = replicas.total((losses, weighted))
+        losses, weighted = replicas.all_reduce_sum((losses, weighted))
         return losses, tf.add_n(weighted + self._penalties())
 
-    def present_logs(self) -> dict[str, tf.Tensor]:
+    def current_logs(self) -> dict[str, tf.Tensor]:
         """Scalars of the present state: ``weights/<group>`` and ``unknowns/<name>``."""
         return {**self.weighting.logs(), **self.coefficients.logs()}
 
@@ -328,7 +328,7 @@ class PINNModel(keras.Model):
             x,
             epochs=epochs,
             steps_per_epoch=steps_per_epoch or default_steps,
-            callbacks=self._with_guard(callbacks),
+            callbacks=self._with_nan_check(callbacks),
             validation_data=validation_data,
             validation_batch_size=validation_batch_size,
             **kwargs,
@@ -376,7 +376,7 @@ class PINNModel(keras.Model):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Algorithm 3: predictor, moving average, corrector."""
         seed = seeds.advance(self.random_state)
-        points = self._points(data, replicas.own_seed(seed))
+        points = self._points(data, replicas.replica_seed(seed))
         terms_module.by_term(self.terms, points)
         linearization = Linearization(
             self._blocks(points, training=True),
@@ -390,7 +390,7 @@ class PINNModel(keras.Model):
         losses, loss = self.loss_values(linearization.residuals)
         gradients = self._gradients(linearization)
         self._apply_if_finite(gradients, losses, previous)
-        return replicas.as_logs({**self._loss_logs(losses, loss), **self.present_logs()})
+        return replicas.as_logs({**self._loss_logs(losses, loss), **self.current_logs()})
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Relative L2 error of ``(points, values)``; loss of points by term."""
@@ -399,7 +399,7 @@ class PINNModel(keras.Model):
             return self._test_values(x, y, sample_weight)
         # The next step's seed is read, not taken: evaluation changes nothing that is trained.
         seed = tf.identity(self.random_state.value)
-        points = self._points(data, replicas.own_seed(seed))
+        points = self._points(data, replicas.replica_seed(seed))
         terms_module.by_term(self.terms, points)
         blocks = self._blocks(points, training=False)
         losses, loss = self.loss_values({name: block() for name, block in blocks.items()})
@@ -463,7 +463,7 @@ class PINNModel(keras.Model):
                 points[term.name] = terms_module.as_tensors(given[term.name], self.parameter_dtype)
             elif term.points is not None:
                 own = term.points_at(seeds.fold_in(seed, 1 + index), self.parameter_dtype)
-                points[term.name] = own if term.redrawn else replicas.own_rows(own)
+                points[term.name] = own if term.redrawn else replicas.replica_shard(own)
         return points
 
     def _blocks(self, points: Mapping[str, Any], training: bool) -> dict[str, Block]:
@@ -479,26 +479,26 @@ class PINNModel(keras.Model):
                     residual,
                     points[term.name],
                     self._scale(term, points[term.name]),
-                    recorded=residual if factored else None,
-                    recorded_for=served,
+                    with_hook=residual if factored else None,
+                    hooked_variables=served,
                     computed_in=coarse,
                 )
         return blocks
 
     def _residual(
-        self, term: Term, training: bool, points: Any, recorder: Recorder | None = None
+        self, term: Term, training: bool, points: Any, hook: LayerHook | None = None
     ) -> tf.Tensor:
-        return term.evaluate(self._view(term, training, recorder), points)
+        return term.evaluate(self._view(term, training, hook), points)
 
-    def _view(self, term: Term, training: bool, recorder: Recorder | None = None) -> View:
+    def _view(self, term: Term, training: bool, hook: LayerHook | None = None) -> NetworkView:
         """The network as one evaluation of a term's residual sees it."""
-        return View(
+        return NetworkView(
             self.network,
             self.derivatives,
             training=training,
-            share=True,
-            requests=self._requests[term.name],
-            recorder=recorder,
+            reuse=True,
+            requested=self._requested[term.name],
+            hook=hook,
             unknowns=self.coefficients,
         )
 
@@ -529,7 +529,7 @@ class PINNModel(keras.Model):
         variables = [v.value for v in self.trainable_variables]
         extra = tape.gradient(penalty, variables, unconnected_gradients="zero")
         # Once, though the optimizer adds up the gradients of all replicas.
-        return [a + b / replicas.count() for a, b in zip(gradients, extra, strict=True)]
+        return [a + b / replicas.num_replicas() for a, b in zip(gradients, extra, strict=True)]
 
     def _penalties(self) -> list[tf.Tensor]:
         return [v.regularizer(v) for v in self.trainable_variables if v.regularizer is not None]
@@ -544,7 +544,7 @@ class PINNModel(keras.Model):
         """
         whole = [tf.reduce_all(tf.math.is_finite(g)) for g in gradients]
         good = tf.stack([*map(tf.math.is_finite, losses), tf.reduce_all(whole)])
-        finite = replicas.total(tf.cast(~good, tf.int32)) == 0
+        finite = replicas.all_reduce_sum(tf.cast(~good, tf.int32)) == 0
         if precision.scales(self.optimizer):
             # An overflow anywhere is one on every replica: Keras asks the first what to skip.
             gradients = [tf.where(finite[-1], g, math.nan) for g in gradients]
@@ -563,10 +563,12 @@ class PINNModel(keras.Model):
             for variable, value in zip(self.weighting.state, previous, strict=True):
                 variable.assign(value)
 
-        if replicas.count() == 1:
+        if replicas.num_replicas() == 1:
             tf.cond(good, apply, refuse)
             return
-        with replicas.undone_unless(good, [*self.trainable_variables, *self.optimizer.variables]):
+        with replicas.rolled_back_unless(
+            good, [*self.trainable_variables, *self.optimizer.variables]
+        ):
             apply()
         tf.cond(good, lambda: None, refuse)
 
@@ -655,7 +657,7 @@ class PINNModel(keras.Model):
             number = context.num_replicas_in_sync // context.num_input_pipelines
             first = context.input_pipeline_id * number
             shares = [
-                replicas.share(data, index, self._num_replicas) if data else data
+                replicas.shard(data, index, self._num_replicas) if data else data
                 for index in range(first, first + number)
             ]
             parts = [tf.data.Dataset.from_tensors(part) for part in shares]
@@ -675,9 +677,9 @@ class PINNModel(keras.Model):
             element = terms_module.by_term(self.terms, datasets.first_of(x))
             self._check_terms(element, finite)
 
-    def _with_guard(self, callbacks: Any) -> Any:
+    def _with_nan_check(self, callbacks: Any) -> Any:
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(TrainingGuard())
+            callbacks.append(NaNCheck())
             return callbacks
         listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
-        return [TrainingGuard(), *(callback for callback in listed if callback is not None)]
+        return [NaNCheck(), *(callback for callback in listed if callback is not None)]

@@ -9,14 +9,14 @@ import numpy as np
 
 from ntk_keras.backend import precision
 
-__all__ = ["TrainingDivergedError", "TrainingGuard"]
+__all__ = ["NaNCheck", "TrainingDivergedError"]
 
 
 class TrainingDivergedError(RuntimeError):
     """A residual or a gradient became NaN or infinite; the message names the term and the step."""
 
 
-class TrainingGuard(keras.callbacks.Callback):
+class NaNCheck(keras.callbacks.Callback):
     """Ends ``fit`` by :class:`TrainingDivergedError` once a step was not finite.
 
     The step itself leaves the network, the optimizer and the weighting as they were before a

@@ -208,7 +208,7 @@ def mean_scale(residual: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor:
         A scalar; on several replicas n_b counts the points of all.
     """
     values = residual(points)
-    return tf.math.rsqrt(tf.cast(replicas.total(tf.size(values)), values.dtype))
+    return tf.math.rsqrt(tf.cast(replicas.all_reduce_sum(tf.size(values)), values.dtype))
 
 
 def check_terms(terms: Iterable[Term]) -> tuple[Term, ...]:

@@ -109,7 +109,7 @@ class Adaptive(Weighting):
 
         def measure() -> dict[str, Any]:
             squares = [tf.reduce_sum(r**2) for r in part.residuals.values()] if self.gate else []
-            return {"own": self.measure(part, replicas.own_seed(seed)), "squares": squares}
+            return {"own": self.measure(part, replicas.replica_seed(seed)), "squares": squares}
 
         def adapt() -> tf.Tensor:
             proposed = tf.clip_by_value(self.propose(measured["own"], seed), *self.bounds)
@@ -118,11 +118,11 @@ class Adaptive(Weighting):
             return tf.constant(0)
 
         due = self._due()
-        measured = replicas.total(replicas.when(due, measure))
-        replicas.when(due, adapt)
+        measured = replicas.all_reduce_sum(replicas.run_if(due, measure))
+        replicas.run_if(due, adapt)
         self.num_steps.assign_add(1)
 
-    def present(self) -> tf.Tensor:
+    def current_weights(self) -> tf.Tensor:
         """The weights that proposals are to replace, in their shape."""
         indices = [self.groups.index(group) for group in self.adapted]
         return tf.gather(self.loss_weights.value, indices)
@@ -199,7 +199,7 @@ class Adaptive(Weighting):
             gate: the rule.
         """
         norm = tf.cast(norm, proposed.dtype)
-        change = tf.reduce_max(proposed - self.present()) * norm
+        change = tf.reduce_max(proposed - self.current_weights()) * norm
         first = self.gate_accepted.value + self.gate_rejected.value == 0
         constant = norm if gate.constant is None else tf.constant(gate.constant, norm.dtype)
         self.gate_constant.assign(tf.where(first, constant, self.gate_constant.value))
@@ -212,7 +212,7 @@ class Adaptive(Weighting):
         self.gate_sum.assign_add(tf.where(accepted & ~free, change, 0))
         self.gate_accepted.assign_add(tf.cast(accepted, tf.int64))
         self.gate_rejected.assign_add(tf.cast(~accepted, tf.int64))
-        return tf.where(accepted, proposed, self.present())
+        return tf.where(accepted, proposed, self.current_weights())
 
     def _check_rules(self) -> None:
         check_weights(self.initial_weights)

@@ -70,7 +70,7 @@ class GradientNorm(Adaptive):
         reference = self.adapted.index(self.reference or self.adapted[0])
         means = tf.stack([tf.reduce_mean(tf.abs(gradient)) for gradient in measured])
         largest = tf.reduce_max(tf.abs(measured[reference]))
-        present = self.present()
+        present = self.current_weights()
         # A group without a gradient, whose ratio is infinite, keeps its weight.
         ratios = tf.where(means > 0, largest / means, present)
         moved = (1 - self.averaging_rate) * present + self.averaging_rate * ratios

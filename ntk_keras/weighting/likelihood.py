@@ -40,7 +40,7 @@ class Uncertainty(Adaptive):
     def build_state(self, sizes: Mapping[str, int | None]) -> None:
         super().build_state(sizes)
         self.log_variances = self.add_state("log_variances", [len(self.adapted)])
-        self.log_variances.assign(-tf.math.log(self.present()))
+        self.log_variances.assign(-tf.math.log(self.current_weights()))
         self.optimizer.build([self.log_variances])
 
     def measure(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:

@@ -31,7 +31,7 @@ class LossBased(Adaptive):
         """The first time, for want of an earlier loss, the present weights."""
         first = self.num_updates.value == 0
         self.initial_losses.assign(tf.where(first, measured, self.initial_losses.value))
-        proposed = tf.where(first, self.present(), self.compare(measured, seed))
+        proposed = tf.where(first, self.current_weights(), self.compare(measured, seed))
         self.previous_losses.assign(measured)
         self.num_updates.assign_add(1)
         return proposed
@@ -129,7 +129,7 @@ class ReLoBRaLo(LossBased):
         """The weights of this update from the last ones, and both balances."""
         remember = tf.random.stateless_uniform([], seed, alg="philox") < self.memory
         from_start = self._balance(losses, self.initial_losses.value)
-        history = tf.where(remember, self.present(), from_start)
+        history = tf.where(remember, self.current_weights(), from_start)
         recent = self._balance(losses, self.previous_losses.value)
         return self.decay * history + (1 - self.decay) * recent
 

@@ -200,7 +200,7 @@ class NTK(Adaptive):
         """
         mean, variance = measured["mean"], measured["variance"]
         rate = tf.cast(self._rate, mean.dtype)
-        number = tf.cast(measured["accepted"] / replicas.count(), mean.dtype)
+        number = tf.cast(measured["accepted"] / replicas.num_replicas(), mean.dtype)
         first = self.num_updates.value == 0
         observed = _square(mean - self.average_traces.value) * (2 - rate) / 2
         update = tf.where(

@@ -36,7 +36,7 @@ class PointWeighting(Adaptive):
         self.entry_weights = self.add_state("entry_weights", [sum(self._sizes.values())])
         self.adopt(tf.constant(np.concatenate(initial), self.state_dtype))
 
-    def present(self) -> tf.Tensor:
+    def current_weights(self) -> tf.Tensor:
         """The weight of every entry, ``[n]``."""
         return self.entry_weights.value
 
@@ -177,7 +177,7 @@ class ResidualAttention(PointWeighting):
 
     def propose(self, measured: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """One step of the attention."""
-        return (self.decay * tf.sqrt(self.present()) + self.rate * measured) ** 2
+        return (self.decay * tf.sqrt(self.current_weights()) + self.rate * measured) ** 2
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "decay": self.decay, "rate": self.rate}

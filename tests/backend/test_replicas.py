@@ -96,7 +96,7 @@ def test_replicas_draw_points_of_their_own_and_stay_the_same():
     model.fit(epochs=1, steps_per_epoch=3, verbose=0)
     assert points  # the step drew, and did not take what the model was checked with
     seed = tf.constant([3, 0])
-    one, two = on_replicas(lambda: BOX.interior(8).draw(replicas.own_seed(seed), "float32"))
+    one, two = on_replicas(lambda: BOX.interior(8).draw(replicas.replica_seed(seed), "float32"))
     assert np.all(np.abs(one - two) > 0)
     for variable in model.variables + model.weighting.state:
         first, second = STRATEGY.experimental_local_results(variable.value)
@@ -197,10 +197,10 @@ def test_what_replicas_cannot_do_is_refused(argument):
 
 def test_sums_keep_their_dtypes_and_shares_leave_nothing_out():
     ones = {"float": tf.ones([2]), "integer": tf.constant(3, tf.int64)}
-    for result in on_replicas(lambda: replicas.total(ones)):
+    for result in on_replicas(lambda: replicas.all_reduce_sum(ones)):
         np.testing.assert_array_equal(result["float"], [2, 2])
         assert result["integer"] == 6
         assert result["integer"].dtype == np.int64
-    parts = on_replicas(lambda: replicas.own_rows(tf.range(5)))
+    parts = on_replicas(lambda: replicas.replica_shard(tf.range(5)))
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(5))
-    assert replicas.total(ones) is ones  # alone
+    assert replicas.all_reduce_sum(ones) is ones  # alone

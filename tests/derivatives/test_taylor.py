@@ -21,9 +21,9 @@ from ntk_keras import (
     kernel,
     networks,
 )
-from ntk_keras.derivatives import VALUE, Requests, View, activations, layers
+from ntk_keras.backend.variables import parameters_at
+from ntk_keras.derivatives import VALUE, NetworkView, RequestedDerivatives, activations, layer_rules
 from ntk_keras.derivatives.channels import SecondOrder, blocks, closure, partitions, splits
-from ntk_keras.kernel.linearization import parameters_at
 from ntk_keras.weighting import NTK, Constant, ExactNTK
 
 BOX = domains.Box(t=(0, 1), x=(-1, 1), y=(0, 2))
@@ -71,8 +71,8 @@ def assert_same(actual, desired, dtype="float64"):
 
 def assert_served(network, dtype="float64", functions=FUNCTIONS):
     """All derivatives are what nested tapes say, and tapes had no part in them."""
-    view, points = View(network), points_of(dtype)
-    assert view.obstacle is None
+    view, points = NetworkView(network), points_of(dtype)
+    assert view.unsupported is None
     for function in functions.values():
         assert_same(function(view, points), function(network, points), dtype)
     assert view.fallbacks == []
@@ -281,7 +281,7 @@ def test_gradients_of_a_loss_agree_with_tapes(staged, dtype):
 
     @staged
     def gradients(mode):
-        u = View(network, mode, share=True)
+        u = NetworkView(network, mode, reuse=True)
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(operator(u, points) ** 2)
         return tape.gradient(loss, theta, unconnected_gradients="zero")
@@ -298,7 +298,7 @@ def test_a_graph_takes_batches_of_any_length():
 
     @tf.function(input_signature=[tf.TensorSpec([None, WIDTH], tf.float64)])
     def evaluate(points):
-        return operator(View(network, share=True), points)
+        return operator(NetworkView(network, reuse=True), points)
 
     for n in (1, 4):
         points = points_of(n=n)
@@ -309,7 +309,7 @@ def test_a_graph_takes_batches_of_any_length():
 def test_rows_may_be_evaluated_by_a_vectorised_map():
     network, points = sequential(dense(4, "tanh"), dense(2)), points_of()
     rows = tf.vectorized_map(
-        lambda point: operator(View(network, share=True), point[tf.newaxis])[0], points
+        lambda point: operator(NetworkView(network, reuse=True), point[tf.newaxis])[0], points
     )
     assert_same(rows, operator(network, points))
 
@@ -317,7 +317,7 @@ def test_rows_may_be_evaluated_by_a_vectorised_map():
 def test_a_function_of_the_view_is_differentiated_by_tapes(staged):
     network, points = sequential(dense(4, "tanh"), dense(2)), points_of()
     column = lambda u: staged(lambda p: derivatives.laplacian(lambda x: u(x)[:, :1], p))  # noqa: E731
-    view = View(network, share=True)
+    view = NetworkView(network, reuse=True)
     assert_same(column(view)(points), column(network)(points))
     nested = lambda u: derivatives.laplacian(lambda x: derivatives.laplacian(u, x), points)  # noqa: E731
     assert_same(nested(view), nested(network))
@@ -334,7 +334,7 @@ def test_a_tape_of_ones_own_sees_the_points_however_often_they_were_used():
             again, slope = u(points)[:, 0], derivatives.gradient(u, points)[:, 1, 2]
         return value[:, :1] + tape.gradient(again, points) + tape.gradient(slope, points)
 
-    assert_same(residual(View(network, share=True)), residual(network))
+    assert_same(residual(NetworkView(network, reuse=True)), residual(network))
 
 
 def test_forward_accumulators_see_the_points_too():
@@ -346,7 +346,7 @@ def test_forward_accumulators_see_the_points_too():
             value = u(points)
         return accumulator.jvp(value)
 
-    assert_same(directional(View(network, share=True)), directional(network))
+    assert_same(directional(NetworkView(network, reuse=True)), directional(network))
 
 
 # Sharing.
@@ -365,7 +365,7 @@ class Rows:
 
 def test_what_is_asked_at_the_same_points_is_computed_once():
     network, points, rows = sequential(dense(4, "tanh"), dense(2)), points_of(), Rows()
-    view = View(network, share=True, recorder=rows)
+    view = NetworkView(network, reuse=True, hook=rows)
     for _ in range(2):
         view(points)
         derivatives.gradient(view, points)
@@ -382,20 +382,24 @@ def test_what_is_asked_at_the_same_points_is_computed_once():
 
 def test_a_layer_carries_only_what_the_next_ones_need():
     network, points, rows = sequential(dense(4, "tanh"), dense(2)), points_of(), Rows()
-    derivatives.second_order(View(network, recorder=rows), points, [0, 1, -4])
+    derivatives.second_order(NetworkView(network, hook=rows), points, [0, 1, -4])
     hidden, output = network.layers
     assert set(rows.by_layer[hidden.name]) == {VALUE, (1,), (2,)}
     assert rows.by_layer[output.name] == [SecondOrder((0.0, 1.0, -4.0))]
 
 
 def test_a_later_view_expects_what_earlier_ones_were_asked():
-    network, points, requests = sequential(dense(4, "tanh"), dense(2)), points_of(), Requests()
+    network, points, requested = (
+        sequential(dense(4, "tanh"), dense(2)),
+        points_of(),
+        RequestedDerivatives(),
+    )
     passes = []
 
     def evaluate():
         calls = []
-        view = View(
-            network, share=True, requests=requests, recorder=lambda *call: calls.append(call)
+        view = NetworkView(
+            network, reuse=True, requested=requested, hook=lambda *call: calls.append(call)
         )
         value, second = view(points), derivatives.laplacian(view, points)
         passes.append(len(calls))
@@ -405,12 +409,12 @@ def test_a_later_view_expects_what_earlier_ones_were_asked():
     assert passes == [4, 2]  # a pass through two layers for each request, then one for both
     for a, b in zip(first, again, strict=True):
         assert_same(a, b)
-    assert str(requests) == "u, second_order(1, 1, 1)"
+    assert str(requested) == "u, second_order(1, 1, 1)"
 
 
 def test_a_view_that_does_not_share_sees_the_parameters_of_the_moment():
     network, points = sequential(dense(4, "tanh"), dense(2)), points_of()
-    view = View(network)
+    view = NetworkView(network)
     before = derivatives.gradient(view, points)
     network.set_weights([2 * w for w in network.get_weights()])
     assert_same(derivatives.gradient(view, points), derivatives.gradient(network, points))
@@ -422,27 +426,27 @@ def test_values_do_not_leave_the_graph_they_were_computed_in():
 
     @tf.function
     def evaluate(points):
-        view = View(network, share=True)
+        view = NetworkView(network, reuse=True)
         inner = tf.cond(points[0, 0] < 2, lambda: view(points), lambda: 2 * view(points))
         return inner + view(points)
 
     assert_same(evaluate(points), 2 * network(points))
 
 
-# The seam for signals: what the recorder is told suffices for the gradient.
+# The seam for cotangents: what the hook is told suffices for the gradient.
 
 
 @pytest.mark.parametrize("build", [NETWORKS["gated"], NETWORKS["models within models"]])
-def test_the_signals_of_recorded_products_make_the_gradient(build):
+def test_the_cotangents_of_hooked_products_make_the_gradient(build):
     network, points, calls = build(), points_of(), []
     cotangent = tf.constant(np.random.default_rng(2).normal(size=5))
     with tf.GradientTape(persistent=True) as tape:
 
-        def recorder(layer, inputs, products, bias):
+        def hook(layer, inputs, products, bias):
             tape.watch(list(products.values()))
             calls.append((layer, inputs, products))
 
-        view = View(network, share=True, recorder=recorder)
+        view = NetworkView(network, reuse=True, hook=hook)
         residual = operator(view, points)
     desired = tape.gradient(
         residual, [v.value for v in network.trainable_variables], cotangent, "zero"
@@ -450,11 +454,11 @@ def test_the_signals_of_recorded_products_make_the_gradient(build):
     assert view.fallbacks == []
     gradients = {v.path: np.zeros(v.shape) for v in network.trainable_variables}
     for layer, inputs, products in calls:
-        for block, signal in tape.gradient(residual, products, cotangent, "zero").items():
-            assert inputs[block].shape[:2] == (len(block), 5)  # of every point, constants too
-            gradients[layer.kernel.path] += np.einsum("kni,knj->ij", inputs[block], signal)
-            if block == (VALUE,):
-                gradients[layer.bias.path] += np.sum(signal, axis=(0, 1))
+        for stack, cotangents in tape.gradient(residual, products, cotangent, "zero").items():
+            assert inputs[stack].shape[:2] == (len(stack), 5)  # of every point, constants too
+            gradients[layer.kernel.path] += np.einsum("kni,knj->ij", inputs[stack], cotangents)
+            if stack == (VALUE,):
+                gradients[layer.bias.path] += np.sum(cotangents, axis=(0, 1))
     for variable, expected in zip(network.trainable_variables, desired, strict=True):
         np.testing.assert_allclose(gradients[variable.path], expected, rtol=1e-10, atol=1e-12)
 
@@ -537,23 +541,23 @@ UNSERVED = {
 def test_a_network_without_a_rule_is_left_to_tapes(name):
     build, reason = UNSERVED[name]
     network = build()
-    view = View(network)
-    assert reason in view.obstacle
+    view = NetworkView(network)
+    assert reason in view.unsupported
     with pytest.raises(ValueError, match='derivatives="taylor" demands'):
-        View(network, "taylor")
+        NetworkView(network, "taylor")
 
 
 def test_an_unserved_network_gives_the_same_through_its_view():
     network, points = sequential(Twice(), dense(4, "tanh"), dense(2)), points_of()
-    view = View(network)
+    view = NetworkView(network)
     for function in FUNCTIONS.values():
         assert_same(function(view, points), function(network, points))
-    assert view.fallbacks == [view.obstacle]
+    assert view.fallbacks == [view.unsupported]
 
 
 def test_points_of_another_dtype_are_left_to_tapes():
     network, points = sequential(dense(2, "tanh", dtype="float32"), dtype="float32"), points_of()
-    view = View(network)
+    view = NetworkView(network)
     np.testing.assert_array_equal(
         derivatives.gradient(view, points), derivatives.gradient(network, points)
     )
@@ -562,23 +566,25 @@ def test_points_of_another_dtype_are_left_to_tapes():
 
 def test_whatever_else_the_network_takes_reaches_it():
     network = two_inputs()
-    view = View(network)
+    view = NetworkView(network)
     columns = [tf.ones((4, 1)), tf.zeros((4, 1))]
     np.testing.assert_array_equal(view(columns), network(columns))
     plain = sequential(dense(2, "tanh"), dense(2))
-    np.testing.assert_array_equal(View(plain)(points_of().numpy()), plain(points_of()))
-    np.testing.assert_array_equal(View(plain)(points_of(), training=False), plain(points_of()))
+    np.testing.assert_array_equal(NetworkView(plain)(points_of().numpy()), plain(points_of()))
+    np.testing.assert_array_equal(
+        NetworkView(plain)(points_of(), training=False), plain(points_of())
+    )
 
 
 def test_points_of_the_wrong_width_are_refused():
-    view = View(sequential(dense(2)))
+    view = NetworkView(sequential(dense(2)))
     with pytest.raises(ValueError, match="points of width 2, but the network takes 3"):
         derivatives.gradient(view, points_of(d=2))
 
 
 def test_an_unknown_mode_is_refused():
     with pytest.raises(ValueError, match=r"must be one of .*'tapes'.*Received 'reverse'"):
-        View(sequential(dense(2)), "reverse")
+        NetworkView(sequential(dense(2)), "reverse")
 
 
 @pytest.mark.parametrize("coefficients", [[1, 2], [[1, 2, 3]], 1.0, np.ones((4, 3))])
@@ -597,7 +603,7 @@ def test_coefficients_may_be_trained(mode):
     network, points = sequential(dense(4, "tanh"), dense(2)), points_of()
     speed = tf.Variable([1.0, -2.0, 0.5], dtype="float64")
     with tf.GradientTape() as tape:
-        total = tf.reduce_sum(derivatives.second_order(View(network, mode), points, speed))
+        total = tf.reduce_sum(derivatives.second_order(NetworkView(network, mode), points, speed))
     desired = tf.reduce_sum(derivatives.hessian_diagonal(network, points), axis=[0, 1])
     assert_same(tf.convert_to_tensor(tape.gradient(total, speed)), desired)
 
@@ -608,12 +614,12 @@ def test_numbers_and_unknown_coefficients_may_be_mixed(mode):
     speed, field = tf.Variable(2.0, dtype="float64"), tf.sin(points[:, 0])
     with tf.GradientTape() as tape:
         coefficients = [1, -(speed**2), field]
-        values = derivatives.second_order(View(network, mode), points, coefficients)
+        values = derivatives.second_order(NetworkView(network, mode), points, coefficients)
         total = tf.reduce_sum(values)
     second = derivatives.hessian_diagonal(network, points)
     assert_same(values, second[..., 0] - 4 * second[..., 1] + field[:, None] * second[..., 2])
     assert_same(tape.gradient(total, speed), -4 * tf.reduce_sum(second[..., 1]))
-    view = View(network, mode)
+    view = NetworkView(network, mode)
     assert_same(derivatives.second_order(view, points, [0, speed, 0]), 2 * second[..., 1])
     with pytest.raises(ValueError, match="one for each input"):
         derivatives.second_order(view, points, [1, speed])
@@ -627,7 +633,7 @@ def test_all_derivatives_of_an_order_agree_in_a_graph(staged):
 
         @staged
         def forward(indices=indices):
-            return View(network).derivative_channels(points, indices)
+            return NetworkView(network).derivative_channels(points, indices)
 
         for index, channel in zip(indices, forward(), strict=True):
             assert_same(channel, derivatives.partial(network, points, *index))
@@ -642,13 +648,13 @@ def test_an_activation_may_be_registered(monkeypatch):
 
     monkeypatch.setattr(activations, "_REGISTRY", dict(activations._REGISTRY))
     network = sequential(dense(4, cube), dense(2))
-    assert "cube has no derivatives registered" in View(network).obstacle
+    assert "cube has no derivatives registered" in NetworkView(network).unsupported
     derivatives.register_activation(cube, lambda z: (z**3, 3 * z**2, 6 * z))
     high = ("partial(2, 0, 1)", "partial(0, 1", "partial(2, 2, 2", "biharmonic")
     low = [n for n in FUNCTIONS if not n.startswith(high) or n == "partial(0, 1)"]
     assert_served(network, functions={name: FUNCTIONS[name] for name in low})
     with pytest.raises(ValueError, match="order 3 of an activation is asked for, but 2 are"):
-        derivatives.partial(View(network), points_of(), 0, 0, 0)
+        derivatives.partial(NetworkView(network), points_of(), 0, 0, 0)
 
 
 class OwnCall(keras.Sequential):
@@ -657,15 +663,15 @@ class OwnCall(keras.Sequential):
 
 
 def test_a_model_with_its_own_call_may_be_registered(monkeypatch):
-    monkeypatch.setattr(layers, "_RULES", dict(layers._RULES))
+    monkeypatch.setattr(layer_rules, "_RULES", dict(layer_rules._RULES))
     network = OwnCall([keras.Input((WIDTH,), dtype="float64"), dense(4, "tanh"), dense(2)])
     network.dtype_policy = keras.DTypePolicy("float64")
-    assert "has a call of its own" in View(network).obstacle
+    assert "has a call of its own" in NetworkView(network).unsupported
 
-    def squared(model, inputs, recorder):
+    def squared(model, inputs, hook):
         jet = inputs[0]
         for layer in model.layers:
-            jet = layers.rule_of(layer).apply(layer, [jet], recorder)
+            jet = layer_rules.rule_of(layer).apply(layer, [jet], hook)
         return derivatives.taylor.multiply(jet, jet)
 
     derivatives.register_layer(OwnCall, squared)
@@ -673,9 +679,9 @@ def test_a_model_with_its_own_call_may_be_registered(monkeypatch):
 
 
 def test_a_layer_may_be_registered(monkeypatch):
-    monkeypatch.setattr(layers, "_RULES", dict(layers._RULES))
+    monkeypatch.setattr(layer_rules, "_RULES", dict(layer_rules._RULES))
     derivatives.register_layer(
-        Twice, lambda layer, inputs, recorder: derivatives.taylor.scale(inputs[0], 2)
+        Twice, lambda layer, inputs, hook: derivatives.taylor.scale(inputs[0], 2)
     )
     assert_served(sequential(dense(4, "tanh"), Twice(dtype="float64"), dense(2)))
 

@@ -33,9 +33,9 @@ DERIVATIVES = {
     "tapes": {"channels"},
     "fourth_order": {"channels", "jets"},
     "taylor": {"activations", "channels", "fourth_order", "jets"},
-    "layers": {"activations", "jets", "taylor"},
-    "graph": {"jets", "layers"},
-    "views": {"channels", "graph", "jets"},
+    "layer_rules": {"activations", "jets", "taylor"},
+    "propagation": {"jets", "layer_rules"},
+    "network_view": {"channels", "jets", "propagation"},
 }
 
 

@@ -512,7 +512,7 @@ def test_trainable_pde_parameters(in_kernel, tmp_path):
 
     model = make(net)
     without = trace(
-        lambda: decay(nk.derivatives.View(net, unknowns={"k": 0.5}), points), net.weights
+        lambda: decay(nk.derivatives.NetworkView(net, unknowns={"k": 0.5}), points), net.weights
     )
     history = fit(model)
     expected = without + in_kernel * np.sum(values**2)

@@ -102,8 +102,8 @@ def model_of(network, *residuals, points=POINTS, weighting="exact-ntk", **kwargs
 def both_ways(model):
     """The model's linearization in factored form, and by tapes."""
     blocks = model.blocks()
-    assert all(block.recorded is not None for block in blocks.values()), model._factoring
-    plain = {name: dataclasses.replace(b, recorded=None) for name, b in blocks.items()}
+    assert all(block.with_hook is not None for block in blocks.values()), model._factoring
+    plain = {name: dataclasses.replace(b, with_hook=None) for name, b in blocks.items()}
     variables = model.trainable_variables
     return Linearization(blocks, variables, factored=True), Linearization(plain, variables)
 
@@ -149,7 +149,7 @@ def test_several_blocks_compile(staged):
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_the_public_kernel_takes_this_way_too(reduction):
     model = model_of(two_outputs("float64"), components, reduction=reduction)
-    plain = {n: dataclasses.replace(b, recorded=None) for n, b in model.blocks().items()}
+    plain = {n: dataclasses.replace(b, with_hook=None) for n, b in model.blocks().items()}
     variables = model.trainable_variables
     subset = {"term_0": tf.constant([5, 2])}
     for function, kwargs in (
@@ -260,7 +260,7 @@ class Scaled(keras.layers.Layer):
 
 
 derivatives.register_layer(
-    Scaled, lambda layer, inputs, recorder: taylor.scale(inputs[0], layer.factor.value)
+    Scaled, lambda layer, inputs, hook: taylor.scale(inputs[0], layer.factor.value)
 )
 
 
@@ -323,7 +323,7 @@ def test_what_cannot_be_factored_trains_all_the_same(case):
     assert reason in model._factoring["term_1"]
     assert model.blocks()["term_1"].recorded is None
     traces = nk.kernel.traces(
-        {n: dataclasses.replace(b, recorded=None) for n, b in model.blocks().items()},
+        {n: dataclasses.replace(b, with_hook=None) for n, b in model.blocks().items()},
         model.trainable_variables,
     )
     model.fit(verbose=0)
@@ -417,8 +417,8 @@ def test_traces_by_variables_that_are_not_trained_are_those_of_the_kernel():
     blocks, variables = model_of(network, wave).blocks(), network.variables
     assert blocks["term_0"].can_factor(network.trainable_variables)
     matrix = nk.kernel.matrix(blocks, variables)
-    by_signals = nk.kernel.traces(blocks, network.trainable_variables)["term_0"]
-    assert float(by_signals) < 0.999 * float(tf.linalg.trace(matrix))
+    by_factors = nk.kernel.traces(blocks, network.trainable_variables)["term_0"]
+    assert float(by_factors) < 0.999 * float(tf.linalg.trace(matrix))
     assert float(nk.kernel.traces(blocks, variables)["term_0"]) == pytest.approx(
         float(tf.linalg.trace(matrix)), rel=1e-10
     )
@@ -429,7 +429,7 @@ def test_mixed_blocks_add_up():
     model = model_of(network, wave, by_the_network_itself(network))
     blocks, variables = model.blocks(), model.trainable_variables
     mixed = Linearization(blocks, variables, factored=True)
-    plain = {name: dataclasses.replace(b, recorded=None) for name, b in blocks.items()}
+    plain = {name: dataclasses.replace(b, with_hook=None) for name, b in blocks.items()}
     assert_equal(compared(mixed), compared(Linearization(plain, variables)), "float64")
 
 

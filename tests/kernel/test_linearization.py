@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from ntk_keras import Block, Linearization
-from ntk_keras.kernel.linearization import parameters_at
+from ntk_keras.backend.variables import parameters_at
 
 # R(theta) = A theta^2 - y, so J = 2 A diag(theta); THETA holds values that rounding would disturb.
 THETA = np.array([1 / 3, -2e-5, 7.1e4])

@@ -25,7 +25,7 @@ def test_a_network_has_the_shapes_asked_for(build, dtype):
     values = network(points_of(dtype))
     assert values.shape == (6, 3)
     assert values.dtype == dtype
-    assert derivatives.View(network).obstacle is None
+    assert derivatives.NetworkView(network).unsupported is None
 
 
 @every_builder

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ntk_keras import kernel, problems
-from ntk_keras.derivatives import View
+from ntk_keras.derivatives import NetworkView
 from ntk_keras.experiments import runs
 from ntk_keras.problems import PROBLEMS, Settings, liquid_crystal, quadratic
 
@@ -129,7 +129,7 @@ def test_the_equation_is_carried_forward_to_the_same_numbers(name):
     settings = dataclasses.replace(problem.presets["quick"], width=8, dtype="float64")
     model = problems.build_model(problem, settings)
     points = points_of(model.terms[0])
-    forward = model.terms[0].residual(View(model.network), points)
+    forward = model.terms[0].residual(NetworkView(model.network), points)
     np.testing.assert_allclose(forward, model.terms[0].residual(model.network, points), rtol=1e-9)
 
 

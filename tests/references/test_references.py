@@ -10,9 +10,9 @@ from scipy.integrate import solve_ivp
 from ntk_keras.references import cache
 from ntk_keras.references import liquid_crystal_fem as fem
 
-SMALL = fem.Settings(cells=8, steps=16, frames=5)
+SMALL = fem.SolverSettings(cells=8, steps=16, frames=5)
 # Large coefficients, so that a wrong factor in the bulk energy shows.
-STRONG = fem.Settings(final_time=0.5, elasticity=0.2, a=-3.0, c=4.0, frames=2)
+STRONG = fem.SolverSettings(final_time=0.5, elasticity=0.2, a=-3.0, c=4.0, frames=2)
 
 
 def smooth(settings):
@@ -85,7 +85,7 @@ def test_every_step_loses_exactly_the_energy_it_dissipates(lower, offset, a):
     """E' - E = -||Q' - Q||^2 / dt, whatever the time step."""
     rng = np.random.default_rng(0)
     for steps in (4, 64):
-        s = fem.Settings(lower=lower, cells=12, steps=steps, frames=2, a=a, offset=offset)
+        s = fem.SolverSettings(lower=lower, cells=12, steps=steps, frames=2, a=a, offset=offset)
         solution = fem.solve(rng.standard_normal([13, 13, 2]), s)
         change = np.diff(solution.energies)
         # A hundred roundings of the energy, a sum of as many terms.
@@ -96,7 +96,7 @@ def test_every_step_loses_exactly_the_energy_it_dissipates(lower, offset, a):
 
 def test_the_energy_is_the_continuous_one_at_the_start():
     """Against quadrature of E by hand: L |grad Q|^2 / 2 + F + A0 over the square."""
-    s = fem.Settings(cells=64, steps=1, frames=2, a=-3.0, c=4.0)
+    s = fem.SolverSettings(cells=64, steps=1, frames=2, a=-3.0, c=4.0)
     x, y = (np.pi * z / 2 for z in np.meshgrid(*2 * [(np.arange(400) + 0.5) / 200]))
     q1, q2 = np.sin(x) * np.sin(y), 0.5 * np.sin(2 * x) * np.sin(y)
     square = 2 * (q1**2 + q2**2)

@@ -137,7 +137,7 @@ def test_the_weighting_can_leave_it_out_by_name():
 
 def test_its_terms_keep_their_factored_jacobians():
     model = build({"rate": 0.5}, nk.weighting.ExactNTK())
-    assert all(block.recorded is not None for block in model.blocks().values())
+    assert all(block.with_hook is not None for block in model.blocks().values())
 
 
 def test_a_constraint_holds_after_every_step():

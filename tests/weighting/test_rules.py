@@ -136,7 +136,7 @@ def test_proposals_beyond_the_bounds_are_clipped(kind):
     step = stepper(chosen)
     for index, row in enumerate(np.clip(table[:, columns], 0.3, 3.3)):
         step(index, thetas(2)[index])
-        np.testing.assert_array_equal(chosen.present(), row)
+        np.testing.assert_array_equal(chosen.current_weights(), row)
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
@@ -261,7 +261,7 @@ def check_gate(gate, kind, initial, rules, staged=lambda function: function):
     present = []
     for index in range(NUM_STEPS):
         step(index, theta[index])
-        present.append(np.repeat(chosen.present(), repeats))
+        present.append(np.repeat(chosen.current_weights(), repeats))
 
     # Time begins with the first update, or after it where nothing is there to judge it by.
     start, every = rules.get("start_at", 0), rules.get("update_every", 1)

@@ -85,7 +85,7 @@ def losses(run: Convergence) -> Reproduced:
 def weights_and_eigenvalues(run: Convergence) -> Reproduced:
     """Figure 2: the loss weights, and the eigenvalues of the kernel followed through crossings."""
     weights = run.averages.weights()
-    eigenvalues = mode_tracking.follow(run.averages.eigenvalues()[:-1])
+    eigenvalues = mode_tracking.track_modes(run.averages.eigenvalues()[:-1])
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for values, group, style in zip(weights.T, run.averages.groups, ("-", "--"), strict=True):

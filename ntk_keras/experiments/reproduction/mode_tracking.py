@@ -3,10 +3,10 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["follow"]
+__all__ = ["track_modes"]
 
 
-def follow(values: np.ndarray) -> np.ndarray:
+def track_modes(values: np.ndarray) -> np.ndarray:
     """Puts the values of each moment in an order that makes columns smooth.
 
     From one moment to the next each curve takes the value that lies nearest and bends it least,

@@ -1,20 +1,22 @@
-"""Parts of a step that XLA compiles though it does not compile the whole.
+"""How parts of a graph run: one after the other, or compiled by XLA into one kernel.
 
 TensorFlow runs a graph operation by operation, which costs more than the operations themselves
 where there are hundreds on small tensors. Keras leaves XLA out on a CPU unless it is asked for.
 """
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import tensorflow as tf
 
-__all__ = ["fused"]
+__all__ = ["add_present", "run_sequentially", "run_with_xla"]
 
 Result = TypeVar("Result")
 
 
-def fused(function: Callable[[], Result]) -> Result:
+def run_with_xla(function: Callable[[], Result]) -> Result:
     """The result of a function, computed by one kernel of XLA's where that serves.
 
     It serves inside a graph of a single replica on a CPU whose tensors all have known shapes: XLA
@@ -31,6 +33,29 @@ def fused(function: Callable[[], Result]) -> Result:
     if not all(tensor.shape.is_fully_defined() for tensor in inputs):
         return function()
     return compiled()
+
+
+def run_sequentially(functions: Iterable[Callable[[], tf.Tensor]]) -> list[tf.Tensor]:
+    """Each result computed after the one before, where a graph would hold them all at once.
+
+    Args:
+        functions: what computes them.
+    """
+    computed: list[tf.Tensor] = []
+    for function in functions:
+        with tf.control_dependencies(computed[-1:]):
+            computed.append(function())
+    return computed
+
+
+def add_present(terms: Iterable[tf.Tensor | None]) -> Any:
+    """The sum of the terms that are not None, which stands for zero; None if all are.
+
+    Args:
+        terms: tensors of one shape, and None.
+    """
+    present = [term for term in terms if term is not None]
+    return functools.reduce(operator.add, present) if present else None
 
 
 def _only_cpus() -> bool:

@@ -5,19 +5,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
 import tensorflow as tf
-from tensorflow.python.ops.gradients_util import PossibleTapeGradientTypes
 
-from ntk_keras.derivatives import graph
+from ntk_keras.backend import private
+from ntk_keras.backend.hooks import LayerHook
+from ntk_keras.derivatives import propagation
 from ntk_keras.derivatives.channels import VALUE, Channel, SecondOrder, describe
-from ntk_keras.derivatives.jets import Jet, Recorder, seed
+from ntk_keras.derivatives.jets import Jet, seed
 
-__all__ = ["Mode", "Requests", "View"]
+__all__ = ["Mode", "NetworkView", "RequestedDerivatives"]
 
 Mode = Literal["auto", "tapes", "taylor"]
 
 
 @dataclasses.dataclass
-class Requests:
+class RequestedDerivatives:
     """What residuals of one kind have asked of a network, so that the next is served at once.
 
     Attributes:
@@ -51,7 +52,7 @@ class _Evaluation:
     outputs: Jet
 
 
-class View:
+class NetworkView:
     """A network as residuals see it.
 
     Called, it is the network. The functions of :mod:`ntk_keras.derivatives` ask it first how to
@@ -62,22 +63,22 @@ class View:
         mode: ``"auto"`` differentiates forward if every layer has a rule; ``"tapes"`` never;
             ``"taylor"`` raises where it cannot.
         training: passed to the network when it is called as a whole.
-        share: whether all that is asked of this view at the same tensor of points is computed once.
+        reuse: whether all that is asked of this view at the same tensor of points is computed once.
             Such a view serves one evaluation of a residual, so that no value outlives the
             parameters it was computed with. Points that a gradient tape watches are never shared,
             so that the tape sees how its values came about; a tape that watches anything else must
             be open before the first request.
-        requests: with ``share``, what earlier views of the same residual were asked for, so that
+        requested: with ``reuse``, what earlier views of the same residual were asked for, so that
             this one computes it all at the first request; extended by this one.
-        recorder: told of every Dense layer that channels pass.
+        hook: told of every Dense layer that channels pass.
         unknowns: unknown coefficients of the equations by name, for residuals to read.
 
     Attributes:
         network: the network.
         unknowns: as given.
-        obstacle: why it cannot be differentiated forward, None if it can.
+        unsupported: why it cannot be differentiated forward, None if it can.
         fallbacks: what of this view's work was left to nested tapes, and why. As long as it is
-            empty, the recorder has seen everything.
+            empty, the hook has seen everything.
 
     Raises:
         ValueError: for an unknown mode, or a network that ``"taylor"`` cannot serve: names the
@@ -90,21 +91,21 @@ class View:
         mode: Mode = "auto",
         *,
         training: bool | None = None,
-        share: bool = False,
-        requests: Requests | None = None,
-        recorder: Recorder | None = None,
+        reuse: bool = False,
+        requested: RequestedDerivatives | None = None,
+        hook: LayerHook | None = None,
         unknowns: Any = None,
     ):
         if mode not in get_args(Mode):
             raise ValueError(f"derivatives must be one of {get_args(Mode)}. Received {mode!r}.")
         self.network = network
         self.unknowns = {} if unknowns is None else unknowns
-        self.obstacle = _obstacle(network, mode)
+        self.unsupported = _why_unsupported(network, mode)
         self.fallbacks: list[str] = []
-        self.requests = Requests() if requests is None else requests
+        self.requested = RequestedDerivatives() if requested is None else requested
         self._training = training
-        self._share = share
-        self._recorder = recorder
+        self._reuse = reuse
+        self._hook = hook
         self._evaluations: list[_Evaluation] = []
 
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
@@ -151,18 +152,18 @@ class View:
         _check_width(points, self.network)
         if tf.is_tensor(points):
             points = tf.convert_to_tensor(points)  # in a graph, the capture of an eager tensor
-        reason = self.obstacle or _unsuitable(points, self.network)
+        reason = self.unsupported or _unsuitable(points, self.network)
         if reason is not None:
             self._note(reason)
             return None
-        if PossibleTapeGradientTypes([points]):
+        if private.tape_watches(points):
             self._note("a gradient tape watches its points")
             return _values(self._propagated(points), channels, [])
-        if not self._share:
+        if not self._reuse:
             return _values(self._propagated(points), channels, [])
         number, evaluation = self._evaluation(points)
-        self.requests.learn(number, channels)
-        return _values(evaluation.outputs, channels, self.requests.evaluations[number])
+        self.requested.learn(number, channels)
+        return _values(evaluation.outputs, channels, self.requested.evaluations[number])
 
     def _evaluation(self, points: tf.Tensor) -> tuple[int, _Evaluation]:
         """The network at these points in the present graph, and which in turn it is."""
@@ -174,11 +175,11 @@ class View:
         return len(self._evaluations) - 1, self._evaluations[-1]
 
     def _propagated(self, points: tf.Tensor) -> Jet:
-        jet = seed(points, everywhere=self._recorder is not None)
-        return graph.propagate(self.network, jet, self._recorder)
+        jet = seed(points, everywhere=self._hook is not None)
+        return propagation.propagate(self.network, jet, self._hook)
 
     def _note(self, reason: str) -> None:
-        for fallbacks in (self.fallbacks, self.requests.fallbacks):
+        for fallbacks in (self.fallbacks, self.requested.fallbacks):
             if reason not in fallbacks:
                 fallbacks.append(reason)
 
@@ -194,16 +195,16 @@ def _values(outputs: Jet, channels: Sequence[Channel], expected: Iterable[Channe
     return [zeros if row is None else row + zeros for row in rows]
 
 
-def _obstacle(network: Any, mode: Mode) -> str | None:
+def _why_unsupported(network: Any, mode: Mode) -> str | None:
     if mode == "tapes":
         return 'derivatives="tapes" was chosen'
-    obstacle = graph.obstacle(network, _input_dtype(network))
-    if obstacle is not None and mode == "taylor" and network.built:
+    unsupported = propagation.why_unsupported(network, _input_dtype(network))
+    if unsupported is not None and mode == "taylor" and network.built:
         raise ValueError(
             f'The network cannot be differentiated forward, as derivatives="taylor" demands: '
-            f'{obstacle}. Use derivatives="auto", which takes nested tapes for such a network.'
+            f'{unsupported}. Use derivatives="auto", which takes nested tapes for such a network.'
         )
-    return obstacle
+    return unsupported
 
 
 def _input_dtype(network: Any) -> str:

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from ntk_keras import Linearization, PINNModel, problems
-from ntk_keras.backend import xla
-from ntk_keras.backend.xla import fused
+from ntk_keras.backend import graphs
+from ntk_keras.backend.graphs import run_with_xla
 from ntk_keras.weighting import NTK
 
 
@@ -17,7 +17,7 @@ def compiled_parts(function: tf.types.experimental.ConcreteFunction) -> int:
 
 
 def doubled_by(x):
-    return fused(lambda: {"twice": 2 * x})["twice"]
+    return run_with_xla(lambda: {"twice": 2 * x})["twice"]
 
 
 def test_a_part_of_a_graph_is_compiled():
@@ -68,7 +68,7 @@ def test_the_diagonal_is_that_of_the_graph(monkeypatch):
         return Linearization(blocks, variables, factored=True).diagonal()
 
     compiled = tf.function(diagonal, autograph=False)()
-    monkeypatch.setattr(xla, "_only_cpus", lambda: False)
+    monkeypatch.setattr(graphs, "_only_cpus", lambda: False)
     plain = tf.function(diagonal, autograph=False)()
     assert compiled.keys() == plain.keys() == blocks.keys()
     for name, values in plain.items():

@@ -6,20 +6,22 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
-from ntk_keras.derivatives.jets import Jet, Recorder, constant
-from ntk_keras.derivatives.layers import rule_of
+from ntk_keras.backend import private
+from ntk_keras.backend.hooks import LayerHook
+from ntk_keras.derivatives.jets import Jet, constant
+from ntk_keras.derivatives.layer_rules import rule_of
 
-__all__ = ["obstacle", "propagate"]
+__all__ = ["propagate", "why_unsupported"]
 
 T = TypeVar("T")
 Visit = Callable[[Any, list[Any]], T]
 
 
-class _ObstacleError(Exception):
+class _UnsupportedError(Exception):
     """Why a network cannot be differentiated forward."""
 
 
-def obstacle(network: Any, dtype: str) -> str | None:
+def why_unsupported(network: Any, dtype: str) -> str | None:
     """Why channels cannot pass a network, naming the first layer in their way; None if they can.
 
     Args:
@@ -31,29 +33,29 @@ def obstacle(network: Any, dtype: str) -> str | None:
         reason = _reason(operation, dtype)
         if reason is not None:
             kind = type(operation).__name__
-            raise _ObstacleError(f"layer {operation.name!r} ({kind}): {reason}")
+            raise _UnsupportedError(f"layer {operation.name!r} ({kind}): {reason}")
 
     if not network.built:
         return "the network is not built"
     try:
         _visit(network, [None], look)
-    except _ObstacleError as found:
+    except _UnsupportedError as found:
         return str(found)
     return None
 
 
-def propagate(network: Any, points: Jet, recorder: Recorder | None = None) -> Jet:
+def propagate(network: Any, points: Jet, hook: LayerHook | None = None) -> Jet:
     """The network's outputs, from its points.
 
     Args:
-        network: one without obstacle.
+        network: one without unsupported.
         points: the jet of ``[n, d]``.
-        recorder: told of every Dense layer's product.
+        hook: told of every Dense layer's product.
     """
 
     def apply(operation: Any, inputs: list[Any]) -> Jet:
         jets = [x if isinstance(x, Jet) else constant(x) for x in inputs]
-        return rule_of(operation).apply(operation, jets, recorder)  # type: ignore[union-attr]
+        return rule_of(operation).apply(operation, jets, hook)  # type: ignore[union-attr]
 
     return _visit(network, [points], apply)
 
@@ -65,7 +67,7 @@ def _reason(operation: Any, dtype: str) -> str | None:
     dtypes = {getattr(operation, name, dtype) for name in ("compute_dtype", "variable_dtype")}
     if dtypes != {dtype}:
         return f"it computes in {' and '.join(sorted(dtypes))}, the points are {dtype}"
-    return rule.obstacle(operation)
+    return rule.unsupported(operation)
 
 
 def _visit(operation: Any, inputs: list[Any], visit: Visit) -> Any:
@@ -73,7 +75,7 @@ def _visit(operation: Any, inputs: list[Any], visit: Visit) -> Any:
     if not isinstance(operation, keras.Model) or rule_of(operation) is not None:
         return visit(operation, inputs)
     if not type(operation).call.__module__.startswith("keras."):
-        raise _ObstacleError(f"model {operation.name!r} has a call of its own")
+        raise _UnsupportedError(f"model {operation.name!r} has a call of its own")
     if isinstance(operation, keras.Sequential):
         for layer in operation.layers:
             inputs = [_visit(layer, inputs, visit)]
@@ -84,17 +86,19 @@ def _visit(operation: Any, inputs: list[Any], visit: Visit) -> Any:
 def _visit_graph(model: Any, inputs: list[Any], visit: Visit) -> Any:
     """The layers of a functional model, each after those it needs."""
     if not len(inputs) == len(model.inputs) == len(model.outputs) == 1:
-        raise _ObstacleError(f"model {model.name!r} has several inputs or outputs")
+        raise _UnsupportedError(f"model {model.name!r} has several inputs or outputs")
     values = {id(model.inputs[0]): inputs[0]}
 
     def value(tensor: Any) -> Any:
         if not isinstance(tensor, keras.KerasTensor):
             return _number(tensor, model)
         if id(tensor) not in values:
-            operation, index, _ = tensor._keras_history
-            arguments = operation._inbound_nodes[index].arguments
+            made = private.producer_of(tensor)
+            if made is None:
+                raise _UnsupportedError(f"model {model.name!r} does not show its graph")
+            operation, arguments = made[0], made[1].arguments
             if any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten(arguments.kwargs)):
-                raise _ObstacleError(f"layer {operation.name!r} has keyword inputs")
+                raise _UnsupportedError(f"layer {operation.name!r} has keyword inputs")
             values[id(tensor)] = _visit(operation, _values(arguments.args, value), visit)
         return values[id(tensor)]
 
@@ -109,7 +113,7 @@ def _number(argument: Any, model: Any) -> Any:
     if isinstance(argument, slice | type(...)):  # of an index, which its rule looks at
         return argument
     if isinstance(argument, bool) or np.ndim(argument) or not np.isreal(argument):
-        raise _ObstacleError(
+        raise _UnsupportedError(
             f"model {model.name!r} holds an argument that is no number: {argument!r}"
         )
     return argument

@@ -1,7 +1,7 @@
 """Which Keras layers can be differentiated forward, and how.
 
-A rule takes a layer, the jets of its inputs and the recorder, and gives the jet of its output. Its
-obstacle says why this very layer cannot be served, or None. Parameters are read when a rule is
+A rule takes a layer, the jets of its inputs and the hook, and gives the jet of its output. Its
+unsupported says why this very layer cannot be served, or None. Parameters are read when a rule is
 applied, as Keras shows them at that moment, so that a stateless scope is honoured.
 """
 
@@ -16,17 +16,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras.backend import private
+from ntk_keras.backend.hooks import LayerHook
 from ntk_keras.derivatives import taylor
 from ntk_keras.derivatives.activations import derivatives_of, is_identity
-from ntk_keras.derivatives.jets import Jet, Recorder
+from ntk_keras.derivatives.jets import Jet
 
 __all__ = ["Rule", "activate", "register_layer", "rule_of"]
 
-Apply = Callable[[Any, Sequence[Any], Recorder | None], Jet]
+Apply = Callable[[Any, Sequence[Any], LayerHook | None], Jet]
 
 
 def _none(layer: Any) -> None:
-    """No obstacle."""
+    """No unsupported."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,31 +36,31 @@ class Rule:
     """How a kind of layer maps channels.
 
     Attributes:
-        apply: from the layer, the jets of its inputs and the recorder to the jet of its output.
-        obstacle: why a layer of this kind cannot be served, None if it can.
+        apply: from the layer, the jets of its inputs and the hook to the jet of its output.
+        unsupported: why a layer of this kind cannot be served, None if it can.
     """
 
     apply: Apply
-    obstacle: Callable[[Any], str | None] = _none
+    unsupported: Callable[[Any], str | None] = _none
 
 
 _RULES: dict[type, Rule] = {}
 
 
 def register_layer(
-    layer_type: type, apply: Apply, obstacle: Callable[[Any], str | None] = _none
+    layer_type: type, apply: Apply, unsupported: Callable[[Any], str | None] = _none
 ) -> None:
     """Makes a kind of layer known, so that networks with it are differentiated forward.
 
     Args:
         layer_type: a class of Keras layers. Subclasses count unless they have a ``call`` of their
             own.
-        apply: ``apply(layer, inputs, recorder)`` returns the :class:`~ntk_keras.derivatives.taylor.
+        apply: ``apply(layer, inputs, hook)`` returns the :class:`~ntk_keras.derivatives.taylor.
             Jet` of the layer's output, made from the jets of its inputs by the functions of
             :mod:`ntk_keras.derivatives.taylor`.
-        obstacle: says why a layer of this kind cannot be served, None if it can.
+        unsupported: says why a layer of this kind cannot be served, None if it can.
     """
-    _RULES[layer_type] = Rule(apply, obstacle)
+    _RULES[layer_type] = Rule(apply, unsupported)
 
 
 def rule_of(operation: Any) -> Rule | None:
@@ -96,7 +98,7 @@ def activate(x: Jet, function: Any) -> Jet:
 
 
 def _activation_rule(function: Callable) -> Rule:
-    return Rule(lambda layer, inputs, recorder: activate(inputs[0], function))
+    return Rule(lambda layer, inputs, hook: activate(inputs[0], function))
 
 
 def _unknown_activation(layer: Any) -> str | None:
@@ -107,66 +109,66 @@ def _unknown_activation(layer: Any) -> str | None:
     return f"its activation {name} has no derivatives registered, see register_activation"
 
 
-def _dense(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
-    observe = None if recorder is None else functools.partial(recorder, layer)
+def _dense(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
+    observe = None if hook is None else functools.partial(hook, layer)
     # A tensor of its own: who looks at the graph tells this use of the bias from others by it.
     bias = None if layer.bias is None else tf.identity(layer.bias)
     z = taylor.linear(inputs[0], tf.convert_to_tensor(layer.kernel), bias, observe)
     return activate(z, layer.activation)
 
 
-def _dense_obstacle(layer: Any) -> str | None:
+def _dense_unsupported(layer: Any) -> str | None:
     if getattr(layer, "quantization_mode", None) is not None:
         return "it is quantized"
     return _unknown_activation(layer)
 
 
-def _normalization(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+def _normalization(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
     mean, deviation = layer.mean, tf.maximum(tf.sqrt(layer.variance), keras.config.epsilon())
     if layer.invert:
         return taylor.scale(inputs[0], deviation, offset=mean)
     return taylor.scale(inputs[0], 1 / deviation, centre=mean)
 
 
-def _rescaling(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+def _rescaling(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
     row = functools.partial(tf.cast, dtype=layer.compute_dtype)
     return taylor.scale(inputs[0], row(layer.scale), offset=row(layer.offset))
 
 
-def _subtract(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+def _subtract(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
     minuend, subtrahend = _spread(layer, inputs)
     return taylor.add(minuend, taylor.scale(subtrahend, -1))
 
 
-def _average(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+def _average(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
     return taylor.scale(taylor.add(*_spread(layer, inputs)), 1 / len(inputs))
 
 
-def _add(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+def _add(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
     return taylor.add(*_spread(layer, inputs))
 
 
-def _multiply(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+def _multiply(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
     return functools.reduce(taylor.multiply, _spread(layer, inputs))
 
 
-def _divide(operation: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+def _divide(operation: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
     return taylor.scale(inputs[0], 1 / _second_argument(operation))
 
 
-def _power(operation: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+def _power(operation: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
     return functools.reduce(taylor.multiply, [inputs[0]] * int(_second_argument(operation)))
 
 
-def _square(operation: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+def _square(operation: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
     return taylor.multiply(inputs[0], inputs[0])
 
 
-def _concatenate(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+def _concatenate(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
     return taylor.concatenate(*inputs)
 
 
-def _identity(layer: Any, inputs: Sequence[Jet], recorder: Recorder | None) -> Jet:
+def _identity(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
     return inputs[0]
 
 
@@ -176,7 +178,7 @@ def _last_axis_only(layer: Any) -> str | None:
 
 def _widths(layer: Any) -> list[int]:
     """Those of its inputs, of every use that is made of it."""
-    return [x.shape[-1] for node in layer._inbound_nodes for x in node.input_tensors]
+    return [x.shape[-1] for node in private.nodes_of(layer) for x in node.input_tensors]
 
 
 def _spread(layer: Any, inputs: Sequence[Jet]) -> list[Jet]:
@@ -190,16 +192,16 @@ def _spread(layer: Any, inputs: Sequence[Jet]) -> list[Jet]:
 
 def _fitting_widths(layer: Any) -> str | None:
     widths = sorted(set(_widths(layer)))
-    once = len(widths) == 1 or len(layer._inbound_nodes) == 1
+    once = len(widths) == 1 or len(private.nodes_of(layer)) == 1
     fit = once and len(set(widths) - {1}) <= 1
     return None if fit else f"its inputs have different widths: {widths}"
 
 
 def _second_argument(operation: Any) -> Any:
     """2 in x ** 2 and x / 2; None of an operation that has no certain one."""
-    if len(operation._inbound_nodes) != 1:  # a graph cut out of another
-        return None
-    return operation._inbound_nodes[0].arguments.args[1]
+    nodes = private.nodes_of(operation)
+    # Several of a graph cut out of another.
+    return nodes[0].arguments.args[1] if len(nodes) == 1 else None
 
 
 def _by_a_number(operation: Any) -> str | None:
@@ -223,7 +225,7 @@ def _columns(operation: Any) -> list[int] | None:
     return list(range(_widths(operation)[0]))[key[1]] if whole else None
 
 
-def _slice(operation: Any, inputs: Sequence[Any], recorder: Recorder | None) -> Jet:
+def _slice(operation: Any, inputs: Sequence[Any], hook: LayerHook | None) -> Jet:
     return taylor.select(inputs[0], _columns(operation) or [])
 
 
@@ -231,10 +233,10 @@ def _columns_only(operation: Any) -> str | None:
     return None if _columns(operation) else "it is no slice of columns, as in x[:, 0:1]"
 
 
-register_layer(keras.layers.Dense, _dense, _dense_obstacle)
+register_layer(keras.layers.Dense, _dense, _dense_unsupported)
 register_layer(
     keras.layers.Activation,
-    lambda layer, inputs, recorder: activate(inputs[0], layer.activation),
+    lambda layer, inputs, hook: activate(inputs[0], layer.activation),
     _unknown_activation,
 )
 register_layer(keras.layers.Normalization, _normalization, _last_axis_only)
@@ -255,7 +257,7 @@ _OPERATIONS: dict[Callable | None, Rule] = {
     keras.ops.true_divide: Rule(_divide, _by_a_number),
     keras.ops.power: Rule(_power, _to_a_whole_power),
     keras.ops.square: Rule(_square),
-    keras.ops.negative: Rule(lambda layer, inputs, recorder: taylor.scale(inputs[0], -1)),
+    keras.ops.negative: Rule(lambda layer, inputs, hook: taylor.scale(inputs[0], -1)),
     operator.getitem: Rule(_slice, _columns_only),
     keras.ops.concatenate: Rule(_concatenate, _last_axis_only),
 }

@@ -1,0 +1,130 @@
+"""Every private name of Keras and TensorFlow that the package uses, each with a way without it.
+
+Tried with Keras 3.10 and 3.15, TensorFlow 2.18 and 2.21. A version that lacks a name still works,
+as each function says; ``tests/backend/test_private.py`` tells which one is gone.
+
+Overridden in place, where they belong: ``keras.Model._maybe_symbolic_build`` (training/model.py)
+and ``keras.metrics.Metric._direction`` (training/metrics.py).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+__all__ = [
+    "add_iterations",
+    "compiled_metrics",
+    "is_persistent",
+    "is_repeated_validation",
+    "loss_tracker",
+    "nodes_of",
+    "producer_of",
+    "sublayers",
+    "tape_watches",
+]
+
+
+def tape_watches(tensor: tf.Tensor) -> bool:
+    """Whether a gradient tape watches a tensor; without a way to know, it is taken to be watched.
+
+    That is right for every residual, and only spares no work.
+
+    Args:
+        tensor: of points.
+    """
+    try:
+        from tensorflow.python.ops.gradients_util import PossibleTapeGradientTypes
+    except ImportError:
+        return True
+    return bool(PossibleTapeGradientTypes([tensor]))
+
+
+def is_persistent(tape: tf.GradientTape) -> bool:
+    """Whether a tape says that it is persistent; one that does not say is taken at its word.
+
+    Args:
+        tape: open or closed.
+    """
+    return getattr(tape, "_persistent", True)
+
+
+def sublayers(layer: Any) -> Iterator[Any]:
+    """A layer and all layers within; without Keras' own list those that are listed in public.
+
+    Args:
+        layer: a Keras model or layer.
+    """
+    if hasattr(layer, "_flatten_layers"):
+        yield from layer._flatten_layers()
+        return
+    yield layer
+    for inner in getattr(layer, "layers", []):
+        yield from sublayers(inner)
+
+
+def nodes_of(operation: Any) -> list[Any]:
+    """The uses that symbolic tensors make of an operation; none if Keras does not say.
+
+    Args:
+        operation: a layer or operation of a functional model.
+    """
+    return list(getattr(operation, "_inbound_nodes", []))
+
+
+def producer_of(tensor: Any) -> tuple[Any, Any] | None:
+    """The operation that made a symbolic tensor, and the use of it; None if Keras does not say.
+
+    Args:
+        tensor: a ``KerasTensor``.
+    """
+    history = getattr(tensor, "_keras_history", None)
+    if history is None:
+        return None
+    operation, index, _ = history
+    nodes = nodes_of(operation)
+    return (operation, nodes[index]) if nodes else None
+
+
+def add_iterations(optimizer: Any, number: int) -> None:
+    """Counts steps that an optimizer has not made itself.
+
+    Where gradients accumulate, ``iterations`` is no variable but a quotient of a private one.
+
+    Args:
+        optimizer: of a model, built.
+        number: of steps.
+    """
+    if hasattr(optimizer, "_iterations"):
+        optimizer._iterations.assign_add(number * (optimizer.gradient_accumulation_steps or 1))
+    else:
+        optimizer.iterations.assign_add(number)
+
+
+def loss_tracker(model: keras.Model) -> keras.metrics.Metric:
+    """The mean that Keras resets with an epoch and shows as ``loss``; one of our own without it.
+
+    Args:
+        model: compiled.
+    """
+    tracker = getattr(model, "_loss_tracker", None)
+    return keras.metrics.Mean(name="loss") if tracker is None else tracker
+
+
+def compiled_metrics(model: keras.Model) -> Any:
+    """The container of the metrics given to ``compile``; None without any.
+
+    Args:
+        model: compiled.
+    """
+    return getattr(model, "_compile_metrics", None)
+
+
+def is_repeated_validation(arguments: Mapping[str, Any]) -> bool:
+    """Whether ``fit`` calls ``evaluate`` with data that it has prepared once.
+
+    Args:
+        arguments: of ``evaluate``, by keyword.
+    """
+    return bool(arguments.get("_use_cached_eval_dataset"))
