@@ -7,10 +7,29 @@ import tensorflow as tf
 
 from ntk_keras.backend.private import sublayers
 
-__all__ = ["SMALLEST_SCALE", "finds_scale", "half_precision", "needs_scale", "scales", "scaling"]
+__all__ = [
+    "SMALLEST_SCALE",
+    "finds_scale",
+    "half_precision",
+    "needs_scale",
+    "parameter_dtype",
+    "scales",
+    "scaling",
+]
 
 # A gradient that overflows float16 at this scale, its smallest number, is no matter of scale.
 SMALLEST_SCALE = 2.0**-24
+
+
+def parameter_dtype(network: Any) -> str:
+    """Dtype of the parameters of a network, the first of those that are trained.
+
+    Args:
+        network: a Keras model or layer.
+    """
+    # A Sequential made of float64 layers calls itself float32: the parameters know better.
+    variables = network.trainable_variables
+    return variables[0].dtype if variables else network.variable_dtype
 
 
 def half_precision(network: Any) -> tf.DType | None:

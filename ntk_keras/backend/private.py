@@ -108,8 +108,9 @@ def loss_tracker(model: keras.Model) -> keras.metrics.Metric:
     Args:
         model: compiled.
     """
-    tracker = getattr(model, "_loss_tracker", None)
-    return keras.metrics.Mean(name="loss") if tracker is None else tracker
+    if getattr(model, "_loss_tracker", None) is None:
+        model._loss_tracker = keras.metrics.Mean(name="loss")
+    return model._loss_tracker
 
 
 def compiled_metrics(model: keras.Model) -> Any:

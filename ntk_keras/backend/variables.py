@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-__all__ = ["Variables", "WrappedVariable", "names_of", "parameters_at", "watchable"]
+__all__ = ["Variables", "WrappedVariable", "is_connected", "names_of", "parameters_at", "watchable"]
 
 Variables = Sequence[tf.Variable | keras.Variable]
 
@@ -48,6 +48,17 @@ def names_of(variable: tf.Variable | keras.Variable) -> set[str]:
         variable: of either kind.
     """
     return {variable.name.removesuffix(":0"), getattr(variable, "path", variable.name)}
+
+
+def is_connected(tape: tf.GradientTape, values: tf.Tensor, sources: Sequence[Any]) -> bool:
+    """Whether a tape has recorded a way from watched tensors to what was computed of them.
+
+    Args:
+        tape: closed; one that is not persistent is used up.
+        values: that were computed.
+        sources: as :func:`watchable` gives them; one that is connected is enough.
+    """
+    return any(g is not None for g in tape.gradient(values, sources))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras.backend.checks import check_range
+
 __all__ = ["EventWriter"]
 
 # Writers of the fit that begins. TensorBoard reads one live file of a folder, so callbacks that
@@ -37,12 +39,10 @@ class EventWriter(keras.callbacks.Callback):
 
     def __init__(self, log_dir: str | os.PathLike[str], max_share: float):
         super().__init__()
-        if not 0 < max_share <= 1:
-            raise ValueError(
-                f"max_share must lie in (0, 1], where 1 writes every epoch. Received {max_share}."
-            )
         self.log_dir = os.fspath(log_dir)
-        self.max_share = max_share
+        self.max_share = check_range(
+            "max_share", max_share, "(0, 1]", ", where 1 writes every epoch"
+        )
         self._failed = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

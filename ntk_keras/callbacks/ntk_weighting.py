@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras import kernel
-from ntk_keras.backend.checks import check_count
-from ntk_keras.backend.variables import watchable
-from ntk_keras.kernel.block import Block
+from ntk_keras.backend.checks import check_count, check_range
+from ntk_keras.backend.variables import is_connected, watchable
+from ntk_keras.kernel.block import Block, named_blocks
 from ntk_keras.weighting import weights_from_traces
 
 __all__ = ["NTKWeighting"]
@@ -59,16 +59,12 @@ class NTKWeighting(keras.callbacks.Callback):
         trace_floor: float = 1e-5,
     ):
         super().__init__()
-        if not 0 < averaging_rate <= 1:
-            raise ValueError(f"averaging_rate must lie in (0, 1]. Received {averaging_rate}.")
-        if not 0 < trace_floor < 1:
-            raise ValueError(f"trace_floor must lie in (0, 1). Received {trace_floor}.")
         self.residuals = residuals
         self.loss_weights = loss_weights
         self.update_every = check_count("update_every", update_every)
-        self.averaging_rate = averaging_rate
+        self.averaging_rate = check_range("averaging_rate", averaging_rate, "(0, 1]")
         self.variables = variables
-        self.trace_floor = trace_floor
+        self.trace_floor = check_range("trace_floor", trace_floor, "(0, 1)")
         self.traces: dict[str, float] = {}
         self.weights: dict[str, float] = {}
         self._steps = self._iterations = 0
@@ -176,12 +172,11 @@ def _unconnected(residuals: Mapping[str, Any], variables: Sequence[Any]) -> list
     found: list[str] = []
 
     def look() -> None:
-        for name, residual in residuals.items():
-            block = residual if isinstance(residual, Block) else Block(residual)
+        for name, block in named_blocks(residuals).items():
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(watchable(variables))
                 values = block()
-            if all(g is None for g in tape.gradient(values, watchable(variables))):
+            if not is_connected(tape, values, watchable(variables)):
                 found.append(name)
 
     tf.function(look, autograph=False).get_concrete_function()

@@ -161,10 +161,9 @@ class TimeAverages(keras.callbacks.Callback):
         squares, gradients = [], []
         for group in self.groups:
             terms = model.weighting.terms_of(group)
-            parts = {term: linearization.residuals[term] for term in terms}
-            squares.append(tf.add_n([tf.reduce_sum(part**2) for part in parts.values()]))
-            pulled = [tf.reshape(g, [-1]) for g in linearization.vjp(parts)]
-            gradients.append(tf.concat(pulled, axis=0))
+            norms = [tf.reduce_sum(linearization.residuals[term] ** 2) for term in terms]
+            squares.append(tf.add_n(norms))
+            gradients.append(linearization.loss_gradient(*terms))
         stacked = tf.stack(gradients)
         quantities = {
             "squares": tf.stack(squares),

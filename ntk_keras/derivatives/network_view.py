@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import tensorflow as tf
 
-from ntk_keras.backend import private
+from ntk_keras.backend import precision, private
 from ntk_keras.backend.hooks import LayerHook
 from ntk_keras.derivatives import propagation
 from ntk_keras.derivatives.channels import VALUE, Channel, SecondOrder, describe
@@ -129,8 +129,7 @@ class NetworkView:
         # Squares of residuals and traces leave the range of float16, which ends at 65 504; the
         # network's own values seldom do.
         half = output.dtype in (tf.float16, tf.bfloat16)
-        trained = self.network.trainable_variables  # a network of mixed layers calls itself float32
-        return tf.cast(output, trained[0].dtype) if half and trained else output
+        return tf.cast(output, precision.parameter_dtype(self.network)) if half else output
 
     def derivative_channels(
         self, points: Any, channels: Sequence[Channel]

@@ -7,14 +7,13 @@ from ntk_keras.kernel.block import Block
 from ntk_keras.kernel.exact import (
     blocks,
     diagonal,
-    effective_rank,
-    eigenvalues,
     jacobian,
     matrix,
     product,
     traces,
 )
 from ntk_keras.kernel.linearization import Linearization
+from ntk_keras.kernel.spectrum import effective_rank, eigenvalues
 
 __all__ = [
     "Block",

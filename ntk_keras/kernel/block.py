@@ -1,15 +1,16 @@
 """Residual blocks as plain functions of their points, and the parameters they depend on."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
+from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.hooks import LayerHook
 from ntk_keras.backend.variables import Variables, watchable
 
-__all__ = ["Block"]
+__all__ = ["Block", "Blocks", "check_block_names", "checked_blocks", "named_blocks"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,3 +72,55 @@ class Block:
         # A Python number as it is: a cast would round it to single precision on the way.
         scale = tf.cast(self.scale, values.dtype) if tf.is_tensor(self.scale) else self.scale
         return values * scale
+
+
+Blocks = Block | Callable[[], tf.Tensor] | Mapping[str, Block | Callable[[], tf.Tensor]]
+
+
+def named_blocks(blocks: Blocks) -> dict[str, Block]:
+    """Blocks by name; one that is given by itself is named ``"residual"``.
+
+    Args:
+        blocks: one residual block, or a dict of them; functions of no points count as blocks.
+    """
+    named = blocks if isinstance(blocks, Mapping) else {"residual": blocks}
+    return {name: b if isinstance(b, Block) else Block(b) for name, b in named.items()}
+
+
+def checked_blocks(
+    blocks: Blocks, variables: Variables, chunk_size: int | None = None
+) -> dict[str, Block]:
+    """The blocks by name.
+
+    Args:
+        blocks: one residual block, or a dict of them.
+        variables: the parameters theta.
+        chunk_size: points at a time.
+
+    Raises:
+        ValueError: for arguments that leave nothing to compute.
+    """
+    named = named_blocks(blocks)
+    if not named or not len(variables):
+        raise ValueError(
+            "A kernel needs at least one residual block and one variable. Received "
+            f"{len(named)} blocks and {len(variables)} variables."
+        )
+    if chunk_size is not None:
+        check_count("chunk_size", chunk_size)
+    return named
+
+
+def check_block_names(argument: str, given: Iterable[str], named: Mapping[str, Block]) -> None:
+    """Raises ValueError for a name that is no block's.
+
+    Args:
+        argument: that the names were given in.
+        given: names.
+        named: blocks.
+    """
+    unknown = sorted(set(given) - set(named))
+    if unknown:
+        raise ValueError(
+            f"The keys of {argument} must be names of blocks, {sorted(named)}. Unknown: {unknown}."
+        )

@@ -10,17 +10,15 @@ takes 2 MB in float32, and all 900 of them 1.8 GB.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import numpy as np
-import scipy
 import tensorflow as tf
 
-from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.graphs import run_sequentially
 from ntk_keras.backend.variables import Variables
-from ntk_keras.kernel.block import Block
+from ntk_keras.kernel.block import Block, Blocks, check_block_names, checked_blocks, named_blocks
 from ntk_keras.kernel.factored import FactoredJacobian
 from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.kernel.per_sample import (
@@ -33,15 +31,11 @@ from ntk_keras.kernel.per_sample import (
 __all__ = [
     "blocks",
     "diagonal",
-    "effective_rank",
-    "eigenvalues",
     "jacobian",
     "matrix",
     "product",
     "traces",
 ]
-
-Blocks = Block | Callable[[], tf.Tensor] | Mapping[str, Block | Callable[[], tf.Tensor]]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -80,7 +74,7 @@ def jacobian(blocks: Blocks, variables: Variables, *, chunk_size: int | None = N
     def row(gradients: list[tf.Tensor]) -> tf.Tensor:
         return tf.concat([tf.reshape(g, [tf.shape(g)[0], -1]) for g in gradients], axis=1)
 
-    named = _checked(blocks, variables, chunk_size)
+    named = checked_blocks(blocks, variables, chunk_size)
     rows = run_sequentially(
         functools.partial(map_gradients, row, block, variables, chunk_size)
         for block in named.values()
@@ -111,9 +105,9 @@ def diagonal(
     Raises:
         ValueError: for a subset of a block that is none of these.
     """
-    named = _checked(blocks, variables, chunk_size)
+    named = checked_blocks(blocks, variables, chunk_size)
     chosen = {name: tf.convert_to_tensor(rows) for name, rows in (subset or {}).items()}
-    _check_names("subset", chosen, named)
+    check_block_names("subset", chosen, named)
     entries = run_sequentially(
         functools.partial(_diagonal_of_block, block, variables, chunk_size, chosen.get(name))
         for name, block in named.items()
@@ -153,7 +147,7 @@ def matrix(blocks: Blocks, variables: Variables, *, chunk_size: int | None = Non
     Returns:
         ``[n, n]``, symmetric and positive semidefinite.
     """
-    named = _checked(blocks, variables, chunk_size)
+    named = checked_blocks(blocks, variables, chunk_size)
     if chunk_size is None and _num_points(named) <= points_in(_KEPT_BYTES, variables):
         rows = jacobian(named, variables)
         return tf.matmul(rows, rows, transpose_b=True)
@@ -189,79 +183,8 @@ def blocks(
     """
     return {
         name: matrix(block, variables, chunk_size=chunk_size)
-        for name, block in _named(blocks).items()
+        for name, block in named_blocks(blocks).items()
     }
-
-
-def eigenvalues(blocks: Blocks, variables: Variables, num: int | None = None) -> tf.Tensor:
-    """Eigenvalues of K, largest first: the rates at which residuals decay under gradient flow.
-
-    All of them come from the matrix. The largest few come from products K v alone (implicitly
-    restarted Lanczos iteration, always from the same start), with neither K nor J in memory: what
-    counts is that one reverse pass over all points fits.
-
-    Args:
-        blocks: one residual block, or a dict of them.
-        variables: the parameters theta.
-        num: how many of the largest, not in a graph; all of them by default.
-
-    Returns:
-        ``[n]``, or ``[num]``. Each errs by a few roundings of the largest: in float32, what is
-        below 1e-6 of that is noise, and may be negative.
-
-    Raises:
-        ValueError: unless ``num`` is an integer from 1 to n; for a kernel that is not finite.
-        RuntimeError: for a ``num`` inside a graph.
-    """
-    if num is None:
-        return tf.reverse(tf.linalg.eigvalsh(matrix(blocks, variables)), axis=[0])
-    if not tf.executing_eagerly():
-        raise RuntimeError(
-            "eigenvalues(..., num=...) iterates outside TensorFlow, which no graph can hold. Call "
-            "it outside tf.function, or compute all eigenvalues there and slice them."
-        )
-    operator = _operator(_named(blocks), variables)
-    n = operator.shape[0]
-    if isinstance(num, bool | float) or num not in range(1, n + 1):
-        raise ValueError(f"num must be an integer from 1 to n = {n}. Received {num!r}.")
-    if max(2 * num + 1, 20) >= n:  # vectors that the iteration keeps: no fewer than K has
-        return eigenvalues(blocks, variables)[:num]
-    return tf.constant(_largest_eigenvalues(operator, num))
-
-
-def effective_rank(blocks: Blocks, variables: Variables, *, order: int = 1) -> tf.Tensor:
-    """How many eigenvalues K has, counted by their shares p_i = lambda_i / Tr K.
-
-    Order 1 is exp(-sum_i p_i log p_i), the exponential of the entropy; order 2, which weighs small
-    eigenvalues less and computes none, is 1 / sum_i p_i^2 = (Tr K)^2 / ||K||_F^2, the participation
-    ratio. Both are between one and the rank, order 2 never above order 1.
-
-    Either takes the matrix. Where that is too large, take the same share of every block's points at
-    random: eigenvalues over n converge to those of the kernel as an integral operator (Koltchinskii
-    and Gine, Bernoulli 6, 2000).
-
-    Args:
-        blocks: one residual block, or a dict of them.
-        variables: the parameters theta.
-        order: 1 or 2.
-
-    Returns:
-        A scalar; NaN if K is zero.
-
-    Raises:
-        ValueError: for another order.
-
-    Reference:
-        Roy, Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO (2007).
-    """
-    if order == 1:
-        positive = tf.maximum(eigenvalues(blocks, variables), 0)  # but for rounding, all are
-        shares = positive / tf.reduce_sum(positive)
-        return tf.exp(-tf.reduce_sum(tf.math.xlogy(shares, shares)))
-    if order == 2:
-        K = matrix(blocks, variables)
-        return 1 / tf.reduce_sum((K / tf.linalg.trace(K)) ** 2)  # squares of shares never overflow
-    raise ValueError(f"order must be 1 or 2. Received {order!r}.")
 
 
 def product(
@@ -280,8 +203,8 @@ def product(
     Raises:
         ValueError: for a name that is no block's.
     """
-    named = _checked(blocks, variables)
-    _check_names("vector", vector, named)
+    named = checked_blocks(blocks, variables)
+    check_block_names("vector", vector, named)
     linearization = Linearization(named, variables)
     return linearization.product(
         {
@@ -298,70 +221,6 @@ def _diagonal_of_block(
     if chunk_size is not None or not block.can_factor(variables):
         return map_gradients(squared_norms, block, variables, chunk_size, subset)
     return FactoredJacobian(block, variables).diagonal(range(len(variables)), subset)
-
-
-def _operator(
-    blocks: Mapping[str, Block], variables: Variables
-) -> "scipy.sparse.linalg.LinearOperator":
-    """K as a linear map of arrays ``[n]``, its product compiled once."""
-    residuals = [block() for block in blocks.values()]
-    sizes = [residual.shape[0] for residual in residuals]
-
-    @tf.function(autograph=False)
-    def multiply(vector: tf.Tensor) -> tf.Tensor:
-        parts = dict(zip(blocks, tf.split(vector, sizes), strict=True))
-        return tf.concat(list(product(blocks, variables, parts).values()), axis=0)
-
-    return scipy.sparse.linalg.LinearOperator(
-        (sum(sizes), sum(sizes)),
-        matvec=lambda vector: multiply(vector).numpy(),
-        dtype=residuals[0].dtype.as_numpy_dtype,
-    )
-
-
-def _largest_eigenvalues(operator: "scipy.sparse.linalg.LinearOperator", num: int) -> np.ndarray:
-    """The ``num`` largest eigenvalues by Lanczos iteration, largest first."""
-    start = np.random.default_rng(0).standard_normal(operator.shape[0]).astype(operator.dtype)
-    image = operator @ start
-    if not np.all(np.isfinite(image)):
-        raise ValueError(
-            "The kernel is not finite: a residual or its gradient is NaN or infinite at the "
-            "present parameters."
-        )
-    if not np.any(image):  # K is zero, and no iteration starts from zero
-        return np.zeros(num, operator.dtype)
-    largest = scipy.sparse.linalg.eigsh(
-        operator, num, which="LA", v0=start, return_eigenvectors=False
-    )
-    return np.sort(largest)[::-1]
-
-
-def _named(blocks: Blocks) -> dict[str, Block]:
-    named = blocks if isinstance(blocks, Mapping) else {"residual": blocks}
-    return {name: b if isinstance(b, Block) else Block(b) for name, b in named.items()}
-
-
-def _checked(
-    blocks: Blocks, variables: Variables, chunk_size: int | None = None
-) -> dict[str, Block]:
-    """The blocks by name; raises ValueError for arguments that leave nothing to compute."""
-    named = _named(blocks)
-    if not named or not len(variables):
-        raise ValueError(
-            "A kernel needs at least one residual block and one variable. Received "
-            f"{len(named)} blocks and {len(variables)} variables."
-        )
-    if chunk_size is not None:
-        check_count("chunk_size", chunk_size)
-    return named
-
-
-def _check_names(argument: str, given: Iterable[str], named: Mapping[str, Block]) -> None:
-    unknown = sorted(set(given) - set(named))
-    if unknown:
-        raise ValueError(
-            f"The keys of {argument} must be names of blocks, {sorted(named)}. Unknown: {unknown}."
-        )
 
 
 def _num_points(blocks: Mapping[str, Block]) -> int:

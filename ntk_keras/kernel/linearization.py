@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from ntk_keras.backend import private
 from ntk_keras.backend.graphs import run_sequentially, run_with_xla
-from ntk_keras.backend.variables import Variables, names_of, parameters_at, watchable
+from ntk_keras.backend.variables import Variables, is_connected, names_of, parameters_at, watchable
 from ntk_keras.kernel.block import Block
 from ntk_keras.kernel.factored import FactoredJacobian
 from ntk_keras.kernel.per_sample import map_gradients, squared_norms
@@ -85,6 +85,11 @@ class Linearization:
             _sum(theta, part, *(by_variable.get(place) for by_variable in pulled))
             for theta, part, place in zip(self._theta, by_tape, self._places, strict=True)
         ]
+
+    def loss_gradient(self, *names: str) -> tf.Tensor:
+        """The gradient of 1/2 ||R_b||^2 summed over some blocks, J_b^T R_b, as a vector ``[p]``."""
+        pulled = self.vjp({name: self.residuals[name] for name in names})
+        return tf.concat([tf.reshape(part, [-1]) for part in pulled], axis=0)
 
     def product(self, vector: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """K v = J (J^T v), without forming J or K.
@@ -161,6 +166,8 @@ class Linearization:
         Raises:
             ValueError: for a name that no variable has, or if none is left.
         """
+        if not names:
+            return self
         known = [names_of(variable) for variable in self.variables]
         kept = [index for index, own in enumerate(known) if own.isdisjoint(names)]
         unknown = sorted(set(names).difference(*known))
@@ -283,7 +290,7 @@ class TapeLinearization(Linearization):
         lost = [
             name
             for name, residual in self._recorded.items()
-            if all(g is None for g in self._tape.gradient(residual, self._theta))
+            if not is_connected(self._tape, residual, self._theta)
         ]
         if lost:
             raise ValueError(

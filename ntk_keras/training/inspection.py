@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ntk_keras.backend import private
 from ntk_keras.backend.hooks import LayerHook
-from ntk_keras.backend.variables import Variables, parameters_at, watchable
+from ntk_keras.backend.variables import Variables, is_connected, parameters_at, watchable
 from ntk_keras.kernel import factored
 from ntk_keras.training.terms import Term
 
@@ -88,8 +88,7 @@ def _looked_at(
             residual = term.evaluate(view(False), points)
         if not tf.is_tensor(residual):
             return residual, [], False
-        gradients = tape.gradient(residual, watched)
-        return residual, tape.watched_variables(), any(g is not None for g in gradients)
+        return residual, tape.watched_variables(), is_connected(tape, residual, watched)
 
     try:
         return look()

@@ -12,7 +12,8 @@ import tensorflow as tf
 from ntk_keras.backend import private, seeds
 from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.variables import parameters_at, watchable
-from ntk_keras.training import datasets, terms
+from ntk_keras.training import data as data_module
+from ntk_keras.training import points as points_module
 from ntk_keras.training.model import PINNModel
 from ntk_keras.training.nan_check import TrainingDivergedError
 
@@ -51,8 +52,8 @@ class Objective:
 
     def __init__(self, model: PINNModel, data: Mapping[str, Any] | None = None):
         self.model = model
-        for name, points in terms.by_term(model.terms, data or {}).items():
-            terms.check_points(name, points)
+        for name, points in points_module.points_by_term(model.terms, data or {}).items():
+            points_module.check_points(name, points)
         self.blocks = model.blocks(data)
         self._variables = model.trainable_variables
         compiler = {"jit_compile": bool(getattr(model, "jit_compile", False)), "autograph": False}
@@ -184,7 +185,7 @@ def polish(
     """
     check_count("epochs", epochs)
     check_count("iterations_per_epoch", iterations_per_epoch)
-    datasets.check_validation(validation_data, None)
+    data_module.check_validation(validation_data, None)
     objective = Objective(model, data)
     bounds, start = objective.bounds, objective.theta
     _check_start(objective, start)
@@ -282,7 +283,7 @@ class _Progress:
             x,
             y,
             sample_weight=sample_weight,
-            batch_size=datasets.length(data),
+            batch_size=data_module.length(data),
             callbacks=self.callbacks,
             return_dict=True,
             verbose=0,

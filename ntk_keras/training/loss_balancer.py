@@ -10,14 +10,14 @@ from ntk_keras import weighting as weighting_module
 from ntk_keras.backend import seeds
 from ntk_keras.kernel.block import Block
 from ntk_keras.kernel.linearization import Linearization, TapeLinearization
+from ntk_keras.training.readings import WeightReadings
 from ntk_keras.weighting import NTK, Weighting
-from ntk_keras.weighting.base import by_name
 
 __all__ = ["LossBalancer"]
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
-class LossBalancer(keras.layers.Layer):
+class LossBalancer(WeightReadings, keras.layers.Layer):
     """Turns residuals and the tape that recorded them into loss weights, once a training step.
 
     It owns a weighting, and with it the moving average of kernel traces, in Keras variables: make
@@ -98,16 +98,6 @@ class LossBalancer(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> "LossBalancer":
         """The balancer of a configuration; its averages start anew."""
         return cls(**keras.saving.deserialize_keras_object(config))
-
-    @property
-    def loss_weights(self) -> dict[str, float]:
-        """The present loss weight of every group."""
-        return by_name(self.weighting.groups, self.weighting.loss_weights.value)
-
-    @property
-    def kernel_traces(self) -> dict[str, float]:
-        """The present estimate of Tr K_bb of every group that the weighting makes one of."""
-        return by_name(self.weighting.adapted, self.weighting.traces)
 
     # Not `call`: Keras would cast residuals, and the tape would not know them again.
     def __call__(

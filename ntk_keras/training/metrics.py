@@ -5,9 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras.backend import replicas
+from ntk_keras.backend import private, replicas
 
-__all__ = ["RelativeL2"]
+__all__ = ["RelativeL2", "update_against_values"]
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
@@ -59,3 +59,33 @@ class RelativeL2(keras.metrics.Metric):
         """The error over everything added since the last reset; infinite for v = 0."""
         error, norm = replicas.all_reduce_sum([self.squared_error.value, self.squared_norm.value])
         return tf.sqrt(error / norm)
+
+
+def update_against_values(
+    model: keras.Model, error: RelativeL2, x: Any, y: Any = None, sample_weight: Any = None
+) -> dict[str, Any]:
+    """Adds a batch to the error of a model and to the metrics it was compiled with.
+
+    Args:
+        model: compiled.
+        error: its relative L2 error.
+        x: inputs.
+        y: reference values there.
+        sample_weight: weight of each point.
+
+    Returns:
+        The results so far, by name.
+
+    Raises:
+        ValueError: for inputs without values.
+    """
+    if y is None:
+        raise ValueError("Validation needs (points, values). Received points without values.")
+    prediction = model(x, training=False)
+    error.update_state(y, prediction, sample_weight)
+    logs = {error.name: error.result()}
+    compiled = private.compiled_metrics(model)
+    if compiled is not None:
+        compiled.update_state(y, prediction, sample_weight)
+        logs |= compiled.result()
+    return logs

@@ -1,15 +1,28 @@
-"""Stops training that meets NaN or infinity, before anything is lost."""
+"""Stops training that meets NaN or infinity, before anything is lost.
 
+The step refuses what is not finite (:func:`apply_if_finite`), the callback ends ``fit`` and says
+why.
+"""
+
+import math
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from ntk_keras.backend import precision
+from ntk_keras.backend import precision, replicas
 
-__all__ = ["NaNCheck", "TrainingDivergedError"]
+__all__ = [
+    "NaNCheck",
+    "TrainingDivergedError",
+    "add_failure_steps",
+    "apply_if_finite",
+    "with_nan_check",
+]
 
 
 class TrainingDivergedError(RuntimeError):
@@ -83,3 +96,83 @@ class NaNCheck(keras.callbacks.Callback):
                 "or too few samples were averaged. Its weight is bounded by the trace floor.",
                 stacklevel=2,
             )
+
+
+def with_nan_check(callbacks: Any) -> Any:
+    """The callbacks of ``fit``, one of which is the check.
+
+    Args:
+        callbacks: as for any Keras model.
+    """
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks.append(NaNCheck())
+        return callbacks
+    listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+    return [NaNCheck(), *(callback for callback in listed if callback is not None)]
+
+
+def add_failure_steps(model: Any) -> keras.Variable:
+    """The step at which each term, and in the end the gradient, was not finite; -1 for none.
+
+    Args:
+        model: a :class:`~ntk_keras.PINNModel` that has its terms.
+    """
+    return model.add_weight(
+        shape=(len(model.terms) + 1,),
+        initializer=keras.initializers.Constant(-1),
+        dtype="int64",
+        trainable=False,
+        name="failure_steps",
+    )
+
+
+def apply_if_finite(
+    model: Any,
+    gradients: Sequence[tf.Tensor],
+    losses: Sequence[tf.Tensor],
+    previous: Sequence[tf.Tensor],
+) -> None:
+    """The optimizer's step; from the first that is not finite on, none.
+
+    Notes the culprit, and puts the weighting back to its ``previous`` state. Gradients that
+    overflow are left to an optimizer that scales the loss, as long as it may find a scale.
+
+    Args:
+        model: a :class:`~ntk_keras.PINNModel`.
+        gradients: of its trainable variables.
+        losses: of its terms.
+        previous: the weighting's state before the step.
+    """
+    finite = _what_is_finite(gradients, losses)
+    if precision.scales(model.optimizer):
+        # An overflow anywhere is one on every replica: Keras asks the first what to skip.
+        gradients = [tf.where(finite[-1], g, math.nan) for g in gradients]
+        skips = tf.fill([1], precision.finds_scale(model.optimizer))
+        finite = tf.concat([finite[:-1], finite[-1:] | skips], axis=0)
+    step = tf.cast(tf.convert_to_tensor(model.optimizer.iterations), tf.int64)
+    known = model.failure_steps.value
+    good = tf.reduce_all(finite & (known < 0))
+    failures = tf.where(finite | tf.reduce_any(known >= 0), known, step)
+
+    def apply() -> None:
+        model.optimizer.apply(gradients, model.trainable_variables)
+
+    def refuse() -> None:
+        model.failure_steps.assign(failures)
+        for variable, value in zip(model.weighting.state, previous, strict=True):
+            variable.assign(value)
+
+    if replicas.num_replicas() == 1:
+        tf.cond(good, apply, refuse)
+        return
+    moved = [*model.trainable_variables, *model.optimizer.variables]
+    with replicas.rolled_back_unless(good, moved):
+        apply()
+    tf.cond(good, lambda: None, refuse)
+
+
+def _what_is_finite(gradients: Sequence[tf.Tensor], losses: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Whether each loss, and in the end the whole gradient, is finite on all replicas."""
+    whole = [tf.reduce_all(tf.math.is_finite(g)) for g in gradients]
+    good = tf.stack([*map(tf.math.is_finite, losses), tf.reduce_all(whole)])
+    return replicas.all_reduce_sum(tf.cast(~good, tf.int32)) == 0

@@ -1,16 +1,16 @@
 """Loss terms: a name, a pointwise residual, and the points where it is to vanish."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend import replicas, saving
-from ntk_keras.domains import Box, Sampler
+from ntk_keras.domains import Sampler
+from ntk_keras.training.points import as_tensors, check_points
 
-__all__ = ["Reduction", "Term", "check_points", "check_terms", "mean_scale"]
+__all__ = ["Reduction", "Term", "check_terms", "mean_scale"]
 
 Reduction = Literal["sum", "mean"]
 
@@ -237,90 +237,8 @@ def check_terms(terms: Iterable[Term]) -> tuple[Term, ...]:
     return terms
 
 
-def check_points(name: str, points: Any) -> None:
-    """Checks a nest of fixed points.
-
-    Args:
-        name: of the term, for the message.
-        points: a nest of arrays or tensors.
-
-    Raises:
-        ValueError: if it is empty, its tensors differ in length, or a value is not finite.
-    """
-    if isinstance(points, Sampler):
-        raise ValueError(
-            f"Term {name!r}: data holds points, not samplers. Received {points!r}. Give the "
-            "sampler to the Term, or its points, as in box.interior(100).fixed(seed=0)."
-        )
-    if isinstance(points, Box):
-        raise ValueError(
-            f"Term {name!r}: points must be points or a sampler. Received {points!r}. Say how many "
-            "to draw from it, as in box.interior(100)."
-        )
-    tensors = [np.asarray(x) for x in tf.nest.flatten(points)]
-    if len(tensors) > 1 and not any(x.ndim for x in tensors):
-        raise ValueError(
-            f"Term {name!r}: points are a nest of {len(tensors)} single numbers, as a list of "
-            "lists is taken for. Pass one array, as in np.array(points)."
-        )
-    lengths = [x.shape[0] if x.ndim else None for x in tensors]
-    if not tensors or None in lengths or 0 in lengths or len(set(lengths)) > 1:
-        raise ValueError(
-            f"Term {name!r}: points must be one tensor, or a nest of tensors, that share a first "
-            f"axis of positive length. Received shapes {[x.shape for x in tensors]}."
-        )
-    for x in tensors:
-        if np.issubdtype(x.dtype, np.floating) and not np.all(np.isfinite(x)):
-            row = int(np.argwhere(~np.isfinite(x))[0][0])
-            raise ValueError(
-                f"Term {name!r}: points must be finite. Row {row} holds {x[row]}. "
-                "Remove such rows, or mend what made them."
-            )
-
-
-def as_tensors(points: Any, dtype: str) -> Any:
-    """A nest of points as tensors, floats in ``dtype``."""
-    return tf.nest.map_structure(lambda x: _tensor(x, dtype), points)
-
-
 def _side_by_side(values: Any) -> Any:
     """The components of a tuple as columns, ``[n, k]``; anything else as it is."""
     if not isinstance(values, tuple | list):
         return values
     return tf.concat([v if v.shape.rank == 2 else v[:, tf.newaxis] for v in values], axis=1)
-
-
-def _tensor(value: Any, dtype: str) -> tf.Tensor:
-    """Floats as a tensor of ``dtype``; everything else as TensorFlow takes it."""
-    if not tf.is_tensor(value):
-        # By NumPy: TensorFlow would round Python's numbers to single precision first.
-        array = np.asarray(value)
-        is_float = np.issubdtype(array.dtype, np.floating)
-        return tf.constant(array, dtype if is_float else None)
-    return tf.cast(value, dtype) if value.dtype.is_floating else tf.convert_to_tensor(value)
-
-
-def check_keys(terms: Iterable[Term], data: Mapping[str, Any]) -> None:
-    """Raises ValueError for data with a key that is no term's name."""
-    names = {term.name for term in terms}
-    unknown = sorted(set(data) - names)
-    if unknown:
-        raise ValueError(
-            f"The data's keys must be names of terms. Unknown: {unknown}. Terms: {sorted(names)}."
-        )
-
-
-def by_term(terms: Iterable[Term], data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Checks that data given by term names only terms and leaves none without points.
-
-    Raises:
-        ValueError: for a key that is no term, or a term left without points.
-    """
-    check_keys(terms, data)
-    missing = sorted(t.name for t in terms if t.points is None and t.name not in data)
-    if missing:
-        raise ValueError(
-            f"Terms without points: {missing}. Give them points when constructing the Term, or "
-            "pass `fit` a dict, or a dataset of dicts, with their names as keys."
-        )
-    return data

@@ -1,7 +1,7 @@
 """Strategies that give every group of loss terms its weight, behind one protocol."""
 
 from ntk_keras.weighting.adaptive import Adaptive
-from ntk_keras.weighting.base import Weighting, weights_from_traces
+from ntk_keras.weighting.base import Weighting
 from ntk_keras.weighting.constant import Constant
 from ntk_keras.weighting.gate import Gate
 from ntk_keras.weighting.gradients import GradientNorm
@@ -9,6 +9,7 @@ from ntk_keras.weighting.likelihood import Uncertainty
 from ntk_keras.weighting.losses import ReLoBRaLo, SoftAdapt
 from ntk_keras.weighting.ntk import NTK, ExactNTK
 from ntk_keras.weighting.points import PointWeighting, ResidualAttention, SelfAdaptive
+from ntk_keras.weighting.trace_ratio import weights_from_traces
 
 __all__ = [
     "NTK",

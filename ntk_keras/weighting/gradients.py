@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras.backend.checks import check_range
 from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting.adaptive import Adaptive
 
@@ -46,12 +47,8 @@ class GradientNorm(Adaptive):
         **kwargs: Any,
     ):
         super().__init__(update_every=update_every, **kwargs)
-        if not 0 < averaging_rate <= 1:
-            raise ValueError(
-                f"averaging_rate must lie in (0, 1]. Received averaging_rate={averaging_rate}."
-            )
         self.reference = reference
-        self.averaging_rate = averaging_rate
+        self.averaging_rate = check_range("averaging_rate", averaging_rate, "(0, 1]")
 
     def build_state(self, sizes: Mapping[str, int | None]) -> None:
         super().build_state(sizes)
@@ -84,8 +81,5 @@ class GradientNorm(Adaptive):
         }
 
     def _gradient(self, linearization: Linearization, group: str) -> tf.Tensor:
-        """The gradient of L_b, ``[p]``: that of 1/2 ||R_b||^2 is J_b^T R_b."""
-        residuals = {name: linearization.residuals[name] for name in self.terms_of(group)}
-        gradient = linearization.vjp(residuals)
-        flat = tf.concat([tf.reshape(part, [-1]) for part in gradient], axis=0)
-        return tf.cast(flat, self.state_dtype)
+        """The gradient of L_b, ``[p]``."""
+        return tf.cast(linearization.loss_gradient(*self.terms_of(group)), self.state_dtype)

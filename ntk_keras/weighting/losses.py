@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras.backend.checks import check_range
 from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting.adaptive import Adaptive
 
@@ -116,14 +117,9 @@ class ReLoBRaLo(LossBased):
         self, temperature: float = 0.1, decay: float = 0.999, memory: float = 0.999, **kwargs: Any
     ):
         super().__init__(**kwargs)
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive. Received temperature={temperature}.")
-        for name, value in {"decay": decay, "memory": memory}.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} must lie in [0, 1]. Received {name}={value}.")
-        self.temperature = temperature
-        self.decay = decay
-        self.memory = memory
+        self.temperature = check_range("temperature", temperature, "(0, inf)")
+        self.decay = check_range("decay", decay, "[0, 1]")
+        self.memory = check_range("memory", memory, "[0, 1]")
 
     def compare(self, losses: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The weights of this update from the last ones, and both balances."""

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ntk_keras import estimators
 from ntk_keras.backend import replicas
-from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.checks import check_count, check_range
 from ntk_keras.backend.seeds import fold_in
 from ntk_keras.estimators import (
     ESTIMATORS,
@@ -20,7 +20,7 @@ from ntk_keras.estimators import (
 )
 from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting.adaptive import Adaptive
-from ntk_keras.weighting.base import weights_from_traces
+from ntk_keras.weighting.trace_ratio import weights_from_traces
 
 __all__ = ["NTK", "ExactNTK"]
 
@@ -85,10 +85,12 @@ class NTK(Adaptive):
         self.estimator = estimators.get(estimator)
         if averaging_rate is None:
             averaging_rate = 1e-2 if isinstance(self.estimator, Diagonal | Exact) else 1e-3
-        self.averaging_rate = averaging_rate
+        self.averaging_rate = check_range(
+            "averaging_rate", averaging_rate, "(0, 1]", "; 1 keeps no memory of earlier estimates"
+        )
         self.num_initial_probes = check_count("num_initial_probes", num_initial_probes)
         self.num_probes = check_count("num_probes", num_probes)
-        self.trace_floor = trace_floor
+        self.trace_floor = check_range("trace_floor", trace_floor, "(0, 1)")
         self.clip = clip
         self.exclude_variables = (
             (exclude_variables,) if isinstance(exclude_variables, str) else tuple(exclude_variables)
@@ -115,8 +117,7 @@ class NTK(Adaptive):
 
     def measure(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Mean of this step's samples, the variance of one, and how many there were."""
-        if self.exclude_variables:
-            linearization = linearization.without(*self.exclude_variables)
+        linearization = linearization.without(*self.exclude_variables)
         first = self.num_updates.value == 0
         exact = is_exact(self.estimator, linearization)
         initial, later = (1, 1) if exact else (self.num_initial_probes, self.num_probes)
@@ -264,15 +265,6 @@ class NTK(Adaptive):
         return self.pool(dict(zip(self._sizes, sums, strict=True)))
 
     def _check(self) -> None:
-        if not 0 < self.averaging_rate <= 1:
-            raise ValueError(
-                "averaging_rate must lie in (0, 1]; 1 keeps no memory of earlier estimates. "
-                f"Received averaging_rate={self.averaging_rate}."
-            )
-        if not 0 < self.trace_floor < 1:
-            raise ValueError(
-                f"trace_floor must lie in (0, 1). Received trace_floor={self.trace_floor}."
-            )
         if self.average not in ("traces", "kernel"):
             raise ValueError(
                 f'average must be "traces" or "kernel". Received average={self.average!r}.'

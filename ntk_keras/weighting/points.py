@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras.backend.checks import check_range
 from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting.adaptive import Adaptive
 
@@ -102,10 +103,8 @@ class SelfAdaptive(PointWeighting):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if not exponent > 0:
-            raise ValueError(f"exponent must be positive. Received exponent={exponent}.")
         self.optimizer = keras.optimizers.get(optimizer or keras.optimizers.Adam(5e-3))
-        self.exponent = exponent
+        self.exponent = check_range("exponent", exponent, "(0, inf)")
 
     def build_state(self, sizes: Mapping[str, int | None]) -> None:
         super().build_state(sizes)
@@ -160,12 +159,8 @@ class ResidualAttention(PointWeighting):
 
     def __init__(self, decay: float = 0.999, rate: float = 0.01, **kwargs: Any):
         super().__init__(**kwargs)
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must lie in [0, 1). Received decay={decay}.")
-        if not rate > 0:
-            raise ValueError(f"rate must be positive. Received rate={rate}.")
-        self.decay = decay
-        self.rate = rate
+        self.decay = check_range("decay", decay, "[0, 1)")
+        self.rate = check_range("rate", rate, "(0, inf)")
 
     def measure(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
         """Every residual entry as a share of its term's largest, ``[n]``."""

@@ -302,7 +302,9 @@ def test_writing_takes_its_share_of_the_time_and_leaves_out_nothing_rare(tmp_pat
 
 @pytest.mark.parametrize("share", [0, 1.5, -0.1])
 def test_a_share_out_of_range_is_refused(share):
-    with pytest.raises(ValueError, match=rf"max_share must lie in \(0, 1\].*Received {share}"):
+    with pytest.raises(
+        ValueError, match=rf"max_share must lie in \(0, 1\].*Received max_share={share}"
+    ):
         nk.callbacks.NTKTensorBoard("unused", max_share=share)
 
 
@@ -737,9 +739,12 @@ def test_models_are_refused_before_training(case):
     [
         ({"update_every": 0}, "update_every must be an integer of at least 1. Received 0"),
         ({"update_every": 2.5}, "update_every must be an integer of at least 1. Received 2.5"),
-        ({"averaging_rate": 0.0}, r"averaging_rate must lie in \(0, 1\]. Received 0.0"),
-        ({"trace_floor": 2.0}, r"trace_floor must lie in \(0, 1\). Received 2.0"),
-        ({"averaging_rate": 1.5}, r"averaging_rate must lie in \(0, 1\]. Received 1.5"),
+        (
+            {"averaging_rate": 0.0},
+            r"averaging_rate must lie in \(0, 1\]. Received averaging_rate=0.0",
+        ),
+        ({"trace_floor": 2.0}, r"trace_floor must lie in \(0, 1\). Received trace_floor=2.0"),
+        ({"averaging_rate": 1.5}, r"must lie in \(0, 1\]. Received averaging_rate=1.5"),
     ],
 )
 def test_weighting_refuses_arguments_out_of_range(argument, message):

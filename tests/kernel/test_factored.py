@@ -102,7 +102,9 @@ def model_of(network, *residuals, points=POINTS, weighting="exact-ntk", **kwargs
 def both_ways(model):
     """The model's linearization in factored form, and by tapes."""
     blocks = model.blocks()
-    assert all(block.with_hook is not None for block in blocks.values()), model._factoring
+    assert all(block.with_hook is not None for block in blocks.values()), (
+        model._residuals.not_factored
+    )
     plain = {name: dataclasses.replace(b, with_hook=None) for name, b in blocks.items()}
     variables = model.trainable_variables
     return Linearization(blocks, variables, factored=True), Linearization(plain, variables)
@@ -320,7 +322,7 @@ def test_what_cannot_be_factored_trains_all_the_same(case):
     make, residual_of, reason = case
     network = make("float64")
     model = model_of(network, wave, residual_of(network))
-    assert reason in model._factoring["term_1"]
+    assert reason in model._residuals.not_factored["term_1"]
     assert model.blocks()["term_1"].recorded is None
     traces = nk.kernel.traces(
         {n: dataclasses.replace(b, with_hook=None) for n, b in model.blocks().items()},
@@ -335,7 +337,7 @@ def test_an_update_of_low_rank_trains():
     network = keras.Sequential([keras.Input((2,)), Dense(9, "tanh"), Dense(9, "tanh"), Dense(1)])
     network.layers[1].enable_lora(3)
     model = model_of(network, wave, points=POINTS.astype("float32"))
-    assert "lora_kernel" in model._factoring["term_0"]
+    assert "lora_kernel" in model._residuals.not_factored["term_0"]
     before = [v.numpy() for v in network.trainable_variables]
     model.fit(epochs=2, verbose=0)  # at first one factor is zero, and so is the other's gradient
     moved = [
@@ -371,7 +373,7 @@ def smoothed(u, x):
 def test_rows_that_meet_are_not_factored(residual, mode):
     with pytest.warns(UserWarning, match="another one without the other points"):
         model = model_of(sequential("float64"), residual, derivatives=mode)
-    assert model._factoring == {"term_0": "its rows depend on other points"}
+    assert model._residuals.not_factored == {"term_0": "its rows depend on other points"}
     assert model.derivatives_summary().endswith("; not factored, its rows depend on other points")
 
 
@@ -382,7 +384,7 @@ def test_small_residuals_of_a_network_that_is_nearly_right_are_factored():
     values = network(points).numpy() + 1e-6
     terms = [nk.Term("data", lambda u, at: u(at[0]) - at[1], (points, values))]
     model = nk.PINNModel(network, terms, seed=0)
-    assert model._factoring == {"data": None}
+    assert model._residuals.not_factored == {"data": None}
 
 
 def test_traces_whose_squares_overflow_give_weights_all_the_same():
@@ -402,12 +404,12 @@ def test_a_layer_unfrozen_later_trains():
     network = scaled("float64")
     network.layers[1].trainable = False
     model = model_of(network, wave)
-    assert model._factoring == {"term_0": None}
+    assert model._residuals.not_factored == {"term_0": None}
     network.layers[1].trainable = True
     model.compile(keras.optimizers.SGD(1e-3))
     before = network.layers[1].factor.numpy()
     model.fit(verbose=0)
-    assert "['factor']" in model._factoring["term_0"]
+    assert "['factor']" in model._residuals.not_factored["term_0"]
     assert np.abs(network.layers[1].factor.numpy() - before).min() > 0
 
 

@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 
 from ntk_keras import Block, kernel
+from ntk_keras.kernel import exact
+from ntk_keras.kernel import spectrum as spectrum_module
 
 # One hidden layer, u(x) = a . tanh(W x + b) + c, whose Jacobian NumPy writes in one line each.
 GENERATOR = np.random.default_rng(0)
@@ -68,8 +70,8 @@ def no_matrix(monkeypatch):
     def refused(*args, **kwargs):
         raise AssertionError("formed a matrix")
 
-    monkeypatch.setattr(kernel, "matrix", refused)
-    monkeypatch.setattr(kernel, "jacobian", refused)
+    monkeypatch.setattr(spectrum_module, "matrix", refused)
+    monkeypatch.setattr(exact, "jacobian", refused)
 
 
 # The largest eigenvalues.

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import ntk_keras as nk
-from ntk_keras.training import datasets
+from ntk_keras.training import data as data_module
 
 X, Y = np.linspace(0, 1, 6)[:, None], np.linspace(2, 3, 5)[:, None]
 SINGLE = 1e-5  # Keras averages what it logs in float32
@@ -83,17 +83,17 @@ ENDLESS = {
 @pytest.mark.parametrize("data", ENDLESS.values(), ids=ENDLESS)
 def test_what_never_ends_needs_a_number_of_steps(data):
     with pytest.raises(ValueError, match="x is a dataset that never ends.*as in steps=100"):
-        datasets.check_ends("x", data, None, "steps")
-    datasets.check_ends("x", data, 3, "steps")
+        data_module.check_ends("x", data, None, "steps")
+    data_module.check_ends("x", data, 3, "steps")
 
 
 @pytest.mark.parametrize(
     "data", [None, {"a": X}, (X, X), tf.data.Dataset.from_tensors(X).repeat(2)]
 )
 def test_what_ends_needs_none(data):
-    datasets.check_ends("x", data, None, "steps")
+    data_module.check_ends("x", data, None, "steps")
 
 
 def test_the_number_of_validation_points():
-    assert datasets.length(({"x": X, "y": X}, X)) == 6
-    assert datasets.length(tf.data.Dataset.from_tensors((X, X))) is None
+    assert data_module.length(({"x": X, "y": X}, X)) == 6
+    assert data_module.length(tf.data.Dataset.from_tensors((X, X))) is None

@@ -1,0 +1,94 @@
+"""What the methods of a PINNModel refuse before anything is done."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from ntk_keras.backend.checks import check_count
+
+__all__ = ["check_assigned", "check_compile", "check_fit", "check_init"]
+
+_MADE_WITH = ("network", "terms", "weighting", "reduction", "derivatives")
+_FOR_ONE_REPLICA = ("jit_compile", "metrics", "weighted_metrics")
+
+
+def check_init(network: Any, reduction: Any) -> None:
+    """Checks what a model is made of, as far as no other part does.
+
+    Raises:
+        TypeError: for a network that is no Keras layer.
+        ValueError: for an unknown reduction.
+    """
+    if not isinstance(network, keras.layers.Layer):
+        raise TypeError(
+            "network must be a Keras model or layer, whose variables are trained. Give a "
+            "function with the variables it reads, as in nk.networks.CallableNetwork(function, "
+            f"variables). Received {network!r}."
+        )
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f'reduction must be "sum" or "mean". Received {reduction!r}.')
+
+
+def check_compile(arguments: Mapping[str, Any], num_replicas: int) -> None:
+    """Checks the arguments of ``compile``.
+
+    Args:
+        arguments: by keyword.
+        num_replicas: of the model's strategy.
+
+    Raises:
+        ValueError: for losses, which the terms are, and for what several replicas cannot have.
+    """
+    for argument in ("loss", "loss_weights"):
+        if arguments.get(argument) is not None:
+            raise ValueError(
+                f"PINNModel.compile takes no `{argument}`: the loss is made of the terms, and "
+                "their weights come from the weighting. Add a Term for measured data; pass "
+                "`weighting=` to PINNModel for weights."
+            )
+    refused = [
+        name for name in _FOR_ONE_REPLICA if arguments.get(name) not in (None, "auto", False)
+    ]
+    if refused and num_replicas > 1:
+        raise ValueError(
+            f"PINNModel.compile takes no {refused} for several replicas: their steps are not "
+            "compiled by XLA, and of metrics only the relative L2 error is that of all points. "
+            "Leave it out, or build the model outside the strategy's scope."
+        )
+
+
+def check_fit(y: Any, batch_size: int | None, steps_per_epoch: int | None) -> None:
+    """Checks the arguments of ``fit`` that are not data.
+
+    Raises:
+        ValueError: for values or a batch size, or steps that are not positive.
+    """
+    if y is not None:
+        raise ValueError(
+            "PINNModel.fit takes no `y`. Add a Term whose points hold inputs and values."
+        )
+    if batch_size is not None:
+        raise ValueError(
+            "PINNModel.fit takes no `batch_size`: every step uses all points of a term. For "
+            "some at a time, give a sampler, as in box.interior(100), or a dataset of batches."
+        )
+    if steps_per_epoch is not None:
+        check_count("steps_per_epoch", steps_per_epoch)
+
+
+def check_assigned(name: str) -> None:
+    """Checks what is assigned to a model that is built.
+
+    Args:
+        name: of the attribute.
+
+    Raises:
+        AttributeError: for one that the model is made with.
+    """
+    if name in _MADE_WITH:
+        raise AttributeError(
+            f"A PINNModel is built with its {name}, which cannot be another one later. Build a "
+            "new model on the same network: PINNModel(model.network, ...). Its parameters are "
+            "kept."
+        )

@@ -1,0 +1,280 @@
+"""Data given to ``fit`` and ``evaluate``: what Keras iterates over, and the points of a step."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.backend import replicas, seeds
+from ntk_keras.training.points import as_tensors, check_names, points_by_term, tensors_by_term
+from ntk_keras.training.terms import Term
+
+__all__ = [
+    "StepData",
+    "check_ends",
+    "check_validation",
+    "for_steps",
+    "for_validation",
+    "for_values",
+    "length",
+    "step_points",
+    "unrounded",
+    "yields_pairs",
+]
+
+
+class StepData(NamedTuple):
+    """What Keras iterates over, an element a step.
+
+    Attributes:
+        batches: the steps' data, of each step the points that its terms do not have themselves.
+        first: points by term of the first step, where they can be looked at.
+        steps_per_epoch: how many steps make an epoch of data without end.
+    """
+
+    batches: Any
+    first: Mapping[str, Any] | None
+    steps_per_epoch: int | None
+
+
+def step_points(terms: Sequence[Term], data: Any, seed: tf.Tensor, dtype: str) -> dict[str, Any]:
+    """The points of every term: the data's where it has them, else the term's own.
+
+    Replicas draw points of their own, and share those that stay the same.
+
+    Args:
+        terms: of the model.
+        data: of one step, as Keras hands it over.
+        seed: ``[2]`` integers, the same on all replicas.
+        dtype: of points that are floats.
+
+    Returns:
+        A nest of tensors by term, without the terms that have no points.
+
+    Raises:
+        ValueError: for data that is not by term, or with more than points.
+    """
+    x, *others = keras.utils.unpack_x_y_sample_weight(data)  # `train_on_batch` makes a tuple
+    if any(other is not None for other in others):
+        raise ValueError(
+            "A step of a PINNModel takes points by term, no `y` and no `sample_weight`. Give "
+            "values, and weights of points, to a Term as further arrays of its points."
+        )
+    # A number stands for no data in a dataset of nothing.
+    nothing = x is None or tf.TensorShape(getattr(x, "shape", None)).rank == 0
+    if not nothing and not isinstance(x, Mapping):
+        raise ValueError(
+            "A step of a PINNModel takes points by term, as in {'equation': points}. Received "
+            f"{type(x).__name__}."
+        )
+    given = x if isinstance(x, Mapping) else {}
+    check_names(terms, given)
+    seed = replicas.replica_seed(seed)
+    points = {}
+    for index, term in enumerate(terms):
+        if term.name in given:
+            points[term.name] = as_tensors(given[term.name], dtype)
+        elif term.points is not None:
+            own = term.points_at(seeds.fold_in(seed, 1 + index), dtype)
+            points[term.name] = own if term.redrawn else replicas.replica_shard(own)
+    return points
+
+
+def for_steps(
+    x: Any, terms: Sequence[Term], dtype: str, strategy: tf.distribute.Strategy
+) -> StepData:
+    """Data for ``fit`` or ``evaluate``, checked.
+
+    Args:
+        x: nothing, points by term, or a dataset of such dicts.
+        terms: of the model.
+        dtype: of points that are floats.
+        strategy: of the model.
+
+    Raises:
+        ValueError: for anything else, or data that does not fit the terms.
+    """
+    if isinstance(x, tf.data.Dataset):
+        return StepData(x, points_by_term(terms, first_of(x)), None)
+    if isinstance(x, tf.distribute.DistributedDataset | keras.utils.PyDataset):
+        return StepData(x, None, None)
+    if not (x is None or isinstance(x, Mapping)):
+        raise ValueError(
+            "Points come as a dict by term name or a dataset of such dicts, or the terms have "
+            f"their own. Received {type(x).__name__}. A generator becomes a dataset by "
+            "tf.data.Dataset.from_generator."
+        )
+    points = tensors_by_term(terms, x or {}, dtype)
+    return StepData(_repeated(points or 0, strategy), points, 1)
+
+
+def for_validation(
+    data: Any, terms: Sequence[Term], dtype: str, batch_size: int | None
+) -> tuple[Any, int | None]:
+    """Validation data and its batch size, for ``keras.Model.fit``.
+
+    Args:
+        data: as :func:`check_validation` lets it pass.
+        terms: of the model.
+        dtype: of points that are floats.
+        batch_size: points at a time; all by default.
+    """
+    if isinstance(data, Mapping):
+        return tf.data.Dataset.from_tensors(tensors_by_term(terms, data, dtype)), batch_size
+    if isinstance(data, tuple):
+        batch_size = batch_size or length(data)
+        batches = unrounded(data, dtype, batch_size)
+        return (data, batch_size) if batches is None else (batches, None)
+    return data, batch_size
+
+
+def for_values(
+    x: Any, y: Any, arguments: Mapping[str, Any], dtype: str
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Inputs and reference values for ``keras.Model.evaluate``, with no digit lost.
+
+    Args:
+        x: inputs of the network.
+        y: reference values there.
+        arguments: the others of ``evaluate``, by keyword.
+        dtype: of the parameters.
+    """
+    values = (x, y, arguments.get("sample_weight"))
+    batches = unrounded(values, dtype, arguments.get("batch_size"))
+    if batches is None:
+        return x, y, dict(arguments)
+    return batches, None, {**arguments, "sample_weight": None, "batch_size": None}
+
+
+def first_of(dataset: tf.data.Dataset) -> Mapping[str, Any]:
+    """The points by term of a dataset's first step.
+
+    Args:
+        dataset: yields dicts from term names to points.
+
+    Raises:
+        ValueError: for a dataset that is empty, yields anything else, or does not know how many
+            axes its tensors have.
+    """
+    specs = tf.nest.flatten(dataset.element_spec)
+    if any(spec.shape.rank is None for spec in specs):
+        raise ValueError(
+            "A dataset for PINNModel.fit must know how many axes its tensors have. Received "
+            f"{dataset.element_spec}. Say it, as in tf.data.Dataset.from_generator(..., "
+            "output_signature={'equation': tf.TensorSpec((None, 2))})."
+        )
+    element = next(iter(dataset.take(1)), None)
+    if element is None:
+        raise ValueError("A dataset for PINNModel.fit must yield points. Received an empty one.")
+    if not isinstance(element, Mapping):
+        raise ValueError(
+            "A dataset for PINNModel.fit must yield dicts from term names to points. "
+            f"Received elements of type {type(element).__name__}."
+        )
+    return element
+
+
+def check_ends(argument: str, data: Any, steps: int | None, by: str) -> None:
+    """Refuses a dataset without end where nothing says how much of it to take.
+
+    Args:
+        argument: that the data was given as, for the message.
+        data: a dataset, or anything else.
+        steps: how many of its elements are taken, None for all.
+        by: the argument that would say so.
+
+    Raises:
+        ValueError: for an endless dataset that is to be taken whole.
+    """
+    if steps is None and _is_endless(data):
+        raise ValueError(
+            f"{argument} is a dataset that never ends, so neither would the first epoch. Say how "
+            f"much of it to take, as in {by}=100, or leave out its `repeat()`."
+        )
+
+
+def yields_pairs(data: Any) -> bool:
+    """Whether a dataset yields inputs with values, as validation takes them.
+
+    Args:
+        data: a dataset, or anything else.
+    """
+    return isinstance(data, tf.data.Dataset) and isinstance(data.element_spec, tuple)
+
+
+def check_validation(data: Any, steps: int | None) -> None:
+    """Checks what is given to validate with.
+
+    Args:
+        data: ``(points, values)``, a dataset of such pairs, points by term, or None.
+        steps: how many of a dataset's elements are taken, None for all.
+
+    Raises:
+        ValueError: for anything else, or a dataset without end.
+    """
+    check_ends("validation_data", data, steps, "validation_steps")
+    if isinstance(data, Mapping) or (isinstance(data, tuple) and len(data) in (2, 3)):
+        return
+    if data is not None and not isinstance(
+        data, tf.data.Dataset | tf.distribute.DistributedDataset | keras.utils.PyDataset
+    ):
+        raise ValueError(
+            "validation_data must be (points, values), a dataset of such pairs, or points by term. "
+            f"Received {type(data).__name__}."
+        )
+
+
+def length(validation_data: Any) -> int | None:
+    """The number of validation points, where they are arrays.
+
+    Args:
+        validation_data: as for ``fit``.
+    """
+    if not isinstance(validation_data, tuple):
+        return None
+    return len(tf.nest.flatten(validation_data[0])[0])
+
+
+def unrounded(data: tuple, dtype: str, batch_size: int | None) -> tf.data.Dataset | None:
+    """Batches of arrays where Keras, that makes ``floatx`` of them, would lose digits; else None.
+
+    Args:
+        data: ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, nests of arrays or not.
+        dtype: of the parameters.
+        batch_size: points at a time; Keras' 32 if None.
+    """
+    present = keras.tree.lists_to_tuples(tuple(part for part in data if part is not None))
+    arrays = all(isinstance(leaf, np.ndarray | tf.Tensor) for leaf in tf.nest.flatten(present))
+    if not arrays or tf.as_dtype(dtype).size <= tf.as_dtype(keras.config.floatx()).size:
+        return None
+    return tf.data.Dataset.from_tensor_slices(present).batch(batch_size or 32)
+
+
+def _is_endless(data: Any) -> bool:
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches is None
+    return isinstance(data, tf.data.Dataset) and bool(
+        data.cardinality() == tf.data.INFINITE_CARDINALITY
+    )
+
+
+def _repeated(data: Any, strategy: tf.distribute.Strategy) -> Any:
+    """The same data at every step, divided among replicas where there are several."""
+    count = strategy.num_replicas_in_sync
+    if count == 1:
+        return tf.data.Dataset.from_tensors(data).repeat()
+
+    def local(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        number = context.num_replicas_in_sync // context.num_input_pipelines
+        first = context.input_pipeline_id * number
+        shards = [
+            replicas.shard(data, index, count) if data else data
+            for index in range(first, first + number)
+        ]
+        parts = [tf.data.Dataset.from_tensors(shard) for shard in shards]
+        return functools.reduce(tf.data.Dataset.concatenate, parts).repeat()
+
+    return strategy.distribute_datasets_from_function(local)

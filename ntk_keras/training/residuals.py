@@ -1,0 +1,155 @@
+"""The residuals of a model's terms as blocks, and what is known of how each is differentiated."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ntk_keras.backend import precision
+from ntk_keras.backend.hooks import LayerHook
+from ntk_keras.derivatives import Mode, NetworkView, RequestedDerivatives
+from ntk_keras.kernel import Block
+from ntk_keras.training.inspection import inspect_in_training, inspect_term
+from ntk_keras.training.terms import Reduction, Term, mean_scale
+from ntk_keras.training.unknowns import Unknowns
+
+__all__ = ["Residuals"]
+
+
+class Residuals:
+    """Evaluates terms with a network, each by a view that remembers which derivatives it needs.
+
+    Args:
+        network: whose variables are trained.
+        terms: the loss terms.
+        coefficients: the unknown coefficients.
+        derivatives: how residuals differentiate the network.
+        reduction: ``"sum"`` or ``"mean"``.
+
+    Raises:
+        ValueError: for a network that ``derivatives="taylor"`` cannot serve, naming the layer.
+    """
+
+    def __init__(
+        self,
+        network: keras.layers.Layer,
+        terms: Sequence[Term],
+        coefficients: Unknowns,
+        derivatives: Mode,
+        reduction: Reduction,
+    ):
+        NetworkView(network, derivatives)  # refuses at once what it cannot serve
+        self._network = network
+        self._terms = terms
+        self._coefficients = coefficients
+        self._derivatives = derivatives
+        self._reduction = reduction
+        self._requested = {term.name: RequestedDerivatives() for term in terms}
+        # By term, once it was evaluated: why its Jacobian is not factored, None if it is; which
+        # holds for the parameters that were trained then.
+        self.not_factored: dict[str, str | None] = {}
+        self._factored_for: frozenset[int] = frozenset()
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """What is trained: the network's variables and the coefficients."""
+        return [*self._network.trainable_variables, *self._coefficients.trainable_variables]
+
+    def blocks(self, points: Mapping[str, Any], training: bool) -> dict[str, Block]:
+        """The residual blocks of those terms that ``points`` names, scaled by the reduction.
+
+        Args:
+            points: by term, a nest of tensors each.
+            training: whether the network is called as in training.
+        """
+        coarse = precision.half_precision(self._network)
+        served = [v for v in self.variables if id(v) in self._factored_for]
+        blocks = {}
+        for term in self._terms:
+            if term.name in points:
+                residual = functools.partial(self._evaluate, term, training)
+                factored = self.not_factored.get(term.name, "not evaluated yet") is None
+                blocks[term.name] = Block(
+                    residual,
+                    points[term.name],
+                    self._scale(term, points[term.name]),
+                    with_hook=residual if factored else None,
+                    hooked_variables=served,
+                    computed_in=coarse,
+                )
+        return blocks
+
+    def inspect(
+        self, points: Mapping[str, Any], uses_kernel: bool, finite: bool = False
+    ) -> dict[str, int]:
+        """Evaluates every residual that has points, and finds out whether it can be factored.
+
+        Args:
+            points: by term, a nest of tensors each.
+            uses_kernel: whether the weights follow from the kernel.
+            finite: whether training is about to start, so that every entry must be finite.
+
+        Returns:
+            The number of residual entries by term.
+
+        Raises:
+            ValueError: as :mod:`ntk_keras.training.inspection` does, or if no term has points to
+                build the network on.
+        """
+        trained = frozenset(map(id, self.variables))
+        if self._factored_for != trained:
+            self.not_factored.clear()
+        sizes = {}
+        for term in self._terms:
+            if term.name in points:
+                view = functools.partial(self._view, term)
+                unknowns = self._coefficients.trainable_variables
+                at = (term, points[term.name], self._network, view)
+                sizes[term.name] = inspect_term(*at, unknowns, finite)
+                if term.name not in self.not_factored:
+                    reason = inspect_in_training(*at, uses_kernel, unknowns)
+                    self.not_factored[term.name] = reason
+        if not self._network.built:
+            raise ValueError(
+                "The network is not built: no term has points to call it on. Give its input shape, "
+                "as in keras.Sequential([keras.Input((2,)), ...])."
+            )
+        self._factored_for = frozenset(map(id, self.variables))
+        return sizes
+
+    def summary(self) -> str:
+        """How each term's residual differentiates the network, and why, as text."""
+        reason = NetworkView(self._network, self._derivatives).unsupported
+        way = "forward" if reason is None else f"by nested tapes, because {reason}"
+        lines = [f"Derivatives of {self._network.name!r}: {way}."]
+        for name, requested in self._requested.items():
+            reason = self.not_factored.get(name) or "nested tapes"
+            # Those are told of already.
+            more = "" if reason.startswith("nested tapes") else f"; not factored, {reason}"
+            lines.append(f"  {name}: {requested}{more}")
+        return "\n".join(lines)
+
+    def _evaluate(
+        self, term: Term, training: bool, points: Any, hook: LayerHook | None = None
+    ) -> tf.Tensor:
+        return term.evaluate(self._view(term, training, hook), points)
+
+    def _view(self, term: Term, training: bool, hook: LayerHook | None = None) -> NetworkView:
+        """The network as one evaluation of a term's residual sees it."""
+        return NetworkView(
+            self._network,
+            self._derivatives,
+            training=training,
+            reuse=True,
+            requested=self._requested[term.name],
+            hook=hook,
+            unknowns=self._coefficients,
+        )
+
+    def _scale(self, term: Term, points: Any) -> tf.Tensor | float:
+        if self._reduction == "sum":
+            return 1.0
+        # Not as in training, which moves the averages of a BatchNormalization once more.
+        return mean_scale(functools.partial(self._evaluate, term, False), points)

@@ -1,0 +1,98 @@
+"""The parts of a training step between the residuals and the optimizer: losses and gradients."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from ntk_keras.backend import replicas
+from ntk_keras.kernel import Linearization
+from ntk_keras.training.terms import Term
+from ntk_keras.weighting import Weighting
+
+__all__ = ["is_untrained", "loss_gradients", "loss_values", "mean_logs"]
+
+
+def loss_values(
+    terms: Sequence[Term],
+    weighting: Weighting,
+    variables: Sequence[keras.Variable],
+    residuals: Mapping[str, tf.Tensor],
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """1/2 ||R_b||^2 of every term, and the loss (1) they make with their current weights.
+
+    Args:
+        terms: of the model.
+        weighting: gives every term its weight.
+        variables: that are trained, whose regularisers count.
+        residuals: by term, ``[n_b]``.
+    """
+    losses = [tf.reduce_sum(residuals[term.name] ** 2) / 2 for term in terms]
+    weighted = [
+        tf.reduce_sum(weighting.weight_of(name, residual) * residual**2) / 2
+        for name, residual in residuals.items()
+    ]
+    losses, weighted = replicas.all_reduce_sum((losses, weighted))
+    return losses, tf.add_n(weighted + _penalties(variables))
+
+
+def loss_gradients(
+    linearization: Linearization,
+    weighting: Weighting,
+    variables: Sequence[keras.Variable],
+    optimizer: keras.optimizers.Optimizer,
+) -> list[tf.Tensor]:
+    """J^T Lambda R, and the gradient of the network's own regularisers.
+
+    Args:
+        linearization: the residuals, recorded at the current parameters.
+        weighting: gives every term its weight Lambda_b.
+        variables: that are trained.
+        optimizer: says how far to scale the loss: half precision would lose small gradients on the
+            way back.
+
+    Returns:
+        One tensor for each variable.
+    """
+    scale = optimizer.scale_loss(tf.ones([], variables[0].dtype))
+    gradients = linearization.vjp(
+        {
+            name: tf.cast(scale, residual.dtype) * weighting.weight_of(name, residual) * residual
+            for name, residual in linearization.residuals.items()
+        }
+    )
+    if not any(v.regularizer for v in variables):
+        return gradients
+    with tf.GradientTape() as tape:
+        penalty = scale * tf.add_n(_penalties(variables))
+    extra = tape.gradient(penalty, [v.value for v in variables], unconnected_gradients="zero")
+    # Once, though the optimizer adds up the gradients of all replicas.
+    return [a + b / replicas.num_replicas() for a, b in zip(gradients, extra, strict=True)]
+
+
+def mean_logs(
+    means: Sequence[keras.metrics.Metric], values: Sequence[tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """Means over the epoch by name, with the values of a step added.
+
+    Args:
+        means: one for each value.
+        values: scalars.
+    """
+    for mean, value in zip(means, values, strict=True):
+        mean.update_state(value)
+    return {mean.name: mean.result() for mean in means}
+
+
+def is_untrained(model: keras.Model) -> bool:
+    """Whether a model is compiled and has made no step.
+
+    Args:
+        model: compiled or not.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    return optimizer is not None and int(optimizer.iterations.numpy()) == 0
+
+
+def _penalties(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
+    return [v.regularizer(v) for v in variables if v.regularizer is not None]
