@@ -1,8 +1,11 @@
-"""Physics-informed neural networks in Keras whose loss terms weigh themselves.
+"""Physics-informed neural networks in Keras whose losses are weighted by the neural tangent kernel.
 
-Loss weights come from the neural tangent kernel, sketched at every step (Hirsch & Pichi,
-arXiv:2511.15530).
+Loss weights are exact at every step for the price of a plain step, or sketched as in Hirsch and
+Pichi, arXiv:2511.15530.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from ntk_keras import (
     callbacks,
@@ -12,19 +15,22 @@ from ntk_keras import (
     kernel,
     networks,
     plots,
-    problems,
-    references,
     weighting,
 )
-from ntk_keras.estimators import probes
-from ntk_keras.kernel.block import Block
-from ntk_keras.kernel.linearization import Linearization
-from ntk_keras.training.lbfgs import Objective, polish
-from ntk_keras.training.loss_balancer import LossBalancer
-from ntk_keras.training.model import PINNModel
-from ntk_keras.training.nan_check import TrainingDivergedError
-from ntk_keras.training.terms import Term
-from ntk_keras.training.unknowns import Unknown
+from ntk_keras.backend.deprecation import moved_attributes
+from ntk_keras.kernel import Block, Linearization
+from ntk_keras.training import (
+    LossBalancer,
+    Objective,
+    PINNModel,
+    Term,
+    TrainingDivergedError,
+    Unknown,
+    polish,
+)
+
+if TYPE_CHECKING:
+    from ntk_keras import problems, references
 
 __version__ = "0.1.0"
 
@@ -45,8 +51,18 @@ __all__ = [
     "networks",
     "plots",
     "polish",
-    "probes",
     "problems",
     "references",
     "weighting",
 ]
+
+# The paper's problems and their references, imported when first used.
+_WHEN_USED = ("problems", "references")
+
+_moved = moved_attributes(__name__, {"probes": "ntk_keras.estimators.probes"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHEN_USED:
+        return importlib.import_module(f"{__name__}.{name}")
+    return _moved(name)

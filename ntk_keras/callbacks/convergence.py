@@ -8,43 +8,29 @@ import tensorflow as tf
 
 from ntk_keras import kernel
 from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.deprecation import renamed_arguments
 from ntk_keras.weighting import NTK, weights_from_traces
 
 __all__ = ["ExactWeights", "KernelConvergence"]
 
 
-class KernelConvergence(keras.callbacks.Callback):
-    """Measures the moving average of a :class:`~ntk_keras.weighting.NTK` by the exact kernel.
+class _BesideExactKernel(keras.callbacks.Callback):
+    """Computes the exact kernel of a :class:`~ntk_keras.weighting.NTK` every so many epochs.
 
-    Adds relative errors to the logs of an epoch: ``convergence/traces/<group>``,
-    ``convergence/weights/<group>`` and, where the whole kernel is averaged, ``convergence/kernel``
-    in the Frobenius norm. Goes before callbacks that write. Groups that the weighting excludes have
-    none. Exact weights are Tr K / Tr K_bb with the weighting's trace floor, so bounds, a gate or an
-    update that is not due count as errors too.
-
-    Average and weights are those that the last step used, the exact kernel that of the parameters
-    it led to and of the terms' points for the next. So with fixed points exact traces err by what
-    one step moves them; with points that are redrawn, by the difference of two draws as well.
-
-    A comparison takes a gradient for each point, and the matrix where that is averaged.
+    At the parameters that the last step led to and the terms' points for the next. Exact weights
+    are Tr K / Tr K_bb with the weighting's trace floor, of the groups that it adapts. It takes a
+    gradient for each point, and the matrix where that is averaged.
 
     Args:
-        every: epochs from one comparison to the next, the first epoch included.
-
-    Attributes:
-        errors: the latest, by their names in the logs.
+        every_epochs: epochs from one computation to the next, the first epoch included.
 
     Raises:
         ValueError: before training starts, for another weighting, or a term without points.
-
-    Reference:
-        Equation (5) and Section 4.
     """
 
-    def __init__(self, every: int = 1):
+    def __init__(self, every_epochs: int = 1):
         super().__init__()
-        self.every = check_count("every", every)
-        self.errors: dict[str, float] = {}
+        self.every_epochs = check_count("every_epochs", every_epochs)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the model, and compiles the exact kernel."""
@@ -52,23 +38,18 @@ class KernelConvergence(keras.callbacks.Callback):
         self._exact = tf.function(self._exact_quantities, autograph=False)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Compares where it is due, and adds the errors to the logs."""
-        if epoch % self.every == 0:
-            averaged, exact = self._averaged_quantities(), self._exact()
-            self.errors = {
-                f"convergence/{name}": _relative_error(averaged[name].numpy(), exact[name].numpy())
-                for name in averaged
-            }
+        """Adds to the logs where it is due."""
+        if epoch % self.every_epochs == 0:
+            added = self._compared()
             if logs is not None:
-                logs.update(self.errors)
+                logs.update(added)
 
-    def _averaged_quantities(self) -> dict[str, tf.Tensor]:
-        weighting = self.model.weighting
-        average = weighting.kernel.value if weighting.average == "kernel" else None
-        return self._by_name(weighting.traces, weighting.current_weights(), average)
+    def _compared(self) -> dict[str, float]:
+        """What to add to the logs."""
+        raise NotImplementedError
 
     def _exact_quantities(self) -> dict[str, tf.Tensor]:
-        """The same of the exact kernel, at the present parameters."""
+        """Traces, weights and, where it is averaged, the kernel, at the current parameters."""
         weighting, variables = self.model.weighting, self.model.kernel_variables
         known = self.model.blocks()
         blocks = {term.name: known[term.name] for term in self._adapted_terms()}
@@ -90,37 +71,92 @@ class KernelConvergence(keras.callbacks.Callback):
         return [term for term in self.model.terms if term.group in self.model.weighting.adapted]
 
     def _check(self) -> None:
-        weighting = getattr(self.model, "weighting", None)
+        weighting, name = getattr(self.model, "weighting", None), type(self).__name__
         if not isinstance(weighting, NTK):
             raise ValueError(
-                "KernelConvergence compares the averages of a PINNModel with weighting "
+                f"{name} compares the averages of a PINNModel with weighting "
                 f"ntk_keras.weighting.NTK or ExactNTK. Received a {type(self.model).__name__} with "
                 f"weighting {weighting!r}."
             )
         missing = [term.name for term in self._adapted_terms() if term.points is None]
         if missing:
             raise ValueError(
-                f"KernelConvergence knows no points of {missing}, whose points come from the data "
+                f"{name} knows no points of {missing}, whose points come from the data "
                 "given to `fit`. Give them to the Term, or exclude its group from the weighting."
             )
 
 
-class ExactWeights(KernelConvergence):
+class KernelConvergence(_BesideExactKernel):
+    """Measures the moving average of a :class:`~ntk_keras.weighting.NTK` by the exact kernel.
+
+    Adds relative errors to the logs of an epoch: ``convergence/traces/<group>``,
+    ``convergence/weights/<group>`` and, where the whole kernel is averaged, ``convergence/kernel``
+    in the Frobenius norm. Goes before callbacks that write. Groups that the weighting excludes have
+    none. Exact weights are Tr K / Tr K_bb with the weighting's trace floor, so bounds, a gate or an
+    update that is not due count as errors too.
+
+    Average and weights are those that the last step used, the exact kernel that of the parameters
+    it led to and of the terms' points for the next. So with fixed points exact traces err by what
+    one step moves them; with points that are redrawn, by the difference of two draws as well.
+
+    A comparison takes a gradient for each point, and the matrix where that is averaged.
+
+    Args:
+        every_epochs: epochs from one comparison to the next, the first epoch included.
+
+    Attributes:
+        errors: the latest, by their names in the logs.
+
+    Raises:
+        ValueError: before training starts, for another weighting, or a term without points.
+
+    Reference:
+        Equation (5) and Section 4.
+    """
+
+    @renamed_arguments(every="every_epochs")
+    def __init__(self, every_epochs: int = 1):
+        super().__init__(every_epochs)
+        self.errors: dict[str, float] = {}
+
+    def _compared(self) -> dict[str, float]:
+        averaged, exact = self._averaged_quantities(), self._exact()
+        self.errors = {
+            f"convergence/{name}": _relative_error(averaged[name].numpy(), exact[name].numpy())
+            for name in averaged
+        }
+        return self.errors
+
+    def _averaged_quantities(self) -> dict[str, tf.Tensor]:
+        weighting = self.model.weighting
+        average = weighting.kernel.value if weighting.average == "kernel" else None
+        return self._by_name(weighting.traces, weighting.current_weights(), average)
+
+
+class ExactWeights(_BesideExactKernel):
     """Adds the exact weights to the logs of an epoch, ``exact/<group>``, beside those in use.
 
     At the parameters that the last step led to and the terms' points for the next, as
     :class:`KernelConvergence` has them, which measures how far the weights in use are from these.
 
+    Args:
+        every_epochs: epochs from one computation to the next, the first epoch included.
+
+    Raises:
+        ValueError: before training starts, for another weighting, or a term without points.
+
     Reference:
         Equation (5); Figure 8 shows both.
     """
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Computes the exact weights where they are due, and adds them to the logs."""
-        if logs is not None and epoch % self.every == 0:
-            exact = self._exact()
-            groups = self.model.weighting.adapted
-            logs.update({f"exact/{group}": float(exact[f"weights/{group}"]) for group in groups})
+    @renamed_arguments(every="every_epochs")
+    def __init__(self, every_epochs: int = 1):
+        super().__init__(every_epochs)
+
+    def _compared(self) -> dict[str, float]:
+        exact = self._exact()
+        groups = self.model.weighting.adapted
+        return {f"exact/{group}": float(exact[f"weights/{group}"]) for group in groups}
 
 
 def _relative_error(value: np.ndarray, exact: np.ndarray) -> float:

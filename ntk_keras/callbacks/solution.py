@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ntk_keras import plots
 from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.deprecation import renamed_arguments
 from ntk_keras.callbacks.events import EventWriter
 from ntk_keras.domains import Box
 
@@ -34,7 +35,7 @@ class SolutionImages(EventWriter):
         solution: what to compare with: a function from points ``[m, d]`` to values ``[m]`` or
             ``[m, outputs]``, or these values at the points of ``box.grid(*grid)``.
         grid: number of points along each axis; by default 101, and 1 where the box is flat.
-        every: epochs from one picture to the next, at least.
+        every_epochs: epochs from one picture to the next, at least.
         max_share: of the time of training that pictures may take, in (0, 1]; 1 allows all.
         figure: draws prediction and truth, each ``[*grid, outputs]``, in place of
             :func:`ntk_keras.plots.solution`; the box may then have any number of axes.
@@ -45,6 +46,7 @@ class SolutionImages(EventWriter):
             before training starts, for a network whose outputs do not fit the values.
     """
 
+    @renamed_arguments(every="every_epochs")
     def __init__(
         self,
         log_dir: str | os.PathLike[str],
@@ -52,13 +54,13 @@ class SolutionImages(EventWriter):
         solution: Callable[[np.ndarray], Any] | np.ndarray,
         grid: Sequence[int] | None = None,
         *,
-        every: int = 1,
+        every_epochs: int = 1,
         max_share: float = 0.01,
         figure: Callable[[np.ndarray, np.ndarray], Figure] | None = None,
         network: Callable[[np.ndarray], Any] | None = None,
     ):
         super().__init__(log_dir, max_share)
-        self.every = check_count("every", every)
+        self.every_epochs = check_count("every_epochs", every_epochs)
         self.box = box
         self.figure = figure
         self.network = network
@@ -78,7 +80,7 @@ class SolutionImages(EventWriter):
         self._prediction()  # refuses at once what does not fit
 
     def _is_due(self, epoch: int, logs: Mapping[str, Any], time_allows: bool) -> bool:
-        return time_allows and epoch % self.every == 0
+        return time_allows and epoch % self.every_epochs == 0
 
     def _write(self, logs: Mapping[str, Any]) -> None:
         pictures = [plots.to_array(figure) for figure in self._figures(self._prediction())]
@@ -99,12 +101,10 @@ class SolutionImages(EventWriter):
         if self.figure is not None:
             return [self.figure(prediction, self.truth)]
         shape = [self.grid[k] for k in self._axes]
-        lines = [
-            np.linspace(self.box.lower[k], self.box.upper[k], self.grid[k]) for k in self._axes
-        ]
+        lines = self.box.lines(*self.grid)
         return [
             plots.solution(
-                lines,
+                [lines[k] for k in self._axes],
                 prediction[..., output].reshape(shape),
                 self.truth[..., output].reshape(shape),
                 [self.box.axes[k] for k in self._axes],

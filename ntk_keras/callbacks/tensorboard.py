@@ -13,6 +13,7 @@ from tensorboard.plugins.hparams import api as hparams
 
 from ntk_keras import kernel, plots
 from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.deprecation import renamed_arguments
 from ntk_keras.callbacks.events import EventWriter
 from ntk_keras.kernel.block import Block
 
@@ -51,32 +52,38 @@ class NTKTensorBoard(EventWriter):
 
     Args:
         log_dir: folder of the run.
-        kernel_every: epochs from one kernel to the next; 0, the default, computes none.
-        kernel_points: number of points of each term in that kernel; all of them would cost a
-            gradient each.
+        kernel_every_epochs: epochs from one kernel to the next; 0, the default, computes none.
+        num_kernel_points: of each term in that kernel; all points would cost a gradient each.
         settings: written once as text and as hyperparameters.
         max_share: of the time of training that scalars may take, in (0, 1]; 1 writes every epoch.
             Kernels do not count.
     """
 
+    @renamed_arguments(kernel_every="kernel_every_epochs", kernel_points="num_kernel_points")
     def __init__(
         self,
         log_dir: str | os.PathLike[str] = "logs",
         *,
-        kernel_every: int = 0,
-        kernel_points: int = 20,
+        kernel_every_epochs: int = 0,
+        num_kernel_points: int = 20,
         settings: Mapping[str, Any] | None = None,
         max_share: float = 0.01,
     ):
         super().__init__(log_dir, max_share)
-        self.kernel_every = check_count("kernel_every", kernel_every, smallest=0)
-        self.kernel_points = check_count("kernel_points", kernel_points)
+        self.kernel_every_epochs = check_count(
+            "kernel_every_epochs", kernel_every_epochs, smallest=0
+        )
+        self.num_kernel_points = check_count("num_kernel_points", num_kernel_points)
         self.settings = settings
         self._names: set[str] = set()  # in the latest logs
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         super().on_epoch_end(epoch, logs)
-        if self.kernel_every and epoch % self.kernel_every == 0 and self._blocks_known():
+        if (
+            self.kernel_every_epochs
+            and epoch % self.kernel_every_epochs == 0
+            and self._blocks_known()
+        ):
             self._guarded(lambda: self._recorded(self._write_kernel))
 
     def _begin(self) -> None:
@@ -131,7 +138,7 @@ class NTKTensorBoard(EventWriter):
     def _kernel(self) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """K at a few points of every term, and the number of rows of each."""
         blocks = {
-            name: Block(block.residual, _first(block.points, self.kernel_points), block.scale)
+            name: Block(block.residual, _first(block.points, self.num_kernel_points), block.scale)
             for name, block in self.model.blocks().items()
         }
         sizes = {name: tf.shape(block())[0] for name, block in blocks.items()}

@@ -19,6 +19,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ntk_keras.backend.deprecation import moved_attributes
 from ntk_keras.backend.hooks import LayerHook
 from ntk_keras.derivatives import tapes
 from ntk_keras.derivatives.activations import register_activation
@@ -46,6 +47,16 @@ __all__ = [
     "register_layer",
     "second_order",
 ]
+
+
+__getattr__ = moved_attributes(
+    __name__,
+    {
+        "Recorder": "ntk_keras.derivatives:LayerHook",
+        "Requests": "ntk_keras.derivatives:RequestedDerivatives",
+        "View": "ntk_keras.derivatives:NetworkView",
+    },
+)
 
 
 def gradient(u: Network, points: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,7 @@ A :class:`Box` has named axes, time being one of them. A face is a box too, flat
 Samplers draw new points inside the compiled step, or a fixed set once and for all.
 """
 
-from ntk_keras.domains.boxes import Box, BoxSampler, PeriodicSampler, Sampler, UnionSampler
+from ntk_keras.domains.boxes import Box, BoxSampler
+from ntk_keras.domains.samplers import PeriodicSampler, Sampler, UnionSampler
 
 __all__ = ["Box", "BoxSampler", "PeriodicSampler", "Sampler", "UnionSampler"]

@@ -1,67 +1,18 @@
-"""Boxes and the points drawn from them.
+"""Boxes: their faces, their grids and the points drawn from them."""
 
-A :class:`Box` has named axes, time being one of them. A face is a box too, flat along one axis.
-Samplers draw new points inside the compiled step, or a fixed set once and for all.
-"""
-
-import abc
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import scipy
 import tensorflow as tf
 
 from ntk_keras.backend.checks import check_count
-from ntk_keras.backend.seeds import fold_in
+from ntk_keras.domains import unit_cube
+from ntk_keras.domains.samplers import PeriodicSampler, Sampler, UnionSampler
 
-__all__ = ["Box", "BoxSampler", "PeriodicSampler", "Sampler", "UnionSampler"]
-
-METHODS = ("uniform", "latin_hypercube", "sobol")
-
-
-class Sampler(abc.ABC):
-    """A source of points: draws new ones at every step, or a fixed set.
-
-    A model that is saved whole saves its samplers by ``get_config``; register classes of your own
-    with ``keras.saving.register_keras_serializable``.
-    """
-
-    @property
-    @abc.abstractmethod
-    def num_points(self) -> int:
-        """Number of points in a draw."""
-
-    @abc.abstractmethod
-    def draw(self, seed: tf.Tensor, dtype: str = "float32") -> Any:
-        """New points, drawn by TensorFlow inside the graph.
-
-        Args:
-            seed: ``[2]`` integers. Equal seeds give equal points, eagerly and in a graph alike;
-                XLA draws others.
-            dtype: dtype of the points.
-
-        Returns:
-            A tensor, or a nest of tensors, of ``num_points`` rows.
-        """
-
-    @abc.abstractmethod
-    def fixed(self, seed: int | np.random.Generator | None = None) -> Any:
-        """A fixed set of points, drawn once by NumPy and SciPy.
-
-        Args:
-            seed: of the drawing; None draws anew at every call.
-
-        Returns:
-            An array, or a nest of arrays, of ``num_points`` rows in float64.
-        """
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Sampler":
-        """The sampler of a configuration, as Keras stores it."""
-        return cls(**keras.saving.deserialize_keras_object(config))
+__all__ = ["Box", "BoxSampler"]
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
@@ -193,10 +144,21 @@ class Box:
         Returns:
             ``[prod(shape), d]`` in float64.
         """
+        lines = self.lines(*shape)
+        return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, len(shape))
+
+    def lines(self, *shape: int) -> list[np.ndarray]:
+        """The coordinates of :meth:`grid` along each axis, both ends included.
+
+        Args:
+            *shape: number of points along each axis.
+
+        Raises:
+            ValueError: for more or fewer numbers than axes.
+        """
         if len(shape) != len(self.axes):
             raise ValueError(f"{self} needs {len(self.axes)} numbers of points. Received {shape}.")
-        lines = [np.linspace(*ends) for ends in zip(self.lower, self.upper, shape, strict=True)]
-        return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, len(shape))
+        return [np.linspace(*ends) for ends in zip(self.lower, self.upper, shape, strict=True)]
 
     def measure(self) -> float:
         """Length, area or volume, over the axes along which the box is not flat."""
@@ -218,8 +180,10 @@ class BoxSampler(Sampler):
     """Points of a box: independent and uniform, a Latin hypercube, or a shifted Sobol sequence."""
 
     def __init__(self, box: Box, num_points: int, method: str = "uniform"):
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {METHODS}. Received method={method!r}.")
+        if method not in unit_cube.METHODS:
+            raise ValueError(
+                f"method must be one of {unit_cube.METHODS}. Received method={method!r}."
+            )
         self.box = box
         self.method = method
         self._num_points = check_count("num_points", num_points)
@@ -229,7 +193,9 @@ class BoxSampler(Sampler):
         return self._num_points
 
     def draw(self, seed: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
-        unit = _DRAW[self.method](seed, self.num_points, len(self.box.axes), tf.as_dtype(dtype))
+        unit = unit_cube.draw(
+            self.method, seed, self.num_points, len(self.box.axes), tf.as_dtype(dtype)
+        )
         lower, upper, width = (
             tf.constant(x, dtype)
             for x in (self.box.lower, self.box.upper, self.box.upper - self.box.lower)
@@ -237,7 +203,9 @@ class BoxSampler(Sampler):
         return tf.clip_by_value(lower + unit * width, lower, upper)  # for rounding leaves the box
 
     def fixed(self, seed: int | np.random.Generator | None = None) -> np.ndarray:
-        unit = _fixed(self.method, np.random.default_rng(seed), self.num_points, len(self.box.axes))
+        unit = unit_cube.fixed(
+            self.method, np.random.default_rng(seed), self.num_points, len(self.box.axes)
+        )
         lower, upper = self.box.lower, self.box.upper
         return np.clip(lower + unit * (upper - lower), lower, upper)
 
@@ -245,104 +213,6 @@ class BoxSampler(Sampler):
         """The arguments, for Keras."""
         box = keras.saving.serialize_keras_object(self.box)
         return {"box": box, "num_points": self.num_points, "method": self.method}
-
-
-@keras.saving.register_keras_serializable("ntk_keras")
-class UnionSampler(Sampler):
-    """The points of several samplers, one after the other."""
-
-    def __init__(self, samplers: Sequence[Sampler]):
-        self.samplers = tuple(samplers)
-
-    @property
-    def num_points(self) -> int:
-        return sum(sampler.num_points for sampler in self.samplers)
-
-    def draw(self, seed: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
-        return tf.concat(
-            [s.draw(fold_in(seed, index), dtype) for index, s in enumerate(self.samplers)], axis=0
-        )
-
-    def fixed(self, seed: int | np.random.Generator | None = None) -> np.ndarray:
-        generator = np.random.default_rng(seed)
-        return np.concatenate([sampler.fixed(generator) for sampler in self.samplers])
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
-        return {"samplers": [keras.saving.serialize_keras_object(s) for s in self.samplers]}
-
-
-@keras.saving.register_keras_serializable("ntk_keras")
-class PeriodicSampler(Sampler):
-    """Pairs of points that differ in one coordinate: the sampler's own, and those moved over.
-
-    Args:
-        sampler: of the first points.
-        axis: the column that differs.
-        value: of that column in the second points.
-    """
-
-    def __init__(self, sampler: BoxSampler, axis: int, value: float):
-        self.sampler = sampler
-        self.axis = axis
-        self.value = value
-
-    @property
-    def num_points(self) -> int:
-        return self.sampler.num_points
-
-    def draw(self, seed: tf.Tensor, dtype: str = "float32") -> tuple[tf.Tensor, tf.Tensor]:
-        points = self.sampler.draw(seed, dtype)
-        columns = tf.unstack(points, axis=1)
-        columns[self.axis] = tf.fill([self.num_points], tf.constant(self.value, dtype))
-        return points, tf.stack(columns, axis=1)
-
-    def fixed(self, seed: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-        points = self.sampler.fixed(seed)
-        moved = points.copy()
-        moved[:, self.axis] = self.value
-        return points, moved
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
-        sampler = keras.saving.serialize_keras_object(self.sampler)
-        return {"sampler": sampler, "axis": self.axis, "value": float(self.value)}
-
-
-def _draw_uniform(seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Tensor:
-    return tf.random.stateless_uniform([n, d], seed, dtype=dtype, alg="philox")
-
-
-def _draw_latin_hypercube(seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Tensor:
-    """One point in each of n slices along every axis; slices are matched at random."""
-    within, order = (_draw_uniform(fold_in(seed, k), n, d, dtype) for k in (0, 1))
-    return (tf.cast(tf.argsort(order, axis=0), dtype) + within) / n
-
-
-def _draw_sobol(seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Tensor:
-    """The Sobol sequence under a random shift modulo one (Cranley-Patterson rotation)."""
-    base = _sobol(scipy.stats.qmc.Sobol(d, scramble=False), n)
-    return tf.math.floormod(tf.constant(base, dtype) + _draw_uniform(seed, 1, d, dtype), 1)
-
-
-_DRAW = {
-    "uniform": _draw_uniform,
-    "latin_hypercube": _draw_latin_hypercube,
-    "sobol": _draw_sobol,
-}
-
-
-def _fixed(method: str, generator: np.random.Generator, n: int, d: int) -> np.ndarray:
-    if method == "uniform":
-        return generator.random((n, d))
-    if method == "latin_hypercube":
-        return scipy.stats.qmc.LatinHypercube(d, rng=generator).random(n)
-    return _sobol(scipy.stats.qmc.Sobol(d, rng=generator), n)
-
-
-def _sobol(engine: "scipy.stats.qmc.Sobol", n: int) -> np.ndarray:
-    """The first n points; SciPy warns of any n that is no power of two, so it is asked for one."""
-    return engine.random_base2(math.ceil(math.log2(n)))[:n]
 
 
 def _shares(total: int, measures: Sequence[float]) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras.backend.identifiers import by_identifier
 from ntk_keras.estimators.averaging import average
 from ntk_keras.estimators.diagonal import Diagonal, Exact
 from ntk_keras.estimators.protocol import (
@@ -83,23 +84,11 @@ def get(identifier: str | Mapping[str, Any] | Estimator) -> Estimator:
         ValueError: for an unknown name.
         TypeError: for anything without a method ``traces``, or an argument the estimator has not.
     """
-    if isinstance(identifier, str):
-        identifier = {"name": identifier}
-    if isinstance(identifier, Mapping):
-        arguments = dict(identifier)
-        name = arguments.pop("name", None)
-        if name not in ESTIMATORS:
-            raise ValueError(
-                f"Unknown estimator {name!r}. Known estimators: {sorted(ESTIMATORS)}; or pass an "
-                "object with the methods of ntk_keras.estimators.Estimator."
-            )
-        return ESTIMATORS[name](**arguments)
-    if isinstance(identifier, type) or not callable(getattr(identifier, "traces", None)):
-        raise TypeError(
-            "estimator must be a name or an object with a method `traces`, as in "
-            f"NTK(ntk_keras.estimators.Predictor()). Received {identifier!r}."
-        )
-    return identifier
+    return by_identifier("estimator", identifier, ESTIMATORS, _has_traces, "estimators.Estimator")
+
+
+def _has_traces(value: Any) -> bool:
+    return callable(getattr(value, "traces", None))
 
 
 def serialize(estimator: Estimator) -> str | dict[str, Any] | Estimator:

@@ -1,1 +1,3 @@
 """Whole runs: training a problem into a folder, comparing weightings, the paper's figures."""
+
+__all__: list[str] = []

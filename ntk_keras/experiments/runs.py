@@ -135,7 +135,7 @@ def writers(
     return [
         NTKTensorBoard(
             folder,
-            kernel_every=math.ceil(settings.epochs / KERNELS_IN_A_RUN),
+            kernel_every_epochs=math.ceil(settings.epochs / KERNELS_IN_A_RUN),
             settings=dataclasses.asdict(settings),
         ),
         SolutionImages(
@@ -285,8 +285,5 @@ def solution_figure(problem: Problem, prediction: np.ndarray, truth: np.ndarray)
     """
     if problem.figure is not None:
         return problem.figure(prediction, truth)
-    lines = [
-        np.linspace(*ends)
-        for ends in zip(problem.box.lower, problem.box.upper, problem.grid, strict=True)
-    ]
+    lines = problem.box.lines(*problem.grid)
     return plots.solution(lines, prediction[..., 0], truth[..., 0], problem.box.axes)

@@ -13,24 +13,22 @@ kernel is formed in it. Everything else follows, layer by layer:
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend.graphs import add_present
-from ntk_keras.backend.hooks import LayerHook
 from ntk_keras.backend.variables import Variables, watchable
 from ntk_keras.kernel.block import Block
 
-__all__ = ["FactoredJacobian", "examine"]
+__all__ = ["MAX_ENTRIES", "FactoredJacobian", "LayerProduct", "parameters_of", "products_of"]
 
 # Entries of a variable that is no layer's, each of which takes a reverse pass of its own.
 MAX_ENTRIES = 16
 
 
-class _Product(NamedTuple):
+class LayerProduct(NamedTuple):
     """One product of a layer, for a stack of channels, before its cotangents are known."""
 
     layer: Any
@@ -62,21 +60,21 @@ class FactoredJacobian:
         residual: R_b, ``[n * k]``, point by point.
 
     Args:
-        block: with a function that can be recorded, whose rows do not meet.
-        variables: the parameters theta, of those that the block is recorded for: kernels and biases
-            of the layers recorded, and whatever few numbers else (coefficients of the equation).
+        block: that takes a layer hook, and whose points are not coupled.
+        variables: the parameters theta, of the block's ``hooked_variables``: kernels and biases of
+            the layers, and whatever few numbers else (coefficients of the equation).
     """
 
     def __init__(self, block: Block, variables: Variables):
         theta = watchable(variables)
         few = [v for v in theta if v.shape.num_elements() <= MAX_ENTRIES]
-        found: list[_Product] = []
+        found: list[LayerProduct] = []
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(few)
 
             def hook(layer: Any, inputs: Any, products: Any, bias: Any) -> None:
                 tape.watch(list(products.values()))
-                found.extend(_products(layer, inputs, products))
+                found.extend(products_of(layer, inputs, products))
 
             rows = block.evaluate_with(hook)  # [n, k]
             components = tf.unstack(rows, axis=1)
@@ -111,7 +109,7 @@ class FactoredJacobian:
             squares.append(tf.reduce_sum(chosen**2, axis=2))
         return _point_by_point(add_present(squares))
 
-    def push(self, direction: Mapping[int, tf.Tensor]) -> tf.Tensor:
+    def jvp(self, direction: Mapping[int, tf.Tensor]) -> tf.Tensor:
         """J_b w.
 
         Args:
@@ -126,7 +124,7 @@ class FactoredJacobian:
                 pushed.append(tf.linalg.matvec(entries, tf.reshape(direction[index], [-1])))
         return _point_by_point(add_present(pushed))
 
-    def pull(self, cotangent: tf.Tensor) -> dict[int, tf.Tensor]:
+    def vjp(self, cotangent: tf.Tensor) -> dict[int, tf.Tensor]:
         """J_b^T v, a product for each layer and stack of channels.
 
         Args:
@@ -148,116 +146,36 @@ class FactoredJacobian:
         return pulled
 
 
-def examine(
-    evaluate: Callable[[LayerHook], tf.Tensor], count: int, variables: Variables
-) -> tuple[str | None, tf.Tensor]:
-    """Whether the Jacobian of a residual can be factored; while a graph is built.
+def products_of(layer: Any, inputs: Mapping, products: Mapping) -> list[LayerProduct]:
+    """What a hook is told, one by one.
 
     Args:
-        evaluate: the residual, ``[n]`` or ``[n, k]``, which tells a hook of its products.
-        count: the number of points n.
-        variables: the parameters theta.
-
-    Returns:
-        Why it cannot, None if it can as far as the graph shows; and whether rows meet, a boolean
-        tensor: False where there is an obstacle already.
+        layer: the layer.
+        inputs: by stack of channels.
+        products: likewise.
     """
-    found: list[_Product] = []
-    read: list[tf.Tensor] = []
-
-    def hook(layer: Any, inputs: Any, products: Any, bias: Any) -> None:
-        found.extend(_products(layer, inputs, products))
-        read.extend([] if bias is None else [bias])
-
-    residual = evaluate(hook)
-    reason = _misplaced(found, count) or _unseen(residual, found, read, variables)
-    outputs = [product.outputs for product in found]
-    return reason, tf.constant(False) if reason or not found else _points_are_coupled(
-        residual, outputs
-    )
+    return [LayerProduct(layer, stack, inputs[stack], z) for stack, z in products.items()]
 
 
-def _misplaced(found: list[_Product], count: int) -> str | None:
-    """A product at other points than the residual's, or of a parameter that two layers share."""
-    owners: dict[int, tuple[Any, Any]] = {}
-    for product in found:
-        layer, points = product.layer, product.outputs.shape[1]
-        if points != count:
-            return f"layer {layer.name!r} is evaluated at {points} points for {count} rows"
-        for parameter in _parameters(layer):
-            _, owner = owners.setdefault(id(parameter), (parameter, layer))
-            if owner is not layer:
-                return f"layers {owner.name!r} and {layer.name!r} share a parameter"
-    return None
+def parameters_of(layer: Any) -> list[Any]:
+    """The kernel of a layer, and its bias if it has one.
 
-
-def _unseen(
-    residual: tf.Tensor, found: list[_Product], read: list[tf.Tensor], variables: Variables
-) -> str | None:
-    """Parameters that the residual depends on in ways that the products do not show.
-
-    Products and the biases added to them are where looking stops, so what they are made of, their
-    inputs and kernels that are computed, is looked at by itself. Parameters of few entries count
-    only if they are a layer's: others take reverse passes of their own, which see everything.
+    Args:
+        layer: that a hook is told of.
     """
-    known = set(map(id, watchable(variables)))
-    parameters = {id(v): v for product in found for v in _parameters(product.layer)}
-    computed = [
-        v for key, v in parameters.items() if key not in known and not isinstance(v, tf.Variable)
-    ]
-    chosen = [
-        (variable.name, value)
-        for variable, value in zip(variables, watchable(variables), strict=True)
-        if id(value) in parameters or value.shape.num_elements() > MAX_ENTRIES
-    ]
-    made_of = [residual, *(product.inputs for product in found), *computed]
-    passed = [*(product.outputs for product in found), *read]
-    gradients = tf.gradients(made_of, [value for _, value in chosen], stop_gradients=passed)
-    reached = [name for (name, _), g in zip(chosen, gradients, strict=True) if g is not None]
-    if reached:
-        return f"it depends on {reached} in other ways than by products of Dense layers"
-    return None
-
-
-def _points_are_coupled(residual: tf.Tensor, outputs: list[tf.Tensor]) -> tf.Tensor:
-    """Whether a row of the residual depends on products at other points.
-
-    Where none does, a reverse pass from the rows with other signs gives the same cotangents with
-    these signs, exactly.
-    """
-    count = residual.shape[0]
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], count)
-    signs[0], signs[-1] = -1.0, 1.0  # both occur
-    column = tf.constant(signs[:, np.newaxis], residual.dtype)
-    weights = tf.reshape(column, [count] + [1] * (residual.shape.rank - 1))
-    plain = tf.gradients(residual, outputs)
-    signed = tf.gradients(residual, outputs, grad_ys=weights * tf.ones_like(residual))
-    differ = [
-        tf.reduce_max(tf.abs(s - column * d)) > 1e-5 * tf.reduce_max(tf.abs(d))
-        for d, s in zip(plain, signed, strict=True)
-        if d is not None
-    ]
-    return tf.reduce_any(differ)
-
-
-def _products(layer: Any, inputs: Mapping, products: Mapping) -> list[_Product]:
-    """What a hook is told, one by one."""
-    return [_Product(layer, stack, inputs[stack], z) for stack, z in products.items()]
-
-
-def _parameters(layer: Any) -> list[Any]:
-    """The kernel of a layer, and its bias if it has one."""
     return watchable([v for v in (layer.kernel, layer.bias) if v is not None])
 
 
-def _cotangents(tape: tf.GradientTape, components: list[tf.Tensor], found: list[_Product]) -> list:
+def _cotangents(
+    tape: tf.GradientTape, components: list[tf.Tensor], found: list[LayerProduct]
+) -> list:
     """The derivative of every component by every product, ``[k, channels, n, units]`` each."""
     outputs = [product.outputs for product in found]
     by_component = [tape.gradient(r, outputs, unconnected_gradients="zero") for r in components]
     return [tf.stack(cotangents) for cotangents in zip(*by_component, strict=True)]
 
 
-def _layers(found: list[_Product], cotangents: list, places: Mapping[int, int]) -> list[_Layer]:
+def _layers(found: list[LayerProduct], cotangents: list, places: Mapping[int, int]) -> list[_Layer]:
     """The products by layer: their channels count as channels of one."""
     by_layer: dict[int, _Layer] = {}
     for product, d in zip(found, cotangents, strict=True):

@@ -79,7 +79,7 @@ class Linearization:
         """
         factored = {name: v for name, v in cotangents.items() if name in self._jacobians}
         taped = {name: v for name, v in cotangents.items() if name not in self._jacobians}
-        pulled = [self._jacobians[name].pull(v) for name, v in factored.items()]
+        pulled = [self._jacobians[name].vjp(v) for name, v in factored.items()]
         by_tape = self._taped_vjp(taped) if taped or not factored else [None] * len(self._theta)
         return [
             _sum(theta, part, *(by_variable.get(place) for by_variable in pulled))
@@ -103,9 +103,9 @@ class Linearization:
         pulled = [tf.stop_gradient(part) for part in self.vjp(vector)]
         direction = dict(zip(self._places, pulled, strict=True))
         taped = {name: v for name, v in vector.items() if name not in self._jacobians}
-        pushed = self._taped_push(taped, pulled)
+        pushed = self._taped_jvp(taped, pulled)
         return {
-            name: pushed[name] if name in taped else self._jacobians[name].push(direction)
+            name: pushed[name] if name in taped else self._jacobians[name].jvp(direction)
             for name in vector
         }
 
@@ -211,7 +211,7 @@ class Linearization:
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
 
-    def _taped_push(
+    def _taped_jvp(
         self, like: Mapping[str, tf.Tensor], direction: list[tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         """J w for taped blocks.

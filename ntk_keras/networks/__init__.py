@@ -4,14 +4,9 @@ All of them are differentiated forward (see :mod:`ntk_keras.derivatives`), but f
 one's own.
 """
 
-from ntk_keras.networks.architectures import (
-    CallableNetwork,
-    FourierFeatures,
-    PeriodicEmbedding,
-    feedforward,
-    gated,
-    residual,
-)
+from ntk_keras.networks.architectures import feedforward, gated, residual
+from ntk_keras.networks.callable_network import CallableNetwork
+from ntk_keras.networks.embeddings import FourierFeatures, PeriodicEmbedding
 
 __all__ = [
     "CallableNetwork",

@@ -1,13 +1,32 @@
-"""The paper's problems, one short file each."""
+"""The paper's problems, one short file each, imported when first used."""
 
-from ntk_keras.problems import liquid_crystal, poisson, quadratic, wave
-from ntk_keras.problems.base import Problem, Settings, build_model
+import importlib
+from collections.abc import Iterator, Mapping
+
+from ntk_keras.problems.base import Problem, Settings, build_model, build_weighting
 
 __all__ = ["PROBLEMS", "Problem", "Settings", "build_model", "get", "of"]
 
-PROBLEMS = {
-    module.PROBLEM.name: module.PROBLEM for module in (poisson, quadratic, wave, liquid_crystal)
-}
+
+class _Problems(Mapping[str, Problem]):
+    """Problems by name, each the ``PROBLEM`` of a module of its name in this folder."""
+
+    def __init__(self, *names: str):
+        self._names = names
+
+    def __getitem__(self, name: str) -> Problem:
+        if name not in self._names:
+            raise KeyError(name)
+        return importlib.import_module(f"{__name__}.{name}").PROBLEM
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+PROBLEMS: Mapping[str, Problem] = _Problems("poisson", "quadratic", "wave", "liquid_crystal")
 
 
 def get(name: str) -> Problem:
@@ -26,7 +45,7 @@ def of(settings: Settings) -> Problem:
 
     Raises:
         ValueError: for an unknown name, preset or parameter, other sets of points than the
-            problem's, or a value out of range.
+            problem's, an argument that the weighting refuses, or a value out of range.
     """
     problem = get(settings.problem)
     if settings.preset not in problem.presets:
@@ -40,4 +59,5 @@ def of(settings: Settings) -> Problem:
             f"Problem {problem.name!r} needs numbers of points for {sorted(wanted)}. Received "
             f"{sorted(settings.points)}."
         )
+    build_weighting(settings)
     return problem.with_parameters(settings.parameters)

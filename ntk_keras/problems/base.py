@@ -49,8 +49,8 @@ class Settings:
             :attr:`Problem.parameters`.
 
     Raises:
-        ValueError: for a count that is not positive, steps that do not fill their epochs, or a
-            weighting that cannot be built.
+        ValueError: for a count that is not positive, steps that do not fill their epochs, or an
+            unknown weighting. Arguments of the weighting are checked when it is built.
     """
 
     problem: str
@@ -79,7 +79,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("steps", "steps_per_epoch", "width", "depth"):
             check_count(name, getattr(self, name))
-        if isinstance(build_weighting(self), weighting.PointWeighting) and self.redrawn:
+        if issubclass(weighting.kind_of(self.weighting), weighting.PointWeighting) and self.redrawn:
             raise ValueError(
                 f"{self.weighting!r} weighs every point, so points must stay the same. Set "
                 "redrawn=False, on the command line --no-redrawn."
@@ -234,7 +234,7 @@ def build_weighting(settings: Settings) -> weighting.Weighting:
     Raises:
         ValueError: for an unknown name, or an argument out of its range.
     """
-    kind: Any = type(weighting.get(settings.weighting))
+    kind: Any = weighting.kind_of(settings.weighting)
     arguments: dict[str, Any] = {}
     if settings.weighting == "ntk":
         arguments = {

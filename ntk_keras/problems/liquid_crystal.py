@@ -226,7 +226,7 @@ def figure(prediction: np.ndarray, truth: np.ndarray, box: Box) -> Figure:
         truth: the same of the reference.
         box: of the problem.
     """
-    lines = [np.linspace(*ends) for ends in zip(box.lower, box.upper, GRID, strict=True)]
+    lines = box.lines(*GRID)
     fields = {"finite elements": truth[SHOWN], "network": prediction[SHOWN]}
     errors = errors_at_frames(prediction, truth)[SHOWN]
     return plots.directors(

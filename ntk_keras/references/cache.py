@@ -7,7 +7,6 @@ delete it at any time.
 import hashlib
 import json
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ntk_keras.backend.files import replaced
 
 __all__ = ["FOLDER_VARIABLE", "cached", "folder", "key"]
 
@@ -60,18 +61,7 @@ def cached(name: str, compute: Callable[[], Arrays]) -> Arrays:
             return dict(stored)
     except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
         arrays = compute()
-    _write(path, arrays)
-    return arrays
-
-
-def _write(path: Path, arrays: Arrays) -> None:
-    """To a file beside the one wanted, which then takes its place at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replaced(path) as temporary, temporary.open("wb") as whole:
+        np.savez_compressed(whole, **arrays)  # type: ignore[arg-type]
+    return arrays

@@ -16,6 +16,10 @@ _FOR_ONE_REPLICA = ("jit_compile", "metrics", "weighted_metrics")
 def check_init(network: Any, reduction: Any) -> None:
     """Checks what a model is made of, as far as no other part does.
 
+    Args:
+        network: to be trained.
+        reduction: of the residuals.
+
     Raises:
         TypeError: for a network that is no Keras layer.
         ValueError: for an unknown reduction.
@@ -60,6 +64,11 @@ def check_compile(arguments: Mapping[str, Any], num_replicas: int) -> None:
 
 def check_fit(y: Any, batch_size: int | None, steps_per_epoch: int | None) -> None:
     """Checks the arguments of ``fit`` that are not data.
+
+    Args:
+        y: values, which belong to a term.
+        batch_size: which has no meaning here.
+        steps_per_epoch: None for the default.
 
     Raises:
         ValueError: for values or a batch size, or steps that are not positive.

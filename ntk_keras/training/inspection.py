@@ -13,7 +13,7 @@ import tensorflow as tf
 from ntk_keras.backend import private
 from ntk_keras.backend.hooks import LayerHook
 from ntk_keras.backend.variables import Variables, is_connected, parameters_at, watchable
-from ntk_keras.kernel import factored
+from ntk_keras.kernel import factorable
 from ntk_keras.training.terms import Term
 
 __all__ = ["check_residual", "inspect_in_training", "inspect_term"]
@@ -137,9 +137,9 @@ def inspect_in_training(
             # What layers assign in training is not kept.
             values = [tf.identity(v.value) for v in trained]
             with parameters_at(trained, values):
-                unsupported, meet = _examined(term, at, trained, view)
-                reasons.append(unsupported)
-                return term.evaluate(view(True), at), term.evaluate(view(True), at), meet
+                reason, coupled = _examined(term, at, trained, view)
+                reasons.append(reason)
+                return term.evaluate(view(True), at), term.evaluate(view(True), at), coupled
 
         flat = tf.nest.flatten(points)
         return tf.function(evaluate, autograph=False).get_concrete_function(*flat)
@@ -148,7 +148,7 @@ def inspect_in_training(
         return tf.nest.map_structure(lambda x: x[index : index + 1], points)
 
     with _named_failure(term, points, network):
-        whole, again, meet = graph_of(points)(*tf.nest.flatten(points))
+        whole, again, coupled = graph_of(points)(*tf.nest.flatten(points))
         alone = graph_of(row(0))
         rows = sorted({0, len(whole) // 2, len(whole) - 1})
         single = [alone(*tf.nest.flatten(row(index)))[0] for index in rows]
@@ -160,7 +160,7 @@ def inspect_in_training(
             'Remove those layers, or use weighting="constant".'
         )
     exact = reasons[0] is None and single[0].shape[0] == 1  # what the cotangents say
-    if not meet if exact else _same(tf.gather(whole, rows), tf.concat(single, axis=0), whole):
+    if not coupled if exact else _same(tf.gather(whole, rows), tf.concat(single, axis=0), whole):
         return reasons[0]
     if uses_kernel:
         warnings.warn(
@@ -176,7 +176,7 @@ def inspect_in_training(
 def _examined(
     term: Term, points: Any, trained: Variables, view: View
 ) -> tuple[str | None, tf.Tensor]:
-    """Why the residual's Jacobian cannot be factored, and whether its rows meet, in a graph."""
+    """Why the Jacobian cannot be factored, and whether points are coupled, in a graph."""
     views: list[Any] = []
 
     def evaluate(hook: LayerHook) -> tf.Tensor:
@@ -184,9 +184,9 @@ def _examined(
         return term.evaluate(views[-1], points)
 
     count = tf.nest.flatten(points)[0].shape[0]
-    reason, meet = factored.examine(evaluate, count, trained)
+    reason, coupled = factorable.examine(evaluate, count, trained)
     left = views[0].fallbacks
-    return f"nested tapes serve it: {left[0]}" if left else reason, meet
+    return f"nested tapes serve it: {left[0]}" if left else reason, coupled
 
 
 @contextlib.contextmanager

@@ -60,7 +60,12 @@ def check_points(name: str, points: Any) -> None:
 
 
 def check_names(terms: Iterable[HasPoints], data: Mapping[str, Any]) -> None:
-    """Raises ValueError for data with a key that is no term's name."""
+    """Raises ValueError for data with a key that is no term's name.
+
+    Args:
+        terms: of the model.
+        data: points by term.
+    """
     names = {term.name for term in terms}
     unknown = sorted(set(data) - names)
     if unknown:
@@ -70,7 +75,11 @@ def check_names(terms: Iterable[HasPoints], data: Mapping[str, Any]) -> None:
 
 
 def points_by_term(terms: Iterable[HasPoints], data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Checks that data given by term names only terms and leaves none without points.
+    """Points by term, checked to name only terms and to leave none without points.
+
+    Args:
+        terms: of the model.
+        data: points by term.
 
     Raises:
         ValueError: for a key that is no term, or a term left without points.
@@ -105,7 +114,12 @@ def tensors_by_term(
 
 
 def as_tensors(points: Any, dtype: str) -> Any:
-    """A nest of points as tensors, floats in ``dtype``."""
+    """A nest of points as tensors.
+
+    Args:
+        points: a nest of arrays, tensors and numbers.
+        dtype: of those that are floats.
+    """
     return tf.nest.map_structure(lambda x: _tensor(x, dtype), points)
 
 

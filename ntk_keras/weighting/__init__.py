@@ -1,5 +1,9 @@
 """Strategies that give every group of loss terms its weight, behind one protocol."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from ntk_keras.backend.identifiers import by_identifier
 from ntk_keras.weighting.adaptive import Adaptive
 from ntk_keras.weighting.base import Weighting
 from ntk_keras.weighting.constant import Constant
@@ -27,6 +31,7 @@ __all__ = [
     "Uncertainty",
     "Weighting",
     "get",
+    "kind_of",
     "weights_from_traces",
 ]
 
@@ -43,20 +48,28 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
 }
 
 
-def get(identifier: str | Weighting) -> Weighting:
-    """A weighting by its name in :data:`WEIGHTINGS`, with default arguments; an object as it is.
+def get(identifier: str | Mapping[str, Any] | Weighting) -> Weighting:
+    """A weighting by its name in :data:`WEIGHTINGS`; an object as it is.
+
+    Arguments go with a name as in ``{"name": "ntk", "averaging_rate": 1e-3}``.
 
     Raises:
         ValueError: for an unknown name.
-        TypeError: for anything that is neither a name nor a weighting.
+        TypeError: for anything that is no weighting, or an argument the weighting has not.
     """
-    if isinstance(identifier, Weighting):
-        return identifier
-    if not isinstance(identifier, str):
-        raise TypeError(
-            "A weighting must be a name or an instance of ntk_keras.weighting.Weighting. "
-            f"Received {identifier!r} of type {type(identifier).__name__}."
-        )
-    if identifier not in WEIGHTINGS:
-        raise ValueError(f"Unknown weighting {identifier!r}. Known names: {sorted(WEIGHTINGS)}.")
-    return WEIGHTINGS[identifier]()
+    return by_identifier("weighting", identifier, WEIGHTINGS, _is_weighting, "weighting.Weighting")
+
+
+def kind_of(name: str) -> type[Weighting]:
+    """The class of a weighting that goes by a name; none is made.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in WEIGHTINGS:
+        raise ValueError(f"Unknown weighting {name!r}. Known names: {sorted(WEIGHTINGS)}.")
+    return WEIGHTINGS[name]
+
+
+def _is_weighting(value: Any) -> bool:
+    return isinstance(value, Weighting)

@@ -88,7 +88,7 @@ def board(tmp_path_factory):
     folder = tmp_path_factory.mktemp("board")
     model = pinn(nk.weighting.NTK(num_initial_probes=3, averaging_rate=0.5))
     writer = nk.callbacks.NTKTensorBoard(
-        folder, kernel_every=2, kernel_points=4, settings=SETTINGS, max_share=1
+        folder, kernel_every_epochs=2, num_kernel_points=4, settings=SETTINGS, max_share=1
     )
     traces = []
     record = keras.callbacks.LambdaCallback(
@@ -268,7 +268,9 @@ def test_a_writer_that_fails_later_warns_once_and_keeps_what_it_wrote(tmp_path, 
     assert curve(read(tmp_path), "loss/total")[0] == [STEPS]
 
 
-@pytest.mark.parametrize("argument", [{"kernel_every": -1}, {"kernel_points": 0}], ids=str)
+@pytest.mark.parametrize(
+    "argument", [{"kernel_every_epochs": -1}, {"num_kernel_points": 0}], ids=str
+)
 def test_tensorboard_refuses_counts_that_are_none(argument):
     with pytest.raises(ValueError, match=f"{next(iter(argument))} must be an integer of at least"):
         nk.callbacks.NTKTensorBoard("unused", **argument)
@@ -333,7 +335,9 @@ def pictures(folder, tag="solution"):
 
 def test_the_solution_is_drawn_beside_the_scalars_in_one_file(tmp_path):
     model = pinn()
-    images = nk.callbacks.SolutionImages(tmp_path, LINE, np.sin, grid=(6,), every=2, max_share=1)
+    images = nk.callbacks.SolutionImages(
+        tmp_path, LINE, np.sin, grid=(6,), every_epochs=2, max_share=1
+    )
     scalars = nk.callbacks.NTKTensorBoard(tmp_path, max_share=1)
     fit(model, images, scalars, epochs=4)
 
@@ -390,7 +394,11 @@ CUBE = nk.domains.Box(x=(0, 1), y=(0, 1), z=(0, 1))
 UNDRAWN = {
     "three axes": ((CUBE, np.sin), {}, r"one or two axes.*box.face\(x=0\), or give `figure`"),
     "another grid": ((LINE, np.ones(7)), {"grid": (6,)}, r"m = 6 points.*Received shape \(7,\)"),
-    "no epochs": ((LINE, np.sin), {"every": 0}, "every must be an integer of at least 1"),
+    "no epochs": (
+        (LINE, np.sin),
+        {"every_epochs": 0},
+        "every_epochs must be an integer of at least 1",
+    ),
     "no time": ((LINE, np.sin), {"max_share": 0}, "max_share must lie in"),
 }
 

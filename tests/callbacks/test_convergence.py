@@ -181,7 +181,7 @@ def test_comparisons_go_to_history_file_and_tensorboard_every_so_many_epochs(tmp
     file = nk.callbacks.HistoryFile(tmp_path / "history.csv")
     board = nk.callbacks.NTKTensorBoard(tmp_path)
     model = pinn(nk.weighting.ExactNTK(update_every=3))
-    history = fit(model, KernelConvergence(every=2), file, board)
+    history = fit(model, KernelConvergence(every_epochs=2), file, board)
     rows = nk.callbacks.read_history(file.path)
     events = EventAccumulator(str(tmp_path), {"tensors": 0}).Reload()
     for name in TRACES + WEIGHTS:
@@ -237,5 +237,7 @@ def test_a_term_whose_points_are_not_known_may_be_excluded():
 
 @pytest.mark.parametrize("every", [0, 1.5])
 def test_an_interval_that_is_none_is_refused(every):
-    with pytest.raises(ValueError, match=f"every must be an integer of at least 1. .* {every}"):
-        KernelConvergence(every=every)
+    with pytest.raises(
+        ValueError, match=f"every_epochs must be an integer of at least 1. .* {every}"
+    ):
+        KernelConvergence(every_epochs=every)

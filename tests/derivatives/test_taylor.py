@@ -23,7 +23,7 @@ from ntk_keras import (
 )
 from ntk_keras.backend.variables import parameters_at
 from ntk_keras.derivatives import VALUE, NetworkView, RequestedDerivatives, activations, layer_rules
-from ntk_keras.derivatives.channels import SecondOrder, blocks, closure, partitions, splits
+from ntk_keras.derivatives.channels import SecondOrder, closure, partitions, splits, stacks
 from ntk_keras.weighting import NTK, Constant, ExactNTK
 
 BOX = domains.Box(t=(0, 1), x=(-1, 1), y=(0, 2))
@@ -255,7 +255,7 @@ def test_channels_take_the_ways_to_split_an_index():
     assert partitions((0, 0, 1))[2] == {((0,), (0, 1)): 2, ((0, 0), (1,)): 1}
     channels = closure([(0, 0, 0, 0), (0, 0, 1, 1), (1, 1, 1, 1)])
     assert len(channels) == 13
-    assert blocks(channels)[1:4] == [((0,), (1,)), ((0, 0), (1, 1)), ((0, 1),)]
+    assert stacks(channels)[1:4] == [((0,), (1,)), ((0, 0), (1, 1)), ((0, 1),)]
     assert closure([SecondOrder((1.0, 0.0, -4.0))]) == [
         VALUE,
         SecondOrder((1.0, 0.0, -4.0)),

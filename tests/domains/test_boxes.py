@@ -4,7 +4,7 @@ import tensorflow as tf
 from scipy.stats import qmc
 
 from ntk_keras.domains import Box, UnionSampler
-from ntk_keras.domains.boxes import METHODS
+from ntk_keras.domains.unit_cube import METHODS
 
 BOX = Box(t=(0, 2), x=(-1, 0.5))
 UNIT = Box(x=(0, 1), y=(0, 1))

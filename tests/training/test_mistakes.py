@@ -233,7 +233,7 @@ MISTAKES = {
     ),
     "misspelled estimator": (
         lambda: nk.weighting.NTK("diagnal"),
-        ["Unknown estimator 'diagnal'", "Known estimators: [", "'diagonal'"],
+        ["Unknown estimator 'diagnal'", "Known names: [", "'diagonal'"],
     ),
     "averaging rate above one": (
         lambda: nk.weighting.NTK(averaging_rate=2),

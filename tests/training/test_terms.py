@@ -6,7 +6,8 @@ import tensorflow as tf
 from ntk_keras import Term
 from ntk_keras.domains import Box
 from ntk_keras.training.inspection import check_residual
-from ntk_keras.training.terms import by_term, check_points, check_terms, mean_scale
+from ntk_keras.training.points import check_points, points_by_term
+from ntk_keras.training.terms import check_terms, mean_scale
 
 POINTS = np.arange(6.0).reshape(3, 2)
 SEED = tf.constant([1, 2])
@@ -181,18 +182,18 @@ def test_the_points_of_a_residual_may_be_a_nest():
 
 def test_data_by_name_completes_the_terms():
     terms, data = [term("a", None), term("b")], {"a": POINTS}
-    assert by_term(terms, data) is data
-    assert by_term([term("b")], {}) == {}
+    assert points_by_term(terms, data) is data
+    assert points_by_term([term("b")], {}) == {}
 
 
 def test_data_that_names_no_term_is_refused():
     with pytest.raises(ValueError, match=r"Unknown: \['c', 'd'\]. Terms: \['a', 'b'\]"):
-        by_term([term("b"), term("a")], {"d": POINTS, "a": POINTS, "c": POINTS})
+        points_by_term([term("b"), term("a")], {"d": POINTS, "a": POINTS, "c": POINTS})
 
 
 def test_terms_left_without_points_are_named():
     with pytest.raises(ValueError, match=r"Terms without points: \['a', 'c'\]"):
-        by_term([term("c", None), term("b"), term("a", None)], {"b": POINTS})
+        points_by_term([term("c", None), term("b"), term("a", None)], {"b": POINTS})
 
 
 # The mean convention.

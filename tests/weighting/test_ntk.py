@@ -442,7 +442,7 @@ def test_variables_that_cannot_be_left_out_are_refused(names, trouble):
         ({"trace_floor": 0.0}, "trace_floor=0.0"),
         ({"trace_floor": 1.0}, "trace_floor=1.0"),
         ({"average": "matrix"}, "average must be .* Received average='matrix'"),
-        ({"estimator": "foo"}, "Unknown estimator 'foo'. Known estimators: .*'predictor'"),
+        ({"estimator": "foo"}, "Unknown estimator 'foo'. Known names: .*'predictor'"),
     ],
 )
 @pytest.mark.parametrize("chosen", [NTK, ExactNTK])

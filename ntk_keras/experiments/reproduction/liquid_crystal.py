@@ -48,7 +48,7 @@ def compared(results: Mapping[str, runs.Result]) -> Reproduced:
     problem = problems.of(settings)
     fields: dict[str, np.ndarray] = {}
     numbers: dict[str, Any] = {}
-    times = np.linspace(0, problem.box.upper[0], problem.grid[0])[SHOWN]
+    times = problem.box.lines(*problem.grid)[0][SHOWN]
     for name, result in results.items():
         network = keras.models.load_model(result.folder / "network.keras")
         prediction, truth = runs.on_grid(problem, network)
@@ -95,10 +95,7 @@ def _readings(settings: Settings) -> dict[str, np.ndarray]:
 
 def _directors(problem: problems.Problem, fields: Mapping[str, np.ndarray]) -> Figure:
     """Light and directors of several fields at the paper's three times."""
-    lines = [
-        np.linspace(*ends)
-        for ends in zip(problem.box.lower, problem.box.upper, problem.grid, strict=True)
-    ]
+    lines = problem.box.lines(*problem.grid)
     return plots.directors(
         lines[1:],
         {name: transmitted_light(q[SHOWN]) for name, q in fields.items()},

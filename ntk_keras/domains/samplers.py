@@ -1,0 +1,117 @@
+"""Sources of points: what a sampler is, and those made of others."""
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.backend.seeds import fold_in
+
+__all__ = ["PeriodicSampler", "Sampler", "UnionSampler"]
+
+
+class Sampler(abc.ABC):
+    """A source of points: draws new ones at every step, or a fixed set.
+
+    A model that is saved whole saves its samplers by ``get_config``; register classes of your own
+    with ``keras.saving.register_keras_serializable``.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_points(self) -> int:
+        """Number of points in a draw."""
+
+    @abc.abstractmethod
+    def draw(self, seed: tf.Tensor, dtype: str = "float32") -> Any:
+        """New points, drawn by TensorFlow inside the graph.
+
+        Args:
+            seed: ``[2]`` integers. Equal seeds give equal points, eagerly and in a graph alike;
+                XLA draws others.
+            dtype: dtype of the points.
+
+        Returns:
+            A tensor, or a nest of tensors, of ``num_points`` rows.
+        """
+
+    @abc.abstractmethod
+    def fixed(self, seed: int | np.random.Generator | None = None) -> Any:
+        """A fixed set of points, drawn once by NumPy and SciPy.
+
+        Args:
+            seed: of the drawing; None draws anew at every call.
+
+        Returns:
+            An array, or a nest of arrays, of ``num_points`` rows in float64.
+        """
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Sampler":
+        """The sampler of a configuration, as Keras stores it."""
+        return cls(**keras.saving.deserialize_keras_object(config))
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class UnionSampler(Sampler):
+    """The points of several samplers, one after the other."""
+
+    def __init__(self, samplers: Sequence[Sampler]):
+        self.samplers = tuple(samplers)
+
+    @property
+    def num_points(self) -> int:
+        return sum(sampler.num_points for sampler in self.samplers)
+
+    def draw(self, seed: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
+        return tf.concat(
+            [s.draw(fold_in(seed, index), dtype) for index, s in enumerate(self.samplers)], axis=0
+        )
+
+    def fixed(self, seed: int | np.random.Generator | None = None) -> np.ndarray:
+        generator = np.random.default_rng(seed)
+        return np.concatenate([sampler.fixed(generator) for sampler in self.samplers])
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, for Keras."""
+        return {"samplers": [keras.saving.serialize_keras_object(s) for s in self.samplers]}
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class PeriodicSampler(Sampler):
+    """Pairs of points that differ in one coordinate: the sampler's own, and those moved over.
+
+    Args:
+        sampler: of the first points.
+        axis: the column that differs.
+        value: of that column in the second points.
+    """
+
+    def __init__(self, sampler: Sampler, axis: int, value: float):
+        self.sampler = sampler
+        self.axis = axis
+        self.value = value
+
+    @property
+    def num_points(self) -> int:
+        return self.sampler.num_points
+
+    def draw(self, seed: tf.Tensor, dtype: str = "float32") -> tuple[tf.Tensor, tf.Tensor]:
+        points = self.sampler.draw(seed, dtype)
+        columns = tf.unstack(points, axis=1)
+        columns[self.axis] = tf.fill([self.num_points], tf.constant(self.value, dtype))
+        return points, tf.stack(columns, axis=1)
+
+    def fixed(self, seed: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+        points = self.sampler.fixed(seed)
+        moved = points.copy()
+        moved[:, self.axis] = self.value
+        return points, moved
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, for Keras."""
+        sampler = keras.saving.serialize_keras_object(self.sampler)
+        return {"sampler": sampler, "axis": self.axis, "value": float(self.value)}

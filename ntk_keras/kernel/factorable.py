@@ -1,0 +1,108 @@
+"""Whether the Jacobian of a residual can be kept in factored form, found out before training.
+
+It can where every parameter reaches the residual through products of Dense layers alone, and where
+the residual of a point depends on products at that point alone.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.backend.hooks import LayerHook
+from ntk_keras.backend.variables import Variables, watchable
+from ntk_keras.kernel.factored import MAX_ENTRIES, LayerProduct, parameters_of, products_of
+
+__all__ = ["examine"]
+
+
+def examine(
+    evaluate: Callable[[LayerHook], tf.Tensor], count: int, variables: Variables
+) -> tuple[str | None, tf.Tensor]:
+    """Whether the Jacobian of a residual can be factored; while a graph is built.
+
+    Args:
+        evaluate: the residual, ``[n]`` or ``[n, k]``, which tells a hook of its products.
+        count: the number of points n.
+        variables: the parameters theta.
+
+    Returns:
+        Why it cannot, None if it can as far as the graph shows; and whether points are coupled, a
+        boolean tensor: False where there is a reason already.
+    """
+    found: list[LayerProduct] = []
+    read: list[tf.Tensor] = []
+
+    def hook(layer: Any, inputs: Any, products: Any, bias: Any) -> None:
+        found.extend(products_of(layer, inputs, products))
+        read.extend([] if bias is None else [bias])
+
+    residual = evaluate(hook)
+    reason = _misplaced(found, count) or _unseen(residual, found, read, variables)
+    if reason or not found:
+        return reason, tf.constant(False)
+    return None, _points_are_coupled(residual, [product.outputs for product in found])
+
+
+def _misplaced(found: list[LayerProduct], count: int) -> str | None:
+    """A product at other points than the residual's, or of a parameter that two layers share."""
+    owners: dict[int, tuple[Any, Any]] = {}
+    for product in found:
+        layer, points = product.layer, product.outputs.shape[1]
+        if points != count:
+            return f"layer {layer.name!r} is evaluated at {points} points for {count} rows"
+        for parameter in parameters_of(layer):
+            _, owner = owners.setdefault(id(parameter), (parameter, layer))
+            if owner is not layer:
+                return f"layers {owner.name!r} and {layer.name!r} share a parameter"
+    return None
+
+
+def _unseen(
+    residual: tf.Tensor, found: list[LayerProduct], read: list[tf.Tensor], variables: Variables
+) -> str | None:
+    """Parameters that the residual depends on in ways that the products do not show.
+
+    Products and the biases added to them are where looking stops, so what they are made of, their
+    inputs and kernels that are computed, is looked at by itself. Parameters of few entries count
+    only if they are a layer's: others take reverse passes of their own, which see everything.
+    """
+    known = set(map(id, watchable(variables)))
+    parameters = {id(v): v for product in found for v in parameters_of(product.layer)}
+    computed = [
+        v for key, v in parameters.items() if key not in known and not isinstance(v, tf.Variable)
+    ]
+    chosen = [
+        (variable.name, value)
+        for variable, value in zip(variables, watchable(variables), strict=True)
+        if id(value) in parameters or value.shape.num_elements() > MAX_ENTRIES
+    ]
+    made_of = [residual, *(product.inputs for product in found), *computed]
+    passed = [*(product.outputs for product in found), *read]
+    gradients = tf.gradients(made_of, [value for _, value in chosen], stop_gradients=passed)
+    reached = [name for (name, _), g in zip(chosen, gradients, strict=True) if g is not None]
+    if reached:
+        return f"it depends on {reached} in other ways than by products of Dense layers"
+    return None
+
+
+def _points_are_coupled(residual: tf.Tensor, outputs: list[tf.Tensor]) -> tf.Tensor:
+    """Whether a row of the residual depends on products at other points.
+
+    Where none does, a reverse pass from the rows with other signs gives the same cotangents with
+    these signs, exactly.
+    """
+    count = residual.shape[0]
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], count)
+    signs[0], signs[-1] = -1.0, 1.0  # both occur
+    column = tf.constant(signs[:, np.newaxis], residual.dtype)
+    weights = tf.reshape(column, [count] + [1] * (residual.shape.rank - 1))
+    plain = tf.gradients(residual, outputs)
+    signed = tf.gradients(residual, outputs, grad_ys=weights * tf.ones_like(residual))
+    differ = [
+        tf.reduce_max(tf.abs(s - column * d)) > 1e-5 * tf.reduce_max(tf.abs(d))
+        for d, s in zip(plain, signed, strict=True)
+        if d is not None
+    ]
+    return tf.reduce_any(differ)

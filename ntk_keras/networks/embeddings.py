@@ -1,0 +1,142 @@
+"""Layers that embed the inputs of a network, and how they are differentiated forward."""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ntk_keras.backend.checks import check_count
+from ntk_keras.derivatives import register_layer, taylor
+from ntk_keras.derivatives.activations import cos, sin
+
+__all__ = ["FourierFeatures", "PeriodicEmbedding"]
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class FourierFeatures(keras.layers.Layer):
+    """Random Fourier features (cos(B x), sin(B x)), the entries of B drawn from N(0, scale^2).
+
+    They let a network learn high frequencies; B is drawn once, not trained, and saved with the
+    network.
+
+    Args:
+        features: number of frequencies m; the output has 2 m columns.
+        scale: standard deviation of the frequencies, in radians for each unit of the inputs.
+        seed: of the frequencies; Keras' global random state by default.
+        **kwargs: as for any Keras layer.
+
+    Raises:
+        ValueError: for a number of features that is not positive.
+
+    Reference:
+        Tancik et al., "Fourier features let networks learn high frequency functions in low
+        dimensional domains", NeurIPS (2020).
+    """
+
+    def __init__(self, features: int, scale: float = 1.0, seed: int | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.features = check_count("features", features)
+        self.scale = scale
+        self.seed = seed
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Draws the frequencies."""
+        self.frequencies = self.add_weight(
+            shape=(input_shape[-1], self.features),
+            initializer=keras.initializers.RandomNormal(stddev=self.scale, seed=self.seed),
+            trainable=False,
+            name="frequencies",
+        )
+
+    def call(self, inputs: Any) -> Any:
+        """``[n, d]`` to ``[n, 2 m]``."""
+        phases = keras.ops.matmul(inputs, self.frequencies)
+        return keras.ops.concatenate([keras.ops.cos(phases), keras.ops.sin(phases)], axis=-1)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
+        """The shape of :meth:`call`'s result."""
+        return (*input_shape[:-1], 2 * self.features)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"features": self.features, "scale": self.scale, "seed": self.seed}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class PeriodicEmbedding(keras.layers.Layer):
+    """Makes a network periodic: x_k becomes (cos(2 pi x_k / P_k), sin(2 pi x_k / P_k)).
+
+    Whatever follows this layer has the period P_k in x_k exactly, with all its derivatives, so that
+    no boundary condition is needed there. It comes first in a network, in the units of the inputs.
+
+    Args:
+        periods: one for each input, None for an input that is not periodic and passes unchanged.
+        **kwargs: as for any Keras layer.
+
+    Raises:
+        ValueError: for a period that is not positive, or none at all.
+
+    Reference:
+        Dong, Ni, "A method for representing periodic functions and enforcing exactly periodic
+        boundary conditions with deep neural networks", J. Comput. Phys. 435 (2021).
+    """
+
+    def __init__(self, periods: Sequence[float | None], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.periods = [None if period is None else float(period) for period in periods]
+        given = [period for period in self.periods if period is not None]
+        if not given or min(given) <= 0:
+            raise ValueError(
+                "PeriodicEmbedding needs one period for each input, positive or None, and at least "
+                f"one that is not None. Received {list(periods)}."
+            )
+        self.periodic = [k for k, period in enumerate(self.periods) if period is not None]
+        self.others = [k for k, period in enumerate(self.periods) if period is None]
+        self.rates = [2 * math.pi / period for period in given]
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Checks that there is a period for each input."""
+        if input_shape[-1] != len(self.periods):
+            raise ValueError(
+                f"PeriodicEmbedding has {len(self.periods)} periods, its inputs {input_shape[-1]} "
+                "columns."
+            )
+
+    def call(self, inputs: Any) -> Any:
+        """``[n, d]`` to cosines, sines, and the inputs that are not periodic."""
+        rates = keras.ops.convert_to_tensor(self.rates, inputs.dtype)
+        phases = keras.ops.take(inputs, self.periodic, axis=-1) * rates
+        parts = [keras.ops.cos(phases), keras.ops.sin(phases)]
+        if self.others:
+            parts.append(keras.ops.take(inputs, self.others, axis=-1))
+        return keras.ops.concatenate(parts, axis=-1)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
+        """The shape of :meth:`call`'s result."""
+        return (*input_shape[:-1], 2 * len(self.periodic) + len(self.others))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "periods": self.periods}
+
+
+def _circle(phases: taylor.Jet) -> list[taylor.Jet]:
+    return [taylor.pointwise(phases, cos), taylor.pointwise(phases, sin)]
+
+
+def _fourier(layer: Any, inputs: Sequence[taylor.Jet], hook: Any) -> taylor.Jet:
+    frequencies = tf.convert_to_tensor(layer.frequencies)
+    return taylor.concatenate(*_circle(taylor.linear(inputs[0], frequencies)))
+
+
+def _periodic(layer: Any, inputs: Sequence[taylor.Jet], hook: Any) -> taylor.Jet:
+    select = functools.partial(taylor.select, inputs[0])
+    rates = tf.constant(layer.rates, layer.compute_dtype)
+    parts = _circle(taylor.scale(select(layer.periodic), rates))
+    return taylor.concatenate(*parts, *([select(layer.others)] if layer.others else []))
+
+
+register_layer(FourierFeatures, _fourier)
+register_layer(PeriodicEmbedding, _periodic)
