@@ -1,8 +1,8 @@
 """Which Keras layers can be differentiated forward, and how.
 
 A rule takes a layer, the jets of its inputs and the hook, and gives the jet of its output. Its
-unsupported says why this very layer cannot be served, or None. Parameters are read when a rule is
-applied, as Keras shows them at that moment, so that a stateless scope is honoured.
+function ``unsupported`` says why this very layer cannot be served, or None. Parameters are read
+when a rule is applied, as Keras shows them at that moment, so that a stateless scope is honoured.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from ntk_keras.backend import private
+from ntk_keras.backend.deprecation import renamed_arguments
 from ntk_keras.backend.hooks import LayerHook
 from ntk_keras.derivatives import taylor
 from ntk_keras.derivatives.activations import derivatives_of, is_identity
@@ -28,7 +29,7 @@ Apply = Callable[[Any, Sequence[Any], LayerHook | None], Jet]
 
 
 def _none(layer: Any) -> None:
-    """No unsupported."""
+    """Every layer of the kind is supported."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Rule:
 _RULES: dict[type, Rule] = {}
 
 
+@renamed_arguments(obstacle="unsupported")
 def register_layer(
     layer_type: type, apply: Apply, unsupported: Callable[[Any], str | None] = _none
 ) -> None:

@@ -48,7 +48,7 @@ def propagate(network: Any, points: Jet, hook: LayerHook | None = None) -> Jet:
     """The network's outputs, from its points.
 
     Args:
-        network: one without unsupported.
+        network: one that is supported.
         points: the jet of ``[n, d]``.
         hook: told of every Dense layer's product.
     """

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras.backend.representation import represent
 from ntk_keras.backend.seeds import fold_in
 
 __all__ = ["PeriodicSampler", "Sampler", "UnionSampler"]
@@ -48,6 +49,9 @@ class Sampler(abc.ABC):
         Returns:
             An array, or a nest of arrays, of ``num_points`` rows in float64.
         """
+
+    def __repr__(self) -> str:
+        return represent(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Sampler":

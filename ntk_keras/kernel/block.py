@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend.checks import check_count
@@ -13,7 +14,7 @@ from ntk_keras.backend.variables import Variables, watchable
 __all__ = ["Block", "Blocks", "check_block_names", "checked_blocks", "named_blocks"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Block:
     """One block R_b of the stacked residual.
 
@@ -37,6 +38,10 @@ class Block:
     with_hook: Callable[[Any, LayerHook], tf.Tensor] | None = None
     hooked_variables: Variables = ()
     computed_in: tf.DType | None = None
+
+    def __repr__(self) -> str:
+        shapes = tf.nest.map_structure(np.shape, self.points)
+        return f"Block(points of shape {shapes})"
 
     def __call__(self) -> tf.Tensor:
         """The block's residuals at the current parameters, ``[n * k]``, point by point."""

@@ -68,6 +68,10 @@ class Linearization:
             for name in self.blocks
         }
 
+    def __repr__(self) -> str:
+        blocks = {name: residual.shape[0] for name, residual in self.residuals.items()}
+        return f"{type(self).__name__}(residuals={blocks}, variables={len(self.variables)})"
+
     def vjp(self, cotangents: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         """J^T v, one reverse pass over the recorded residuals.
 

@@ -19,15 +19,15 @@ from ntk_keras.training.terms import Term
 __all__ = ["check_residual", "inspect_in_training", "inspect_term"]
 
 
-# The network as one evaluation of a residual sees it: in training or not, with or without hook.
-View = Callable[..., Any]
+# Makes the network view of one evaluation of a residual: in training or not, with or without hook.
+MakeView = Callable[..., Any]
 
 
 def inspect_term(
     term: Term,
     points: Any,
     network: keras.layers.Layer,
-    view: View,
+    view: MakeView,
     unknowns: Sequence[keras.Variable] = (),
     finite: bool = False,
 ) -> int:
@@ -71,7 +71,7 @@ def _looked_at(
     term: Term,
     points: Any,
     network: keras.layers.Layer,
-    view: View,
+    view: MakeView,
     unknowns: Sequence[keras.Variable],
 ) -> tuple[Any, list[Any], bool]:
     """A residual, the variables it reads, and whether it depends on one that is trained."""
@@ -104,7 +104,7 @@ def inspect_in_training(
     term: Term,
     points: Any,
     network: keras.layers.Layer,
-    view: View,
+    view: MakeView,
     uses_kernel: bool,
     unknowns: Sequence[keras.Variable] = (),
 ) -> str | None:
@@ -174,7 +174,7 @@ def inspect_in_training(
 
 
 def _examined(
-    term: Term, points: Any, trained: Variables, view: View
+    term: Term, points: Any, trained: Variables, view: MakeView
 ) -> tuple[str | None, tf.Tensor]:
     """Why the Jacobian cannot be factored, and whether points are coupled, in a graph."""
     views: list[Any] = []
@@ -270,7 +270,7 @@ def check_residual(term: Term, residual: Any, points: Any) -> None:
         )
 
 
-def _check_layer_losses(term: Term, points: Any, network: keras.layers.Layer, view: View) -> None:
+def _check_layer_losses(term: Term, points: Any, network: keras.layers.Layer, view: MakeView) -> None:
     """Raises ValueError for a layer that adds a loss of its own, which training would leave out."""
     adding = [x.name for x in private.sublayers(network) if _regularizes_outputs(x)]
     if not adding and view(True).unsupported is not None:  # forward, layers are not called

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from ntk_keras import weighting as weighting_module
 from ntk_keras.backend import seeds
+from ntk_keras.backend.state import StateHolder
 from ntk_keras.kernel.block import Block
 from ntk_keras.kernel.linearization import Linearization, TapeLinearization
 from ntk_keras.training.readings import WeightReadings
@@ -17,7 +18,7 @@ __all__ = ["LossBalancer"]
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
-class LossBalancer(WeightReadings, keras.layers.Layer):
+class LossBalancer(WeightReadings, StateHolder):
     """Turns residuals and the tape that recorded them into loss weights, once a training step.
 
     It owns a weighting, and with it the moving average of kernel traces, in Keras variables: make
@@ -93,6 +94,9 @@ class LossBalancer(WeightReadings, keras.layers.Layer):
             "seed": self.seed,
             "dtype": self.variable_dtype,
         }
+
+    def __repr__(self) -> str:
+        return f"LossBalancer({list(self.group_of)}, {self.weighting!r})"
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LossBalancer":

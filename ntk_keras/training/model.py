@@ -106,6 +106,10 @@ class PINNModel(WeightReadings, keras.Model):
         self.built = True
         _LOGGER.debug("%s", self.derivatives_summary())
 
+    def __repr__(self) -> str:
+        terms = [term.name for term in self.terms]
+        return f"<PINNModel of {self.network!r} on {terms} by {self.weighting!r}>"
+
     def __setattr__(self, name: str, value: Any) -> None:
         if getattr(self, "built", False):
             arguments.check_assigned(name)
@@ -128,13 +132,10 @@ class PINNModel(WeightReadings, keras.Model):
         return precision.parameter_dtype(self.network)
 
     def blocks(self, data: Any = None) -> dict[str, Block]:
-        """The residual blocks at the next step's points, for :mod:`ntk_keras.kernel`.
+        """The residual blocks by term at the next step's points, for :mod:`ntk_keras.kernel`.
 
         Args:
             data: points by term name, for terms that have none of their own.
-
-        Returns:
-            One block for each term, by name. The model's random state does not advance.
         """
         draw: Callable[[tf.Tensor], dict[str, Any]] = functools.partial(self._points, data)
         if self.jit_compile and not self.run_eagerly:  # XLA draws other numbers

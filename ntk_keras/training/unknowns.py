@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras.backend.state import StateHolder
+
 __all__ = ["Unknown", "Unknowns"]
 
 # Entries of one coefficient that are logged one by one.
@@ -46,7 +48,7 @@ class Unknown:
         return cls(**keras.saving.deserialize_keras_object(config))
 
 
-class Unknowns(keras.layers.Layer):
+class Unknowns(StateHolder):
     """The coefficients of a model, by name; a residual reads them as ``u.unknowns[name]``.
 
     Args:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras.backend.state import StateHolder
 from ntk_keras.kernel.linearization import Linearization
 
 __all__ = ["Weighting", "by_name", "check_weights"]
@@ -36,7 +37,7 @@ def check_weights(weights: Mapping[str, float]) -> None:
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
-class Weighting(keras.layers.Layer):
+class Weighting(StateHolder):
     """A strategy that gives every group of loss terms its weight.
 
     Its state lives in Keras variables, so that it is saved, restored and distributed with the model

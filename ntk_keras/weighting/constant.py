@@ -28,6 +28,9 @@ class Constant(Weighting):
         self.initial_weights = dict(weights or {})
         check_weights(self.initial_weights)
 
+    def __repr__(self) -> str:
+        return f"Constant({self.initial_weights or ''})"
+
     def build_state(self, sizes: Mapping[str, int | None]) -> None:
         self.check_groups(self.initial_weights)
         self.loss_weights.assign([self.initial_weights.get(group, 1.0) for group in self.groups])

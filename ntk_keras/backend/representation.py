@@ -1,0 +1,30 @@
+"""What an object is, as text: its class and the arguments that are not the defaults."""
+
+import inspect
+from typing import Any
+
+__all__ = ["represent"]
+
+
+def represent(value: Any) -> str:
+    """``Class(argument=value)`` of an object that keeps its arguments as attributes.
+
+    Args:
+        value: the object. Arguments without default are always shown, others where they are not it.
+    """
+    shown = {}
+    for kind in reversed(type(value).__mro__):
+        own = vars(kind).get("__init__")
+        if own is None or not kind.__module__.startswith("ntk_keras"):
+            continue
+        for name, parameter in inspect.signature(own).parameters.items():
+            held = getattr(value, name, parameter.default)
+            if name != "self" and parameter.kind.name.startswith(("POSITIONAL", "KEYWORD")):
+                shown[name] = (held, parameter.default)
+    changed = [f"{name}={held!r}" for name, (held, usual) in shown.items() if _differs(held, usual)]
+    return f"{type(value).__name__}({', '.join(changed)})"
+
+
+def _differs(held: Any, usual: Any) -> bool:
+    """Whether to show an argument; an empty collection stands for one that was not given."""
+    return held is not usual and not (held == usual or (usual in (None, ()) and not held))
