@@ -40,8 +40,9 @@ def by_identifier(
             )
         return known[name](**arguments)
     if isinstance(identifier, type) or not fits(identifier):
+        article = "An" if what[0] in "aeiou" else "A"
         raise TypeError(
-            f"A {what} must be a name, a dict with a name and arguments, or an object of "
+            f"{article} {what} must be a name, a dict with a name and arguments, or an object of "
             f"ntk_keras.{protocol}. Received {identifier!r} of type {type(identifier).__name__}."
         )
     return cast(Kind, identifier)

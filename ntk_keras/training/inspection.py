@@ -19,7 +19,7 @@ from ntk_keras.training.terms import Term
 __all__ = ["check_residual", "inspect_in_training", "inspect_term"]
 
 
-# Makes the network view of one evaluation of a residual: in training or not, with or without hook.
+# Makes the network view of an evaluation of a residual: in training or not, with or without hook.
 MakeView = Callable[..., Any]
 
 
@@ -270,7 +270,9 @@ def check_residual(term: Term, residual: Any, points: Any) -> None:
         )
 
 
-def _check_layer_losses(term: Term, points: Any, network: keras.layers.Layer, view: MakeView) -> None:
+def _check_layer_losses(
+    term: Term, points: Any, network: keras.layers.Layer, view: MakeView
+) -> None:
     """Raises ValueError for a layer that adds a loss of its own, which training would leave out."""
     adding = [x.name for x in private.sublayers(network) if _regularizes_outputs(x)]
     if not adding and view(True).unsupported is not None:  # forward, layers are not called

@@ -323,7 +323,7 @@ def test_what_cannot_be_factored_trains_all_the_same(case):
     network = make("float64")
     model = model_of(network, wave, residual_of(network))
     assert reason in model._residuals.not_factored["term_1"]
-    assert model.blocks()["term_1"].recorded is None
+    assert model.blocks()["term_1"].with_hook is None
     traces = nk.kernel.traces(
         {n: dataclasses.replace(b, with_hook=None) for n, b in model.blocks().items()},
         model.trainable_variables,
@@ -370,7 +370,7 @@ def smoothed(u, x):
 
 @pytest.mark.parametrize("residual", [less_the_mean, running_sum, causal, smoothed])
 @pytest.mark.parametrize("mode", ["taylor", "tapes"])
-def test_rows_that_meet_are_not_factored(residual, mode):
+def test_coupled_points_are_not_factored(residual, mode):
     with pytest.warns(UserWarning, match="another one without the other points"):
         model = model_of(sequential("float64"), residual, derivatives=mode)
     assert model._residuals.not_factored == {"term_0": "its rows depend on other points"}
