@@ -168,7 +168,7 @@ REFUSED = {
         {"weighting": "constant", "steps_per_execution": 4},
         "Received steps_per_execution=4",
     ),
-    "weights by point": ({"weighting": "self-adaptive"}, "weighting <SelfAdaptive"),
+    "weights by point": ({"weighting": "self-adaptive"}, "weighting SelfAdaptive"),
     "unknown points": ({"weighting": "constant", "points": None}, r"no points of \['a'\]"),
 }
 

@@ -1,9 +1,8 @@
 """What is found out about a term with a network before anything is trained."""
 
-import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -14,9 +13,15 @@ from ntk_keras.backend import private
 from ntk_keras.backend.hooks import LayerHook
 from ntk_keras.backend.variables import Variables, is_connected, parameters_at, watchable
 from ntk_keras.kernel import factorable
+from ntk_keras.training.residual_errors import (
+    check_components,
+    check_finite,
+    check_residual,
+    named_failure,
+)
 from ntk_keras.training.terms import Term
 
-__all__ = ["check_residual", "inspect_in_training", "inspect_term"]
+__all__ = ["inspect_in_training", "inspect_term"]
 
 
 # Makes the network view of an evaluation of a residual: in training or not, with or without hook.
@@ -51,11 +56,11 @@ def inspect_term(
     Warns:
         UserWarning: if it reads variables that will not be trained.
     """
-    with _named_failure(term, points, network):
+    with named_failure(term, points, network):
         residual, read, depends = _looked_at(term, points, network, view, unknowns)
     check_residual(term, residual, points)
     if finite and hasattr(residual, "numpy"):  # not where tf.gradients asked for a graph
-        _check_finite(term, residual, points)
+        check_finite(term, residual, points)
     _check_layer_losses(term, points, network, view)
     _warn_of_foreign(term, read, [*network.variables, *unknowns])
     if not depends:
@@ -131,28 +136,23 @@ def inspect_in_training(
     reasons: list[str | None] = []
     trained = [*network.trainable_variables, *unknowns]
 
-    def graph_of(points: Any) -> Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-        def evaluate(*flat: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            at = tf.nest.pack_sequence_as(points, flat)
-            # What layers assign in training is not kept.
-            values = [tf.identity(v.value) for v in trained]
-            with parameters_at(trained, values):
-                reason, coupled = _examined(term, at, trained, view)
-                reasons.append(reason)
-                return term.evaluate(view(True), at), term.evaluate(view(True), at), coupled
+    def at_all_points(at: Any) -> tuple[tf.Tensor, ...]:
+        reason, residual, coupled = _examined(term, at, trained, view)
+        reasons.append(reason)
+        return term.evaluate(view(True), at), residual, coupled
 
-        flat = tf.nest.flatten(points)
-        return tf.function(evaluate, autograph=False).get_concrete_function(*flat)
+    def at_one_point(at: Any) -> tuple[tf.Tensor, ...]:
+        return (term.evaluate(view(True), at),)
 
     def row(index: int) -> Any:
         return tf.nest.map_structure(lambda x: x[index : index + 1], points)
 
-    with _named_failure(term, points, network):
-        whole, again, coupled = graph_of(points)(*tf.nest.flatten(points))
-        alone = graph_of(row(0))
+    with named_failure(term, points, network):
+        whole, again, coupled = _graph(at_all_points, points, trained)(points)
+        alone = _graph(at_one_point, row(0), trained)
         rows = sorted({0, len(whole) // 2, len(whole) - 1})
-        single = [alone(*tf.nest.flatten(row(index)))[0] for index in rows]
-    _check_components(term, whole, single[0])
+        single = [alone(row(index))[0] for index in rows]
+    check_components(term, whole, single[0])
     if uses_kernel and not _same(whole, again):
         raise ValueError(
             f"Term {term.name!r}: two evaluations at the same points and parameters differ, so "
@@ -173,61 +173,37 @@ def inspect_in_training(
     return "its rows depend on other points"
 
 
+def _graph(
+    evaluate: Callable[[Any], tuple[tf.Tensor, ...]], points: Any, trained: Variables
+) -> Callable[[Any], tuple[tf.Tensor, ...]]:
+    """A function of points as a graph; what layers assign in it is not kept."""
+
+    def evaluated(*flat: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        values = [tf.identity(v.value) for v in trained]
+        with parameters_at(trained, values):
+            return evaluate(tf.nest.pack_sequence_as(points, flat))
+
+    flat = tf.nest.flatten(points)
+    graph = tf.function(evaluated, autograph=False).get_concrete_function(*flat)
+    return lambda at: graph(*tf.nest.flatten(at))
+
+
 def _examined(
     term: Term, points: Any, trained: Variables, view: MakeView
-) -> tuple[str | None, tf.Tensor]:
-    """Why the Jacobian cannot be factored, and whether points are coupled, in a graph."""
+) -> tuple[str | None, tf.Tensor, tf.Tensor]:
+    """Why the Jacobian cannot be factored; the residual; whether points are coupled; in a graph."""
     views: list[Any] = []
+    residuals: list[tf.Tensor] = []
 
     def evaluate(hook: LayerHook) -> tf.Tensor:
         views.append(view(True, hook))
-        return term.evaluate(views[-1], points)
+        residuals.append(term.evaluate(views[-1], points))
+        return residuals[-1]
 
     count = tf.nest.flatten(points)[0].shape[0]
     reason, coupled = factorable.examine(evaluate, count, trained)
     left = views[0].fallbacks
-    return f"nested tapes serve it: {left[0]}" if left else reason, coupled
-
-
-@contextlib.contextmanager
-def _named_failure(term: Term, points: Any, network: keras.layers.Layer) -> Iterator[None]:
-    """Adds to whatever a residual raises which term it is, and the shapes that met."""
-    try:
-        yield
-    except Exception as error:
-        raise ValueError(
-            f"Term {term.name!r}: its residual failed at points of shape "
-            f"{_shapes(points)}, where the network takes inputs of shape "
-            f"{getattr(network, 'input_shape', 'unknown')}: {str(error).rstrip('. ')}. "
-            f"{_mend(error, points, network)}".rstrip()
-        ) from error
-
-
-# Of what a first residual most often fails: a piece of the message, and the mend.
-_MENDS = {
-    "'NoneType' object": (
-        "If a tape gave no gradient: let it watch the points before `u` is called, and "
-        "differentiate by the very tensor that `u` was given; or use "
-        "ntk_keras.derivatives.gradient(u, points)."
-    ),
-    "Tensor' object is not callable": (
-        "Derivatives are taken of the network, as in gradient(u, points), not of its values."
-    ),
-    "to a numpy array": "Use TensorFlow in a residual: tf.sin, not np.sin.",
-    "positional argument": "A residual takes the network and its points: residual(u, points).",
-}
-
-
-def _mend(error: Exception, points: Any, network: keras.layers.Layer) -> str:
-    """What to do about a residual that failed, as far as the message tells."""
-    known = [mend for piece, mend in _MENDS.items() if piece in str(error)]
-    wanted, received = getattr(network, "input_shape", None), getattr(points, "shape", None)
-    if isinstance(wanted, tuple) and received is not None and received[1:] != wanted[1:]:
-        known = ["Give points a column for each input of the network: a box needs as many axes."]
-    if "out of bounds" in str(error):
-        outputs = getattr(network, "output_shape", "unknown")
-        known = [f"The network's outputs have shape {outputs}; columns count from 0."]
-    return known[0] if known else ""
+    return f"nested tapes serve it: {left[0]}" if left else reason, residuals[0], coupled
 
 
 def _warn_of_foreign(term: Term, read: Iterable[Any], own: Iterable[keras.Variable]) -> None:
@@ -241,32 +217,6 @@ def _warn_of_foreign(term: Term, read: Iterable[Any], own: Iterable[keras.Variab
             "declare an unknown coefficient, as in PINNModel(..., unknowns={'speed': 1.0}), and "
             "read it as u.unknowns['speed']; make what is to stay fixed with `trainable=False`.",
             stacklevel=4,
-        )
-
-
-def check_residual(term: Term, residual: Any, points: Any) -> None:
-    """Checks what a residual returned.
-
-    Args:
-        term: for the message.
-        residual: what it returned.
-        points: where.
-
-    Raises:
-        ValueError: if it is not a real tensor ``[n]`` or ``[n, k]`` with a row for each point.
-    """
-    if not tf.is_tensor(residual) or not residual.dtype.is_floating:
-        received = residual.dtype.name if tf.is_tensor(residual) else type(residual).__name__
-        raise ValueError(
-            f"Term {term.name!r}: the residual must return one tensor of real floats. Received "
-            f"{received}. Stack components, or real and imaginary parts, along a last axis."
-        )
-    count = tf.nest.flatten(points)[0].shape[0]
-    shape = tuple(residual.shape)
-    if len(shape) not in (1, 2) or shape[0] != count or math.prod(shape) == 0:
-        raise ValueError(
-            f"Term {term.name!r}: the residual must have shape [{count}] or [{count}, k], one row "
-            f"for each of its {count} points. Received shape {list(shape)}. {_reshaping(shape)}"
         )
 
 
@@ -291,46 +241,6 @@ def _regularizes_outputs(layer: Any) -> bool:
     return getattr(layer, "activity_regularizer", None) is not None
 
 
-def _reshaping(shape: Sequence[int]) -> str:
-    """How a residual gets a row for each point."""
-    if len(shape) > 2:
-        return "Pick what the equation speaks of: derivatives are [n, outputs, d], as in [:, 0, 1]."
-    return "Do not reduce over points: the kernel needs the residual of each."
-
-
-def _check_finite(term: Term, residual: tf.Tensor, points: Any) -> None:
-    """Raises ValueError for a residual that is NaN or infinite before training has begun."""
-    rows = np.argwhere(~np.isfinite(np.reshape(residual, [len(residual), -1])))
-    if len(rows):
-        row = int(rows[0][0])
-        at = tf.nest.map_structure(lambda x: np.asarray(x)[row], points)
-        raise ValueError(
-            f"Term {term.name!r}: the residual must be finite where training starts. Received "
-            f"{np.asarray(residual)[row]} at the point {at}. Look where it divides, takes roots or "
-            "logarithms, or at the network's initial parameters."
-        )
-
-
-def _check_components(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None:
-    """Checks that a point has the same components whatever the other points.
-
-    Args:
-        term: for the message.
-        residual: at all points, ``[n]`` or ``[n, k]``.
-        first: what the residual returned at the first point alone.
-
-    Raises:
-        ValueError: if the number of components is that of points.
-    """
-    if first.shape.rank == residual.shape.rank == 2 and first.shape[1] != residual.shape[1]:
-        raise ValueError(
-            f"Term {term.name!r}: the residual has shape {list(residual.shape)}, but "
-            f"{list(first.shape)} at the first point alone. Shapes [n] and [n, 1] broadcast to "
-            "[n, n]: take a column of the network's output, as in u(x)[:, 0], or keep both as "
-            "columns."
-        )
-
-
 def _same(one: tf.Tensor, other: tf.Tensor, scale_of: tf.Tensor | None = None) -> bool:
     """Whether two residuals are equal, up to sums taken in another order.
 
@@ -344,8 +254,3 @@ def _same(one: tf.Tensor, other: tf.Tensor, scale_of: tf.Tensor | None = None) -
     size = np.max(np.abs(one if scale_of is None else scale_of))
     scale = size * np.sqrt(np.finfo(one.dtype.as_numpy_dtype).eps)
     return not np.any(np.abs(one - other) > scale)  # NaN is met in training, and named there
-
-
-def _shapes(points: Any) -> str:
-    """The shapes of a nest of points, for messages."""
-    return str(tf.nest.map_structure(lambda x: tuple(x.shape), points))

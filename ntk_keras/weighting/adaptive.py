@@ -1,7 +1,7 @@
 """What all strategies that move their weights share: the rules that decide on what they propose."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import keras
 import tensorflow as tf
@@ -12,7 +12,27 @@ from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting.base import Weighting, check_weights
 from ntk_keras.weighting.gate import Gate
 
-__all__ = ["Adaptive"]
+__all__ = ["Adaptive", "Rules", "UpdateRules"]
+
+
+class Rules(TypedDict, total=False):
+    """Arguments of :class:`Adaptive` that its subclasses take too, and those of any Keras layer."""
+
+    initial_weights: Mapping[str, float] | None
+    bounds: tuple[float, float]
+    exclude: Sequence[str]
+    gate: Gate | None
+    start_at: int
+    freeze_at: int | None
+    name: str
+    dtype: Any
+    trainable: bool
+
+
+class UpdateRules(Rules, total=False):
+    """The same with the interval of updates, for classes that do not name it themselves."""
+
+    update_every: int
 
 
 class Adaptive(Weighting):

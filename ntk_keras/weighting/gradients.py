@@ -5,10 +5,11 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from typing_extensions import Unpack
 
 from ntk_keras.backend.checks import check_range
 from ntk_keras.kernel.linearization import Linearization
-from ntk_keras.weighting.adaptive import Adaptive
+from ntk_keras.weighting.adaptive import Adaptive, Rules
 
 __all__ = ["GradientNorm"]
 
@@ -26,7 +27,7 @@ class GradientNorm(Adaptive):
         reference: the group r; the first by default.
         averaging_rate: alpha, in (0, 1].
         update_every: number of steps from one update to the next.
-        **kwargs: the rules of :class:`Adaptive`.
+        **rules: those of :class:`Adaptive`.
 
     Raises:
         ValueError: for an averaging rate out of range, or, from the model, a reference that is no
@@ -44,9 +45,9 @@ class GradientNorm(Adaptive):
         reference: str | None = None,
         averaging_rate: float = 0.1,
         update_every: int = 10,
-        **kwargs: Any,
+        **rules: Unpack[Rules],
     ):
-        super().__init__(update_every=update_every, **kwargs)
+        super().__init__(update_every=update_every, **rules)
         self.reference = reference
         self.averaging_rate = check_range("averaging_rate", averaging_rate, "(0, 1]")
 

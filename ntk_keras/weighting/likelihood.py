@@ -5,9 +5,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from typing_extensions import Unpack
 
 from ntk_keras.kernel.linearization import Linearization
-from ntk_keras.weighting.adaptive import Adaptive
+from ntk_keras.weighting.adaptive import Adaptive, UpdateRules
 
 __all__ = ["Uncertainty"]
 
@@ -22,7 +23,7 @@ class Uncertainty(Adaptive):
 
     Args:
         optimizer: of the log-variances: a name or a Keras optimizer; Adam(1e-3) by default.
-        **kwargs: the rules of :class:`Adaptive`. Initial weights are initial inverse variances.
+        **rules: those of :class:`Adaptive`. Initial weights are initial inverse variances.
 
     Reference:
         Kendall, Gal, Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene
@@ -33,8 +34,10 @@ class Uncertainty(Adaptive):
 
     distributes = False  # its optimizer would add up the steps of all replicas
 
-    def __init__(self, optimizer: str | keras.optimizers.Optimizer = "adam", **kwargs: Any):
-        super().__init__(**kwargs)
+    def __init__(
+        self, optimizer: str | keras.optimizers.Optimizer = "adam", **rules: Unpack[UpdateRules]
+    ):
+        super().__init__(**rules)
         self.optimizer = keras.optimizers.get(optimizer)
 
     def build_state(self, sizes: Mapping[str, int | None]) -> None:

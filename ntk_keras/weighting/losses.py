@@ -6,10 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from typing_extensions import Unpack
 
 from ntk_keras.backend.checks import check_range
 from ntk_keras.kernel.linearization import Linearization
-from ntk_keras.weighting.adaptive import Adaptive
+from ntk_keras.weighting.adaptive import Adaptive, UpdateRules
 
 __all__ = ["ReLoBRaLo", "SoftAdapt"]
 
@@ -53,7 +54,7 @@ class SoftAdapt(LossBased):
             of the losses (the paper's normalized variant).
         loss_weighted: multiply the exponentials by the losses, before they are divided by their
             sum (the paper's loss-weighted variant).
-        **kwargs: the rules of :class:`Adaptive`.
+        **rules: those of :class:`Adaptive`.
 
     Reference:
         Heydari, Thompson, Mehmood, "SoftAdapt: Techniques for Adaptive Loss Weighting of Neural
@@ -65,9 +66,9 @@ class SoftAdapt(LossBased):
         temperature: float = 0.1,
         normalized: bool = True,
         loss_weighted: bool = False,
-        **kwargs: Any,
+        **rules: Unpack[UpdateRules],
     ):
-        super().__init__(**kwargs)
+        super().__init__(**rules)
         self.temperature = temperature
         self.normalized = normalized
         self.loss_weighted = loss_weighted
@@ -103,7 +104,7 @@ class ReLoBRaLo(LossBased):
         temperature: T; the larger, the more alike the weights.
         decay: alpha, in [0, 1]; one step to the next keeps this share of the weights.
         memory: expectation of rho, in [0, 1].
-        **kwargs: the rules of :class:`Adaptive`.
+        **rules: those of :class:`Adaptive`.
 
     Raises:
         ValueError: for an argument out of its range.
@@ -114,9 +115,13 @@ class ReLoBRaLo(LossBased):
     """
 
     def __init__(
-        self, temperature: float = 0.1, decay: float = 0.999, memory: float = 0.999, **kwargs: Any
+        self,
+        temperature: float = 0.1,
+        decay: float = 0.999,
+        memory: float = 0.999,
+        **rules: Unpack[UpdateRules],
     ):
-        super().__init__(**kwargs)
+        super().__init__(**rules)
         self.temperature = check_range("temperature", temperature, "(0, inf)")
         self.decay = check_range("decay", decay, "[0, 1]")
         self.memory = check_range("memory", memory, "[0, 1]")

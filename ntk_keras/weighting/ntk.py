@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import keras
 import tensorflow as tf
+from typing_extensions import Unpack
 
 from ntk_keras import estimators
 from ntk_keras.backend import replicas
@@ -19,7 +20,7 @@ from ntk_keras.estimators import (
     is_exact,
 )
 from ntk_keras.kernel.linearization import Linearization
-from ntk_keras.weighting.adaptive import Adaptive
+from ntk_keras.weighting.adaptive import Adaptive, Rules
 from ntk_keras.weighting.trace_ratio import weights_from_traces
 
 __all__ = ["NTK", "ExactNTK"]
@@ -56,7 +57,7 @@ class NTK(Adaptive):
             size. By default the kernel includes all that is trained.
         average: ``"traces"`` keeps one number for each group; ``"kernel"`` keeps the whole matrix,
             ``[n, n]``, which needs points that are not redrawn.
-        **kwargs: the rules of :class:`Adaptive`.
+        **rules: those of :class:`Adaptive`.
 
     Raises:
         ValueError: for an argument outside its range, or an unknown name.
@@ -79,9 +80,9 @@ class NTK(Adaptive):
         clip: bool = False,
         exclude_variables: Sequence[str] = (),
         average: Literal["traces", "kernel"] = "traces",
-        **kwargs: Any,
+        **rules: Unpack[Rules],
     ):
-        super().__init__(update_every=update_every, **kwargs)
+        super().__init__(update_every=update_every, **rules)
         self.estimator = estimators.get(estimator)
         if averaging_rate is None:
             averaging_rate = 1e-2 if isinstance(self.estimator, Diagonal | Exact) else 1e-3
@@ -282,6 +283,17 @@ def _square(values: tf.Tensor) -> tf.Tensor:
     return tf.minimum(values**2, values.dtype.max)
 
 
+class _FurtherArguments(Rules, total=False):
+    """Arguments of :class:`NTK` that :class:`ExactNTK` takes too."""
+
+    num_initial_probes: int
+    num_probes: int
+    trace_floor: float
+    clip: bool
+    exclude_variables: Sequence[str]
+    average: Literal["traces", "kernel"]
+
+
 @keras.saving.register_keras_serializable("ntk_keras")
 class ExactNTK(NTK):
     """Algorithm 1: weights from the exact kernel, computed anew every ``update_every`` steps.
@@ -301,7 +313,7 @@ class ExactNTK(NTK):
         update_every: int = 1,
         averaging_rate: float = 1.0,
         estimator: str | Mapping[str, Any] | Estimator = "exact",
-        **kwargs: Any,
+        **kwargs: Unpack[_FurtherArguments],
     ):
         super().__init__(
             estimator, averaging_rate=averaging_rate, update_every=update_every, **kwargs

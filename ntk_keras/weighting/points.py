@@ -6,10 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from typing_extensions import Unpack
 
 from ntk_keras.backend.checks import check_range
 from ntk_keras.kernel.linearization import Linearization
-from ntk_keras.weighting.adaptive import Adaptive
+from ntk_keras.weighting.adaptive import Adaptive, UpdateRules
 
 __all__ = ["PointWeighting", "ResidualAttention", "SelfAdaptive"]
 
@@ -85,7 +86,7 @@ class SelfAdaptive(PointWeighting):
     Args:
         optimizer: of the masks: a name or a Keras optimizer; Adam(5e-3) by default.
         exponent: q, positive.
-        **kwargs: the rules of :class:`Adaptive`.
+        **rules: those of :class:`Adaptive`.
 
     Raises:
         ValueError: for an exponent that is not positive, or, from the model, points that are
@@ -100,9 +101,9 @@ class SelfAdaptive(PointWeighting):
         self,
         optimizer: str | keras.optimizers.Optimizer | None = None,
         exponent: float = 2.0,
-        **kwargs: Any,
+        **rules: Unpack[UpdateRules],
     ):
-        super().__init__(**kwargs)
+        super().__init__(**rules)
         self.optimizer = keras.optimizers.get(optimizer or keras.optimizers.Adam(5e-3))
         self.exponent = check_range("exponent", exponent, "(0, inf)")
 
@@ -144,7 +145,7 @@ class ResidualAttention(PointWeighting):
     Args:
         decay: gamma, in [0, 1).
         rate: eta, positive.
-        **kwargs: the rules of :class:`Adaptive`. Weights start at zero, as in the paper, unless
+        **rules: those of :class:`Adaptive`. Weights start at zero, as in the paper, unless
             there are initial ones.
 
     Raises:
@@ -157,8 +158,8 @@ class ResidualAttention(PointWeighting):
 
     default_weight = 0.0
 
-    def __init__(self, decay: float = 0.999, rate: float = 0.01, **kwargs: Any):
-        super().__init__(**kwargs)
+    def __init__(self, decay: float = 0.999, rate: float = 0.01, **rules: Unpack[UpdateRules]):
+        super().__init__(**rules)
         self.decay = check_range("decay", decay, "[0, 1)")
         self.rate = check_range("rate", rate, "(0, inf)")
 

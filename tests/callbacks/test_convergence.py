@@ -200,7 +200,7 @@ def test_comparisons_go_to_history_file_and_tensorboard_every_so_many_epochs(tmp
 
 
 def test_a_weighting_without_averages_is_refused():
-    with pytest.raises(ValueError, match=r"Received a PINNModel with weighting <Constant"):
+    with pytest.raises(ValueError, match=r"Received a PINNModel with weighting Constant"):
         fit(pinn("constant"), KernelConvergence())
 
 

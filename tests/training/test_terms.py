@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from ntk_keras import Term
 from ntk_keras.domains import Box
-from ntk_keras.training.inspection import check_residual
 from ntk_keras.training.points import check_points, points_by_term
+from ntk_keras.training.residual_errors import check_residual
 from ntk_keras.training.terms import check_terms, mean_scale
 
 POINTS = np.arange(6.0).reshape(3, 2)

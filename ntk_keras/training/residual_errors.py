@@ -1,0 +1,138 @@
+"""What is wrong with a residual, said with the way to fix it."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.training.terms import Term
+
+__all__ = ["check_components", "check_finite", "check_residual", "named_failure"]
+
+
+@contextlib.contextmanager
+def named_failure(term: Term, points: Any, network: keras.layers.Layer) -> Iterator[None]:
+    """Adds to whatever a residual raises which term it is, and the shapes that met.
+
+    Args:
+        term: whose residual is evaluated.
+        points: where.
+        network: with which.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"Term {term.name!r}: its residual failed at points of shape "
+            f"{_shapes(points)}, where the network takes inputs of shape "
+            f"{getattr(network, 'input_shape', 'unknown')}: {str(error).rstrip('. ')}. "
+            f"{_mend(error, points, network)}".rstrip()
+        ) from error
+
+
+# Of what a first residual most often fails: a piece of the message, and the mend.
+_MENDS = {
+    "'NoneType' object": (
+        "If a tape gave no gradient: let it watch the points before `u` is called, and "
+        "differentiate by the very tensor that `u` was given; or use "
+        "ntk_keras.derivatives.gradient(u, points)."
+    ),
+    "Tensor' object is not callable": (
+        "Derivatives are taken of the network, as in gradient(u, points), not of its values."
+    ),
+    "to a numpy array": "Use TensorFlow in a residual: tf.sin, not np.sin.",
+    "positional argument": "A residual takes the network and its points: residual(u, points).",
+}
+
+
+def _mend(error: Exception, points: Any, network: keras.layers.Layer) -> str:
+    """What to do about a residual that failed, as far as the message tells."""
+    known = [mend for piece, mend in _MENDS.items() if piece in str(error)]
+    wanted, received = getattr(network, "input_shape", None), getattr(points, "shape", None)
+    if isinstance(wanted, tuple) and received is not None and received[1:] != wanted[1:]:
+        known = ["Give points a column for each input of the network: a box needs as many axes."]
+    if "out of bounds" in str(error):
+        outputs = getattr(network, "output_shape", "unknown")
+        known = [f"The network's outputs have shape {outputs}; columns count from 0."]
+    return known[0] if known else ""
+
+
+def check_residual(term: Term, residual: Any, points: Any) -> None:
+    """Checks what a residual returned.
+
+    Args:
+        term: for the message.
+        residual: what it returned.
+        points: where.
+
+    Raises:
+        ValueError: if it is not a real tensor ``[n]`` or ``[n, k]`` with a row for each point.
+    """
+    if not tf.is_tensor(residual) or not residual.dtype.is_floating:
+        received = residual.dtype.name if tf.is_tensor(residual) else type(residual).__name__
+        raise ValueError(
+            f"Term {term.name!r}: the residual must return one tensor of real floats. Received "
+            f"{received}. Stack components, or real and imaginary parts, along a last axis."
+        )
+    count = tf.nest.flatten(points)[0].shape[0]
+    shape = tuple(residual.shape)
+    if len(shape) not in (1, 2) or shape[0] != count or math.prod(shape) == 0:
+        raise ValueError(
+            f"Term {term.name!r}: the residual must have shape [{count}] or [{count}, k], one row "
+            f"for each of its {count} points. Received shape {list(shape)}. {_reshaping(shape)}"
+        )
+
+
+def _reshaping(shape: Sequence[int]) -> str:
+    """How a residual gets a row for each point."""
+    if len(shape) > 2:
+        return "Pick what the equation speaks of: derivatives are [n, outputs, d], as in [:, 0, 1]."
+    return "Do not reduce over points: the kernel needs the residual of each."
+
+
+def check_finite(term: Term, residual: tf.Tensor, points: Any) -> None:
+    """Raises ValueError for a residual that is NaN or infinite before training has begun.
+
+    Args:
+        term: for the message.
+        residual: ``[n]`` or ``[n, k]``.
+        points: where.
+    """
+    rows = np.argwhere(~np.isfinite(np.reshape(residual, [len(residual), -1])))
+    if len(rows):
+        row = int(rows[0][0])
+        at = tf.nest.map_structure(lambda x: np.asarray(x)[row], points)
+        raise ValueError(
+            f"Term {term.name!r}: the residual must be finite where training starts. Received "
+            f"{np.asarray(residual)[row]} at the point {at}. Look where it divides, takes roots or "
+            "logarithms, or at the network's initial parameters."
+        )
+
+
+def check_components(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None:
+    """Checks that a point has the same components whatever the other points.
+
+    Args:
+        term: for the message.
+        residual: at all points, ``[n]`` or ``[n, k]``.
+        first: what the residual returned at the first point alone.
+
+    Raises:
+        ValueError: if the number of components is that of points.
+    """
+    if first.shape.rank == residual.shape.rank == 2 and first.shape[1] != residual.shape[1]:
+        raise ValueError(
+            f"Term {term.name!r}: the residual has shape {list(residual.shape)}, but "
+            f"{list(first.shape)} at the first point alone. Shapes [n] and [n, 1] broadcast to "
+            "[n, n]: take a column of the network's output, as in u(x)[:, 0], or keep both as "
+            "columns."
+        )
+
+
+def _shapes(points: Any) -> str:
+    """The shapes of a nest of points, for messages."""
+    return str(tf.nest.map_structure(lambda x: tuple(x.shape), points))
