@@ -35,14 +35,16 @@ def examine(
     read: list[tf.Tensor] = []
 
     def hook(layer: Any, inputs: Any, products: Any, bias: Any) -> None:
+        tape.watch(list(products.values()))
         found.extend(products_of(layer, inputs, products))
         read.extend([] if bias is None else [bias])
 
-    residual = evaluate(hook)
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        residual = evaluate(hook)
     reason = _misplaced(found, count) or _unseen(residual, found, read, variables)
     if reason or not found:
         return reason, tf.constant(False)
-    return None, _points_are_coupled(residual, [product.outputs for product in found])
+    return None, _points_are_coupled(tape, residual, [product.outputs for product in found])
 
 
 def _misplaced(found: list[LayerProduct], count: int) -> str | None:
@@ -87,7 +89,9 @@ def _unseen(
     return None
 
 
-def _points_are_coupled(residual: tf.Tensor, outputs: list[tf.Tensor]) -> tf.Tensor:
+def _points_are_coupled(
+    tape: tf.GradientTape, residual: tf.Tensor, outputs: list[tf.Tensor]
+) -> tf.Tensor:
     """Whether a row of the residual depends on products at other points.
 
     Where none does, a reverse pass from the rows with other signs gives the same cotangents with
@@ -98,8 +102,8 @@ def _points_are_coupled(residual: tf.Tensor, outputs: list[tf.Tensor]) -> tf.Ten
     signs[0], signs[-1] = -1.0, 1.0  # both occur
     column = tf.constant(signs[:, np.newaxis], residual.dtype)
     weights = tf.reshape(column, [count] + [1] * (residual.shape.rank - 1))
-    plain = tf.gradients(residual, outputs)
-    signed = tf.gradients(residual, outputs, grad_ys=weights * tf.ones_like(residual))
+    plain = tape.gradient(residual, outputs)
+    signed = tape.gradient(residual, outputs, weights * tf.ones_like(residual))
     differ = [
         tf.reduce_max(tf.abs(s - column * d)) > 1e-5 * tf.reduce_max(tf.abs(d))
         for d, s in zip(plain, signed, strict=True)
