@@ -24,7 +24,7 @@ tf.config.set_logical_device_configuration(
 )
 
 
-# What was imported stays: the collector need not look through it, a million objects, again and again.
+# What was imported stays, a million objects: the collector need not look through it again.
 gc.collect()
 gc.freeze()
 gc.set_threshold(20_000, 20, 50)

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras.backend.private import sublayers
+from ntk_keras.backend.private_names import sublayers
 
 __all__ = [
     "SMALLEST_SCALE",

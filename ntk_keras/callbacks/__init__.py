@@ -1,8 +1,8 @@
 """Keras callbacks: TensorBoard, files, NTK weights for any model, checks of the theory."""
 
 from ntk_keras.callbacks.checkpoint import Checkpoint
-from ntk_keras.callbacks.convergence import ExactWeights, KernelConvergence
 from ntk_keras.callbacks.history import HistoryFile, Stopwatch, read_history
+from ntk_keras.callbacks.kernel_convergence import ExactWeights, KernelConvergence
 from ntk_keras.callbacks.ntk_weighting import NTKWeighting
 from ntk_keras.callbacks.solution import SolutionImages
 from ntk_keras.callbacks.tensorboard import NTKTensorBoard

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ntk_keras import plots
 from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.deprecation import renamed_arguments
-from ntk_keras.callbacks.events import EventWriter
+from ntk_keras.callbacks.event_writer import EventWriter
 from ntk_keras.domains import Box
 
 __all__ = ["SolutionImages"]

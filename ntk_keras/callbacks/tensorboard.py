@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams import api as hparams
 from ntk_keras import kernel, plots
 from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.deprecation import renamed_arguments
-from ntk_keras.callbacks.events import EventWriter
+from ntk_keras.callbacks.event_writer import EventWriter
 from ntk_keras.kernel.block import Block
 
 __all__ = ["NTKTensorBoard"]

@@ -14,19 +14,22 @@ Derivatives are in the units of ``outputs / points``: a rescaling inside ``u`` i
 through.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
-import tensorflow as tf
-
 from ntk_keras.backend.deprecation import moved_attributes
-from ntk_keras.backend.hooks import LayerHook
-from ntk_keras.derivatives import tapes
+from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.derivatives.activations import register_activation
-from ntk_keras.derivatives.arguments import as_axes, as_points, as_second_order
-from ntk_keras.derivatives.channels import VALUE, Biharmonic, Channel
+from ntk_keras.derivatives.channels import VALUE
 from ntk_keras.derivatives.layer_rules import register_layer
 from ntk_keras.derivatives.network_view import Mode, NetworkView, RequestedDerivatives
+from ntk_keras.derivatives.operators import (
+    biharmonic,
+    divergence,
+    gradient,
+    hessian_diagonal,
+    jacobian,
+    laplacian,
+    partial,
+    second_order,
+)
 from ntk_keras.derivatives.tapes import Network
 
 __all__ = [
@@ -57,175 +60,3 @@ __getattr__ = moved_attributes(
         "View": "ntk_keras.derivatives:NetworkView",
     },
 )
-
-
-def gradient(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """First derivatives of every output with respect to every input.
-
-    Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-
-    Returns:
-        ``[n, outputs, d]``; entry ``[i, j, k]`` is the derivative of output ``j`` with respect to
-        input ``k`` at point ``i``.
-
-    Raises:
-        ValueError: if the points are not ``[n, d]`` or the outputs not ``[n, outputs]``.
-    """
-    points = as_points(points)
-    channels = _channels(u, points, [(k,) for k in range(points.shape[1])])
-    return tapes.gradient(u, points) if channels is None else tf.stack(channels, axis=-1)
-
-
-jacobian = gradient
-
-
-def hessian_diagonal(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """Unmixed second derivatives of every output with respect to every input.
-
-    Where only a linear combination of them is needed, :func:`second_order` is cheaper.
-
-    Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-
-    Returns:
-        ``[n, outputs, d]``; entry ``[i, j, k]`` is the second derivative of output ``j`` with
-        respect to input ``k`` at point ``i``.
-
-    Raises:
-        ValueError: if the points are not ``[n, d]`` or the outputs not ``[n, outputs]``.
-    """
-    points = as_points(points)
-    channels = _channels(u, points, [(k, k) for k in range(points.shape[1])])
-    return tapes.hessian_diagonal(u, points) if channels is None else tf.stack(channels, axis=-1)
-
-
-def second_order(u: Network, points: tf.Tensor, coefficients: Any) -> tf.Tensor:
-    """A second-order operator sum_k c_k d^2 u / dx_k^2 of every output.
-
-    Forward, the combination is one channel whatever the number of inputs (Li et al., forward
-    Laplacian, 2024): (value, d first derivatives, 1) instead of (value, d first, d second).
-
-    Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        coefficients: c, ``[d]`` or, at every point its own, ``[n, d]``. Numbers or tensors, or a
-            sequence of both, as in ``[1, -c**2]`` with an unknown c; inputs with the number zero
-            cost nothing.
-
-    Returns:
-        ``[n, outputs]``.
-
-    Raises:
-        ValueError: if the points are not ``[n, d]``, the outputs not ``[n, outputs]``, there is not
-            one coefficient for each input, or all are zero.
-    """
-    points = as_points(points)
-    operator = as_second_order(coefficients, points)
-    channels = _channels(u, points, [operator])
-    return tapes.second_order(u, points, operator) if channels is None else channels[0]
-
-
-def laplacian(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tensor:
-    """Sum of the unmixed second derivatives of every output over ``axes``.
-
-    Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        axes: the inputs to sum over, all by default. Where time is one of the inputs, name the
-            spatial ones.
-
-    Returns:
-        ``[n, outputs]``.
-
-    Raises:
-        ValueError: if the points are not ``[n, d]``, the outputs not ``[n, outputs]``, an axis is
-            not an input, or there is none.
-    """
-    points = as_points(points)
-    axes = as_axes(axes, points)
-    if not axes:
-        raise ValueError("A Laplacian needs at least one axis to sum over. Received axes=[].")
-    return second_order(u, points, [float(axes.count(k)) for k in range(points.shape[1])])
-
-
-def biharmonic(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tensor:
-    """The Laplacian of the Laplacian of every output over ``axes``: plates, stream functions.
-
-    Forward, it takes 9 channels in two dimensions where the fourth derivatives one by one take 13.
-
-    Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        axes: the inputs to sum over, all by default, none twice. Where time is one of the inputs,
-            name the spatial ones.
-
-    Returns:
-        ``[n, outputs]``.
-
-    Raises:
-        ValueError: if the points are not ``[n, d]``, the outputs not ``[n, outputs]``, an axis is
-            not an input or named twice, or there is none.
-    """
-    points = as_points(points)
-    axes = sorted(as_axes(axes, points))
-    if not axes or len(set(axes)) < len(axes):
-        raise ValueError(
-            "A biharmonic operator needs at least one axis to sum over, and none of them twice. "
-            f"Received axes={axes}."
-        )
-    channels = _channels(u, points, [Biharmonic(tuple(axes))])
-    return tapes.biharmonic(u, points, axes) if channels is None else channels[0]
-
-
-def divergence(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tensor:
-    """Divergence of a vector field: the derivative of output ``j`` along ``axes[j]``, summed.
-
-    Args:
-        u: maps points ``[n, d]`` to a field ``[n, len(axes)]``.
-        points: ``[n, d]``.
-        axes: the input that belongs to each output, all in order by default. Where time is one of
-            the inputs, name the spatial ones.
-
-    Returns:
-        ``[n]``.
-
-    Raises:
-        ValueError: if there is not exactly one output for each axis, or an axis is not an input.
-    """
-    points = as_points(points)
-    axes = as_axes(axes, points)
-    channels = _channels(u, points, [(k,) for k in axes]) if axes else None
-    if channels is None:
-        return tapes.divergence(u, points, axes)
-    tapes.check_field(channels[0].shape[1], axes)
-    return tf.add_n([channel[:, j] for j, channel in enumerate(channels)])
-
-
-def partial(u: Network, points: tf.Tensor, *axes: int) -> tf.Tensor:
-    """A partial derivative of any order; axes ``0, 0, 1`` give ``d^3 u / dx_0^2 dx_1``.
-
-    Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        *axes: the input of each differentiation in turn; none gives the outputs themselves.
-
-    Returns:
-        ``[n, outputs]``.
-
-    Raises:
-        ValueError: if the points are not ``[n, d]``, the outputs not ``[n, outputs]``, or an axis
-            is not an input.
-    """
-    points = as_points(points)
-    as_axes(axes, points)
-    channels = _channels(u, points, [tuple(sorted(axes))])
-    return tapes.partial(u, points, axes) if channels is None else channels[0]
-
-
-def _channels(u: Any, points: tf.Tensor, channels: Sequence[Channel]) -> list[tf.Tensor] | None:
-    """What a view answers; None for any other callable, and where the view cannot serve."""
-    ask = getattr(u, "derivative_channels", None)
-    return None if ask is None else ask(points, channels)

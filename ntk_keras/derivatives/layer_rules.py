@@ -16,9 +16,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras.backend import private
+from ntk_keras.backend import private_names
 from ntk_keras.backend.deprecation import renamed_arguments
-from ntk_keras.backend.hooks import LayerHook
+from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.derivatives import taylor
 from ntk_keras.derivatives.activations import derivatives_of, is_identity
 from ntk_keras.derivatives.jets import Jet
@@ -180,7 +180,7 @@ def _last_axis_only(layer: Any) -> str | None:
 
 def _widths(layer: Any) -> list[int]:
     """Those of its inputs, of every use that is made of it."""
-    return [x.shape[-1] for node in private.nodes_of(layer) for x in node.input_tensors]
+    return [x.shape[-1] for node in private_names.nodes_of(layer) for x in node.input_tensors]
 
 
 def _spread(layer: Any, inputs: Sequence[Jet]) -> list[Jet]:
@@ -194,14 +194,14 @@ def _spread(layer: Any, inputs: Sequence[Jet]) -> list[Jet]:
 
 def _fitting_widths(layer: Any) -> str | None:
     widths = sorted(set(_widths(layer)))
-    once = len(widths) == 1 or len(private.nodes_of(layer)) == 1
+    once = len(widths) == 1 or len(private_names.nodes_of(layer)) == 1
     fit = once and len(set(widths) - {1}) <= 1
     return None if fit else f"its inputs have different widths: {widths}"
 
 
 def _second_argument(operation: Any) -> Any:
     """2 in x ** 2 and x / 2; None of an operation that has no certain one."""
-    nodes = private.nodes_of(operation)
+    nodes = private_names.nodes_of(operation)
     # Several of a graph cut out of another.
     return nodes[0].arguments.args[1] if len(nodes) == 1 else None
 

@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 
 import tensorflow as tf
 
-from ntk_keras.backend import precision, private
-from ntk_keras.backend.hooks import LayerHook
+from ntk_keras.backend import precision, private_names
+from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.derivatives import propagation
 from ntk_keras.derivatives.channels import VALUE, Channel, SecondOrder, describe
 from ntk_keras.derivatives.jets import Jet, seed
@@ -155,7 +155,7 @@ class NetworkView:
         if reason is not None:
             self._note(reason)
             return None
-        if private.tape_watches(points):
+        if private_names.tape_watches(points):
             self._note("a gradient tape watches its points")
             return _values(self._propagated(points), channels, [])
         if not self._reuse:

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
-from ntk_keras.backend import private
-from ntk_keras.backend.hooks import LayerHook
+from ntk_keras.backend import private_names
+from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.derivatives.jets import Jet, constant
 from ntk_keras.derivatives.layer_rules import rule_of
 
@@ -93,7 +93,7 @@ def _visit_graph(model: Any, inputs: list[Any], visit: Visit) -> Any:
         if not isinstance(tensor, keras.KerasTensor):
             return _number(tensor, model)
         if id(tensor) not in values:
-            made = private.producer_of(tensor)
+            made = private_names.producer_of(tensor)
             if made is None:
                 raise _UnsupportedError(f"model {model.name!r} does not show its graph")
             operation, arguments = made[0], made[1].arguments

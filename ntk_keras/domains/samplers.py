@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras.backend.representation import represent
+from ntk_keras.backend.reprs import represent
 from ntk_keras.backend.seeds import fold_in
 
 __all__ = ["PeriodicSampler", "Sampler", "UnionSampler"]

@@ -6,15 +6,6 @@ there is one. All are noisy, and their samples to be averaged, but those of all 
 (``exact``, and ``diagonal`` where Jacobians are factored).
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import keras
-import tensorflow as tf
-
-from ntk_keras.backend.identifiers import by_identifier
-from ntk_keras.estimators.averaging import average
 from ntk_keras.estimators.diagonal import Diagonal, Exact
 from ntk_keras.estimators.protocol import (
     Estimate,
@@ -23,6 +14,8 @@ from ntk_keras.estimators.protocol import (
     SelfAssessed,
     is_exact,
 )
+from ntk_keras.estimators.registry import ESTIMATORS, estimate, get, serialize
+from ntk_keras.estimators.sample_mean import average
 from ntk_keras.estimators.sketching import (
     BlockPredictor,
     Predictor,
@@ -34,9 +27,7 @@ from ntk_keras.estimators.sketching import (
     predictor_product,
     sketch,
 )
-from ntk_keras.estimators.squares import Perturbation, Reverse
-from ntk_keras.kernel.block import Block
-from ntk_keras.kernel.linearization import Linearization
+from ntk_keras.estimators.squared_norms import Perturbation, Reverse
 
 __all__ = [
     "ESTIMATORS",
@@ -63,67 +54,3 @@ __all__ = [
     "serialize",
     "sketch",
 ]
-
-ESTIMATORS: dict[str, Callable[..., Estimator]] = {
-    "predictor": Predictor,
-    "block-predictor": BlockPredictor,
-    "product": Product,
-    "reverse": Reverse,
-    "diagonal": Diagonal,
-    "perturbation": Perturbation,
-    "exact": Exact,
-}
-
-
-def get(identifier: str | Mapping[str, Any] | Estimator) -> Estimator:
-    """An estimator by its name; an object as it is.
-
-    Arguments go with a name as in ``{"name": "diagonal", "num_points": 9}``.
-
-    Raises:
-        ValueError: for an unknown name.
-        TypeError: for anything without a method ``traces``, or an argument the estimator has not.
-    """
-    return by_identifier("estimator", identifier, ESTIMATORS, _has_traces, "estimators.Estimator")
-
-
-def _has_traces(value: Any) -> bool:
-    return callable(getattr(value, "traces", None))
-
-
-def serialize(estimator: Estimator) -> str | dict[str, Any] | Estimator:
-    """What :func:`get` makes an equal estimator of: plain data, if it is one of ours."""
-    name = next((name for name, kind in ESTIMATORS.items() if kind is type(estimator)), None)
-    if name is None or not dataclasses.is_dataclass(estimator):
-        return estimator
-    changed = {
-        field.name: getattr(estimator, field.name)
-        for field in dataclasses.fields(estimator)
-        if getattr(estimator, field.name) != field.default
-    }
-    return {"name": name, **changed} if changed else name
-
-
-def estimate(
-    estimator: str | Mapping[str, Any] | Estimator,
-    blocks: Mapping[str, Block | Callable[[], tf.Tensor]],
-    variables: Sequence[tf.Variable | keras.Variable],
-    *,
-    num_probes: int = 16,
-    seed: int | Sequence[int] = 0,
-) -> Estimate:
-    """Tr K_bb of any residual functions, with standard errors.
-
-    Args:
-        estimator: as for :func:`get`.
-        blocks: by name, functions of the variables that return residuals, ``[n]`` or ``[n, k]``;
-            :class:`~ntk_keras.Block` where points are known.
-        variables: the parameters theta.
-        num_probes: number of samples; see :func:`average`.
-        seed: an integer or two.
-
-    Example:
-        ``estimate("reverse", {"equation": lambda: residual(network, points)}, network.variables)``
-    """
-    state = tf.constant([seed, 0] if isinstance(seed, int) else seed, tf.int32)
-    return average(get(estimator), Linearization(blocks, variables), state, num_probes)

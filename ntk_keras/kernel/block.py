@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend.checks import check_count
-from ntk_keras.backend.hooks import LayerHook
+from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.backend.variables import Variables, watchable
 
 __all__ = ["Block", "Blocks", "check_block_names", "checked_blocks", "named_blocks"]

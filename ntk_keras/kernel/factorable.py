@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras.backend.hooks import LayerHook
+from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.backend.variables import Variables, watchable
 from ntk_keras.kernel.factored import MAX_ENTRIES, LayerProduct, parameters_of, products_of
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
-from ntk_keras.backend import private
+from ntk_keras.backend import private_names
 from ntk_keras.backend.graphs import run_sequentially, run_with_xla
 from ntk_keras.backend.variables import Variables, is_connected, names_of, parameters_at, watchable
 from ntk_keras.kernel.block import Block
@@ -286,7 +286,7 @@ class TapeLinearization(Linearization):
         )
 
     def _check(self) -> None:
-        if not private.is_persistent(self._tape):
+        if not private_names.is_persistent(self._tape):
             raise ValueError(
                 "Weights take several reverse passes over the tape. Make it persistent: "
                 "tf.GradientTape(persistent=True)."

@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 import tensorflow as tf
 
-from ntk_keras.backend import private, seeds
+from ntk_keras.backend import private_names, seeds
 from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.variables import parameters_at, watchable
 from ntk_keras.training import data as data_module
@@ -257,7 +257,7 @@ class _Progress:
         model, theta = self.objective.model, np.array(intermediate_result.x)
         self.objective.assign(theta)
         if getattr(model, "optimizer", None) is not None:
-            private.add_iterations(model.optimizer, 1)
+            private_names.add_iterations(model.optimizer, 1)
         unknowns = {name: float(value) for name, value in model.coefficients.logs().items()}
         logs = {"loss": float(intermediate_result.fun), **unknowns}
         self.callbacks.on_train_batch_end(self.iteration, logs)

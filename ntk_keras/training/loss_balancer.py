@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from ntk_keras import weighting as weighting_module
 from ntk_keras.backend import seeds
-from ntk_keras.backend.state import StateHolder
+from ntk_keras.backend.state_holder import StateHolder
 from ntk_keras.kernel.block import Block
 from ntk_keras.kernel.linearization import Linearization, TapeLinearization
-from ntk_keras.training.readings import WeightReadings
+from ntk_keras.training.weight_readings import WeightReadings
 from ntk_keras.weighting import NTK, Weighting
 
 __all__ = ["LossBalancer"]

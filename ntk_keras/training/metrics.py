@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras.backend import private, replicas
+from ntk_keras.backend import private_names, replicas
 
 __all__ = ["RelativeL2", "update_against_values"]
 
@@ -84,7 +84,7 @@ def update_against_values(
     prediction = model(x, training=False)
     error.update_state(y, prediction, sample_weight)
     logs = {error.name: error.result()}
-    compiled = private.compiled_metrics(model)
+    compiled = private_names.compiled_metrics(model)
     if compiled is not None:
         compiled.update_state(y, prediction, sample_weight)
         logs |= compiled.result()

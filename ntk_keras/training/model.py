@@ -9,17 +9,17 @@ import keras
 import tensorflow as tf
 
 from ntk_keras import weighting as weighting_module
-from ntk_keras.backend import precision, private, replicas, seeds
+from ntk_keras.backend import precision, private_names, replicas, seeds
 from ntk_keras.derivatives import Mode
 from ntk_keras.kernel import Block, Linearization
-from ntk_keras.training import arguments, nan_check, step
+from ntk_keras.training import argument_checks, nan_check, step
 from ntk_keras.training import data as data_module
 from ntk_keras.training.metrics import RelativeL2, update_against_values
 from ntk_keras.training.points import points_by_term
-from ntk_keras.training.readings import WeightReadings
 from ntk_keras.training.residuals import Residuals
 from ntk_keras.training.terms import Reduction, Term, check_terms
 from ntk_keras.training.unknowns import Unknowns
+from ntk_keras.training.weight_readings import WeightReadings
 from ntk_keras.weighting import Weighting
 
 __all__ = ["PINNModel"]
@@ -81,7 +81,7 @@ class PINNModel(WeightReadings, keras.Model):
     ):
         # The network casts its inputs, and knows better to what.
         super().__init__(name=name, autocast=False, **kwargs)
-        arguments.check_init(network, reduction)
+        argument_checks.check_init(network, reduction)
         self.network = network
         self.terms = check_terms(terms)
         self.reduction = reduction
@@ -112,7 +112,7 @@ class PINNModel(WeightReadings, keras.Model):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if getattr(self, "built", False):
-            arguments.check_assigned(name)
+            argument_checks.check_assigned(name)
         super().__setattr__(name, value)
 
     @property
@@ -173,7 +173,7 @@ class PINNModel(WeightReadings, keras.Model):
         The optimizer of a network that computes in float16 scales the loss, unless
         ``auto_scale_loss=False``: Keras looks at the policy of the model, which is not its own.
         """
-        arguments.check_compile(kwargs, self.distribute_strategy.num_replicas_in_sync)
+        argument_checks.check_compile(kwargs, self.distribute_strategy.num_replicas_in_sync)
         with self.distribute_strategy.scope():
             if kwargs.get("auto_scale_loss", True) and precision.needs_scale(self.network):
                 optimizer = precision.scaling(optimizer)
@@ -216,7 +216,7 @@ class PINNModel(WeightReadings, keras.Model):
             TrainingDivergedError: once a residual or gradient is NaN or infinite; the model keeps
                 the last good state.
         """
-        arguments.check_fit(y, kwargs.get("batch_size"), steps_per_epoch)
+        argument_checks.check_fit(y, kwargs.get("batch_size"), steps_per_epoch)
         data_module.check_validation(validation_data, kwargs.get("validation_steps"))
         validation_data, validation_batch_size = data_module.for_validation(
             validation_data, self.terms, self.parameter_dtype, validation_batch_size
@@ -243,7 +243,7 @@ class PINNModel(WeightReadings, keras.Model):
             y: reference values at ``x``.
             **kwargs: whatever else ``keras.Model.evaluate`` takes.
         """
-        if not private.is_repeated_validation(kwargs):
+        if not private_names.is_repeated_validation(kwargs):
             if y is None and not data_module.yields_pairs(x):
                 x, default_steps = self._dataset(x)
                 kwargs.setdefault("steps", default_steps)
@@ -342,7 +342,7 @@ class PINNModel(WeightReadings, keras.Model):
         return steps.batches, steps.steps_per_epoch
 
     def _loss_logs(self, losses: list[tf.Tensor], loss: tf.Tensor) -> dict[str, tf.Tensor]:
-        means = [private.loss_tracker(self), *self._term_losses]
+        means = [private_names.loss_tracker(self), *self._term_losses]
         return step.mean_logs(means, [loss, *losses])
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:

@@ -8,10 +8,10 @@ import keras
 import tensorflow as tf
 
 from ntk_keras.backend import precision
-from ntk_keras.backend.hooks import LayerHook
+from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.derivatives import Mode, NetworkView, RequestedDerivatives
 from ntk_keras.kernel import Block
-from ntk_keras.training.inspection import inspect_in_training, inspect_term
+from ntk_keras.training.term_inspection import inspect_in_training, inspect_term
 from ntk_keras.training.terms import Reduction, Term, mean_scale
 from ntk_keras.training.unknowns import Unknowns
 
@@ -95,8 +95,8 @@ class Residuals:
             The number of residual entries by term.
 
         Raises:
-            ValueError: as :mod:`ntk_keras.training.inspection` does, or if no term has points to
-                build the network on.
+            ValueError: as :func:`inspect_term` and :func:`inspect_in_training` do, or if no term
+                has points to build the network on.
         """
         trained = frozenset(map(id, self.variables))
         if self._factored_for != trained:

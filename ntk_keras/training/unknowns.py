@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras.backend.state import StateHolder
+from ntk_keras.backend.state_holder import StateHolder
 
 __all__ = ["Unknown", "Unknowns"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras.backend.state import StateHolder
+from ntk_keras.backend.state_holder import StateHolder
 from ntk_keras.kernel.linearization import Linearization
 
 __all__ = ["Weighting", "by_name", "check_weights"]

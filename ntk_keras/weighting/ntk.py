@@ -20,6 +20,7 @@ from ntk_keras.estimators import (
     is_exact,
 )
 from ntk_keras.kernel.linearization import Linearization
+from ntk_keras.weighting import moving_average
 from ntk_keras.weighting.adaptive import Adaptive, Rules
 from ntk_keras.weighting.trace_ratio import weights_from_traces
 
@@ -179,22 +180,16 @@ class NTK(Adaptive):
 
     @property
     def _rate(self) -> float:
-        """What an average moves by at an update: alpha for each step since the last one."""
-        if self.update_every == 1:  # without the rounding of the formula
-            return self.averaging_rate
-        return 1 - (1 - self.averaging_rate) ** self.update_every
+        return moving_average.rate_of_update(self.averaging_rate, self.update_every)
 
     def _move(self, average: keras.Variable, mean: tf.Tensor, usable: tf.Tensor) -> None:
         """Moves an average towards the mean of samples, if that is usable."""
         rate = tf.cast(tf.where(self.num_updates.value == 0, 1.0, self._rate), mean.dtype)
-        moved = (1 - rate) * average.value + rate * mean
+        moved = moving_average.moved(average.value, mean, rate)
         average.assign(tf.where(usable, moved, average.value))
 
     def _move_variances(self, measured: dict[str, tf.Tensor], usable: tf.Tensor) -> None:
-        """Follows the variance of an update and, from it, that of the moving average.
-
-        The first updates' variance is the spread of the initial samples. Later the distance d of
-        an update from the average tells: at rest E[d^2] is 2 / (2 - alpha) times the variance.
+        """Follows the variances of an update and of the average, at first by the samples' spread.
 
         Args:
             measured: what the samples are like, before the average moves.
@@ -204,17 +199,11 @@ class NTK(Adaptive):
         rate = tf.cast(self._rate, mean.dtype)
         number = tf.cast(measured["accepted"] / replicas.num_replicas(), mean.dtype)
         first = self.num_updates.value == 0
-        observed = _square(mean - self.average_traces.value) * (2 - rate) / 2
-        update = tf.where(
-            first,
-            variance / self.num_probes,
-            (1 - rate) * self.update_variances.value + rate * observed,
-        )
-        average = tf.where(
-            first,
-            variance / tf.maximum(number, 1),
-            (1 - rate) ** 2 * self.average_variances.value + rate**2 * update,
-        )
+        before = self.average_traces.value
+        followed = moving_average.update_variance(self.update_variances.value, mean, before, rate)
+        update = tf.where(first, variance / self.num_probes, followed)
+        moved = moving_average.average_variance(self.average_variances.value, update, rate)
+        average = tf.where(first, variance / tf.maximum(number, 1), moved)
         self.update_variances.assign(tf.where(usable, update, self.update_variances.value))
         self.average_variances.assign(tf.where(usable, average, self.average_variances.value))
 
@@ -258,7 +247,7 @@ class NTK(Adaptive):
         if self.clip:
             sample = {name: tf.maximum(trace, 0) for name, trace in sample.items()}
         traces = self.pool(sample)
-        return tf.stack([traces, _square(traces)])
+        return tf.stack([traces, moving_average.square(traces)])
 
     def _traces_of(self, kernel: tf.Tensor) -> tf.Tensor:
         parts = tf.split(tf.linalg.diag_part(kernel), list(self._sizes.values()))
@@ -276,11 +265,6 @@ class NTK(Adaptive):
                 f'average="kernel" needs an estimator of the whole kernel, one of {able}. Received '
                 f"{self.estimator}, which estimates traces only."
             )
-
-
-def _square(values: tf.Tensor) -> tf.Tensor:
-    """The squares, the largest number in place of what is beyond: they only measure noise."""
-    return tf.minimum(values**2, values.dtype.max)
 
 
 class _FurtherArguments(Rules, total=False):

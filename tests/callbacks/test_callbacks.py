@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 import ntk_keras as nk
-from ntk_keras.callbacks import events as events_module
+from ntk_keras.callbacks import event_writer as events_module
 from ntk_keras.callbacks import history as history_module
 from ntk_keras.training.metrics import RelativeL2
 

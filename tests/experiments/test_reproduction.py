@@ -9,7 +9,7 @@ import pytest
 
 from ntk_keras import cli, problems
 from ntk_keras.experiments import reproduction
-from ntk_keras.experiments.reproduction import wave
+from ntk_keras.experiments.reproduction import figures_8_and_9 as wave
 
 SMALL = {"width": 8, "num_initial_probes": 20}
 

@@ -27,7 +27,7 @@ FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floo
 # Within derivatives, from the bottom upwards; tapes and forward derivatives never see each other.
 DERIVATIVES = {
     "channels": set(),
-    "arguments": {"channels"},
+    "argument_checks": {"channels"},
     "activations": {"channels"},
     "jets": {"channels"},
     "tapes": {"channels"},
@@ -36,6 +36,7 @@ DERIVATIVES = {
     "layer_rules": {"activations", "jets", "taylor"},
     "propagation": {"jets", "layer_rules"},
     "network_view": {"channels", "jets", "propagation"},
+    "operators": {"argument_checks", "channels", "tapes"},
 }
 
 

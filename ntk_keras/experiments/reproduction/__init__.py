@@ -1,6 +1,6 @@
 """The ten figures of the paper, each with the numbers that belong beside it.
 
-``convergence`` makes Figures 1 to 3, ``sketches`` 4 to 7, ``wave`` 8 and 9, ``liquid_crystal`` 10.
+A file is named by the figures it makes, from runs of the problems.
 """
 
 import functools
@@ -8,7 +8,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ntk_keras.experiments.reproduction import convergence, liquid_crystal, sketches, wave
+from ntk_keras.experiments.reproduction import (
+    figure_10,
+    figures_1_to_3,
+    figures_4_to_7,
+    figures_8_and_9,
+)
 from ntk_keras.experiments.reproduction.base import PRESETS, Reproduced, Sizes, sizes
 from ntk_keras.experiments.runs import Result
 
@@ -30,47 +35,47 @@ class Experiments:
         self.verbose = verbose
 
     @functools.cached_property
-    def descent(self) -> convergence.Convergence:
+    def descent(self) -> figures_1_to_3.Convergence:
         """Figures 1 to 3."""
-        return convergence.train(self.sizes.convergence)
+        return figures_1_to_3.train(self.sizes.convergence)
 
     @functools.cached_property
-    def admissible(self) -> convergence.Convergence:
+    def admissible(self) -> figures_1_to_3.Convergence:
         """Beside Figure 3."""
-        return convergence.train(self.sizes.admissible)
+        return figures_1_to_3.train(self.sizes.admissible)
 
     @functools.cached_property
-    def regression(self) -> sketches.Training:
+    def regression(self) -> figures_4_to_7.Training:
         """Figures 4 and 7."""
-        return sketches.train(self.sizes.quadratic)
+        return figures_4_to_7.train(self.sizes.quadratic)
 
     @functools.cached_property
-    def sampler(self) -> sketches.Sketches:
+    def sampler(self) -> figures_4_to_7.Sketches:
         """Figures 5 and 6."""
-        return sketches.Sketches(self.sizes.quadratic)
+        return figures_4_to_7.Sketches(self.sizes.quadratic)
 
     @functools.cached_property
     def wave_run(self) -> Result:
         """Figures 8 and 9."""
-        return wave.train(self.sizes.wave, self.folder, self.verbose)
+        return figures_8_and_9.train(self.sizes.wave, self.folder, self.verbose)
 
     @functools.cached_property
     def crystal_runs(self) -> dict[str, Result]:
         """Figure 10."""
-        return liquid_crystal.train(self.sizes.liquid_crystal, self.folder, self.verbose)
+        return figure_10.train(self.sizes.liquid_crystal, self.folder, self.verbose)
 
 
 FIGURES: dict[int, Callable[[Experiments], Reproduced]] = {
-    1: lambda of: convergence.losses(of.descent),
-    2: lambda of: convergence.weights_and_eigenvalues(of.descent),
-    3: lambda of: convergence.time_averages(of.descent, of.admissible),
-    4: lambda of: sketches.fit(of.regression),
-    5: lambda of: sketches.samples(of.sampler, of.sizes.samples),
-    6: lambda of: sketches.monte_carlo(of.sampler, of.sizes.monte_carlo, of.sizes.repeats),
-    7: lambda of: sketches.kernels(of.regression),
-    8: lambda of: wave.weights(of.wave_run),
-    9: lambda of: wave.solution(of.wave_run),
-    10: lambda of: liquid_crystal.compared(of.crystal_runs),
+    1: lambda of: figures_1_to_3.losses(of.descent),
+    2: lambda of: figures_1_to_3.weights_and_eigenvalues(of.descent),
+    3: lambda of: figures_1_to_3.time_averages(of.descent, of.admissible),
+    4: lambda of: figures_4_to_7.fit(of.regression),
+    5: lambda of: figures_4_to_7.samples(of.sampler, of.sizes.samples),
+    6: lambda of: figures_4_to_7.monte_carlo(of.sampler, of.sizes.monte_carlo, of.sizes.repeats),
+    7: lambda of: figures_4_to_7.kernels(of.regression),
+    8: lambda of: figures_8_and_9.weights(of.wave_run),
+    9: lambda of: figures_8_and_9.solution(of.wave_run),
+    10: lambda of: figure_10.compared(of.crystal_runs),
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import ntk_keras as nk
-from ntk_keras.backend import private
+from ntk_keras.backend import private_names
 
 X = tf.constant([[0.0], [0.5], [1.0]])
 
@@ -46,9 +46,9 @@ def test_every_private_name_is_there():
 
 def test_a_tape_that_watches_is_seen():
     with tf.GradientTape() as tape:
-        assert not private.tape_watches(X)
+        assert not private_names.tape_watches(X)
         tape.watch(X)
-        assert private.tape_watches(X)
+        assert private_names.tape_watches(X)
 
 
 def test_without_a_way_to_see_tapes_derivatives_are_right_all_the_same(monkeypatch):
@@ -63,7 +63,7 @@ def test_without_a_way_to_see_tapes_derivatives_are_right_all_the_same(monkeypat
         return importing(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert private.tape_watches(X)
+    assert private_names.tape_watches(X)
     again = nk.derivatives.laplacian(nk.derivatives.NetworkView(network, reuse=True), X)
     np.testing.assert_array_equal(again, expected)
 
@@ -71,9 +71,9 @@ def test_without_a_way_to_see_tapes_derivatives_are_right_all_the_same(monkeypat
 def test_layers_are_found_by_their_public_list(monkeypatch):
     nested = keras.Sequential([functional(), keras.layers.Dense(2, name="after")])
     nested.build((None, 1))
-    whole = {layer.name for layer in private.sublayers(nested)}
+    whole = {layer.name for layer in private_names.sublayers(nested)}
     monkeypatch.delattr(keras.layers.Layer, "_flatten_layers")
-    listed = {layer.name for layer in private.sublayers(nested)}
+    listed = {layer.name for layer in private_names.sublayers(nested)}
     assert all(name.startswith("input_layer") for name in whole - listed)  # which Keras lists not
     assert {"hidden", "last", "after", nested.name} <= listed <= whole
 
@@ -81,7 +81,7 @@ def test_layers_are_found_by_their_public_list(monkeypatch):
 def test_a_model_that_does_not_show_its_graph_is_left_to_tapes(monkeypatch):
     network = functional()
     expected = nk.derivatives.laplacian(nk.derivatives.NetworkView(network), X)
-    monkeypatch.setattr(private, "producer_of", lambda tensor: None)
+    monkeypatch.setattr(private_names, "producer_of", lambda tensor: None)
     view = nk.derivatives.NetworkView(network)
     assert "does not show its graph" in view.unsupported
     # Forward and by tapes: sums of a few products in two orders.
@@ -91,7 +91,7 @@ def test_a_model_that_does_not_show_its_graph_is_left_to_tapes(monkeypatch):
 @pytest.mark.parametrize(("accumulated", "private_steps"), [(None, 3), (2, 6)])
 def test_steps_are_counted(accumulated, private_steps):
     model = compiled(gradient_accumulation_steps=accumulated)
-    private.add_iterations(model.optimizer, 3)
+    private_names.add_iterations(model.optimizer, 3)
     assert int(model.optimizer.iterations) == 3
     assert int(model.optimizer._iterations) == private_steps
 
@@ -100,7 +100,7 @@ def test_steps_are_counted_without_the_private_name():
     class Optimizer:
         iterations = tf.Variable(1)
 
-    private.add_iterations(Optimizer, 2)
+    private_names.add_iterations(Optimizer, 2)
     assert int(Optimizer.iterations) == 3
 
 
@@ -109,4 +109,4 @@ def test_the_loss_has_a_mean_without_keras_own():
     model._loss_tracker = None
     history = model.fit(epochs=2, verbose=0).history
     assert history["loss"] == history["loss/value"]
-    assert private.loss_tracker(model) is model._loss_tracker
+    assert private_names.loss_tracker(model) is model._loss_tracker

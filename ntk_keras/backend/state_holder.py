@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from ntk_keras.backend.representation import represent
+from ntk_keras.backend.reprs import represent
 
 __all__ = ["StateHolder"]
 

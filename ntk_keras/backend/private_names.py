@@ -1,7 +1,7 @@
 """Every private name of Keras and TensorFlow that the package uses, each with a way without it.
 
 Tried with Keras 3.10 and 3.15, TensorFlow 2.18 and 2.21. A version that lacks a name still works,
-as each function says; ``tests/backend/test_private.py`` tells which one is gone.
+as each function says; ``tests/backend/test_private_names.py`` tells which one is gone.
 
 Overridden in place, where they belong: ``keras.Model._maybe_symbolic_build`` (training/model.py)
 and ``keras.metrics.Metric._direction`` (training/metrics.py).

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras.backend import private
-from ntk_keras.backend.hooks import LayerHook
+from ntk_keras.backend import private_names
+from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.backend.variables import Variables, is_connected, parameters_at, watchable
 from ntk_keras.kernel import factorable
 from ntk_keras.training.residual_errors import (
@@ -224,7 +224,7 @@ def _check_layer_losses(
     term: Term, points: Any, network: keras.layers.Layer, view: MakeView
 ) -> None:
     """Raises ValueError for a layer that adds a loss of its own, which training would leave out."""
-    adding = [x.name for x in private.sublayers(network) if _regularizes_outputs(x)]
+    adding = [x.name for x in private_names.sublayers(network) if _regularizes_outputs(x)]
     if not adding and view(True).unsupported is not None:  # forward, layers are not called
         with keras.StatelessScope(collect_losses=True) as scope:
             term.evaluate(view(True), points)

@@ -1,0 +1,54 @@
+"""Weightings by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ntk_keras.backend.lookup import by_identifier
+from ntk_keras.weighting.base import Weighting
+from ntk_keras.weighting.constant import Constant
+from ntk_keras.weighting.gradient_norm import GradientNorm
+from ntk_keras.weighting.likelihood import Uncertainty
+from ntk_keras.weighting.loss_based import ReLoBRaLo, SoftAdapt
+from ntk_keras.weighting.ntk import NTK, ExactNTK
+from ntk_keras.weighting.point_weights import ResidualAttention, SelfAdaptive
+
+__all__ = ["WEIGHTINGS", "get", "kind_of"]
+
+WEIGHTINGS: dict[str, type[Weighting]] = {
+    "constant": Constant,
+    "ntk": NTK,
+    "exact-ntk": ExactNTK,
+    "gradient-norm": GradientNorm,
+    "softadapt": SoftAdapt,
+    "relobralo": ReLoBRaLo,
+    "uncertainty": Uncertainty,
+    "self-adaptive": SelfAdaptive,
+    "residual-attention": ResidualAttention,
+}
+
+
+def get(identifier: str | Mapping[str, Any] | Weighting) -> Weighting:
+    """A weighting by its name in :data:`WEIGHTINGS`; an object as it is.
+
+    Arguments go with a name as in ``{"name": "ntk", "averaging_rate": 1e-3}``.
+
+    Raises:
+        ValueError: for an unknown name.
+        TypeError: for anything that is no weighting, or an argument the weighting has not.
+    """
+    return by_identifier("weighting", identifier, WEIGHTINGS, _is_weighting, "weighting.Weighting")
+
+
+def kind_of(name: str) -> type[Weighting]:
+    """The class of a weighting that goes by a name; none is made.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in WEIGHTINGS:
+        raise ValueError(f"Unknown weighting {name!r}. Known names: {sorted(WEIGHTINGS)}.")
+    return WEIGHTINGS[name]
+
+
+def _is_weighting(value: Any) -> bool:
+    return isinstance(value, Weighting)
