@@ -1,4 +1,4 @@
-"""How parts of a graph run: one after the other, or compiled by XLA into one kernel.
+"""How parts of a graph run: as one graph, one after the other, or compiled by XLA into one kernel.
 
 TensorFlow runs a graph operation by operation, which costs more than the operations themselves
 where there are hundreds on small tensors. Keras leaves XLA out on a CPU unless it is asked for.
@@ -7,13 +7,33 @@ where there are hundreds on small tensors. Keras leaves XLA out on a CPU unless 
 import functools
 import operator
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import tensorflow as tf
 
-__all__ = ["add_present", "run_sequentially", "run_with_xla"]
+__all__ = ["add_present", "as_graph", "run_sequentially", "run_with_xla"]
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Result = TypeVar("Result")
+
+
+def as_graph(function: Function) -> Function:
+    """Runs a function as one graph where it is called eagerly.
+
+    Vectorisation builds a graph in any case; by itself, in eager mode, one for every call within.
+
+    Args:
+        function: of plain data and tensors, with nothing to remember.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if not tf.executing_eagerly():
+            return function(*args, **kwargs)
+        graph = tf.function(lambda: function(*args, **kwargs), autograph=False)
+        return graph.get_concrete_function()()
+
+    return cast(Function, wrapped)
 
 
 def run_with_xla(function: Callable[[], Result]) -> Result:

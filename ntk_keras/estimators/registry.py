@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras.backend.graphs import as_graph
 from ntk_keras.backend.lookup import by_identifier
 from ntk_keras.estimators.diagonal import Diagonal, Exact
 from ntk_keras.estimators.protocol import Estimate, Estimator
@@ -58,6 +59,7 @@ def serialize(estimator: Estimator) -> str | dict[str, Any] | Estimator:
     return {"name": name, **changed} if changed else name
 
 
+@as_graph
 def estimate(
     estimator: str | Mapping[str, Any] | Estimator,
     blocks: Mapping[str, Block | Callable[[], tf.Tensor]],

@@ -10,13 +10,12 @@ takes 2 MB in float32, and all 900 of them 1.8 GB.
 """
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras.backend.graphs import run_sequentially
+from ntk_keras.backend.graphs import as_graph, run_sequentially
 from ntk_keras.backend.variables import Variables
 from ntk_keras.kernel.block import Block, Blocks, check_block_names, checked_blocks, named_blocks
 from ntk_keras.kernel.factored import FactoredJacobian
@@ -37,28 +36,10 @@ __all__ = [
     "traces",
 ]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
 _KEPT_BYTES = 2 * 2**30  # Of Jacobian rows that a kernel keeps; beyond, it computes them anew.
 
 
-def _as_graph(function: Function) -> Function:
-    """Runs a function as one graph where it is called eagerly.
-
-    Vectorisation builds a graph in any case; by itself, in eager mode, one for every call within.
-    """
-
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        if not tf.executing_eagerly():
-            return function(*args, **kwargs)
-        graph = tf.function(lambda: function(*args, **kwargs), autograph=False)
-        return graph.get_concrete_function()()
-
-    return cast(Function, wrapped)
-
-
-@_as_graph
+@as_graph
 def jacobian(blocks: Blocks, variables: Variables, *, chunk_size: int | None = None) -> tf.Tensor:
     """J = dR/dtheta of the stacked residual.
 
@@ -82,7 +63,7 @@ def jacobian(blocks: Blocks, variables: Variables, *, chunk_size: int | None = N
     return tf.concat(rows, axis=0)
 
 
-@_as_graph
+@as_graph
 def diagonal(
     blocks: Blocks,
     variables: Variables,
@@ -132,7 +113,7 @@ def traces(
     return {name: tf.reduce_sum(values) for name, values in entries.items()}
 
 
-@_as_graph
+@as_graph
 def matrix(blocks: Blocks, variables: Variables, *, chunk_size: int | None = None) -> tf.Tensor:
     """K = J J^T of the stacked residual, every entry.
 

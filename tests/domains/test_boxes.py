@@ -318,7 +318,7 @@ def test_faces_do_not_share_their_random_numbers(points_of, method):
 
 
 def test_compiled_boundary_points_lie_on_the_faces():
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def draw(seed):
         return AWKWARD.boundary(16, axes=["x"]).draw(seed, "float64")
 
@@ -383,7 +383,7 @@ def test_a_drawn_periodic_pair_lies_on_the_two_faces_exactly(bounds, dtype):
 
 
 def test_compiled_periodic_pairs_lie_on_the_two_faces():
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def draw(seed):
         return BOX.periodic("x", 8).draw(seed)
 

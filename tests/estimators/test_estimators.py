@@ -30,8 +30,8 @@ SEEDS = [1, 2, 3]
 THETA = [0.47, 0.52, 0.41]
 MODES = {
     "eager": lambda function: function,
-    "graph": tf.function,
-    "xla": functools.partial(tf.function, jit_compile=True),
+    "graph": functools.partial(tf.function, autograph=False),
+    "xla": functools.partial(tf.function, autograph=False, jit_compile=True),
 }
 # Steps and rates are powers of two, which a conversion through float32 leaves as they are.
 STEP = 2.0**-10
@@ -572,7 +572,7 @@ def sampled(name, dtype, estimator):
     """Many samples of an estimator, drawn in one compiled loop."""
     problem = PROBLEMS[name](dtype)
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def draw(seed):
         linearization = linearize(problem)
 
@@ -668,7 +668,7 @@ def test_these_samples_are_enough_to_notice_an_error_in_the_estimate(name, error
 def test_diagonal_is_unbiased_with_the_variance_of_a_sample_without_replacement(problem):
     problem, num_points, num_samples = problem(), 3, 20_000
 
-    @functools.partial(tf.function, jit_compile=True)
+    @functools.partial(tf.function, autograph=False, jit_compile=True)
     def draw():
         linearization = linearize(problem)
 
@@ -771,7 +771,7 @@ def sampled_kernels(num_samples=20_000):
     """Sketches ``[num_samples, 12, 12]`` of a small kernel for every seed, and that kernel."""
     problem = quadratic(sizes=(7, 5))
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def draw(seed):
         linearization = linearize(problem)
 

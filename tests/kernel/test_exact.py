@@ -198,7 +198,7 @@ def test_exact_quantities_are_the_same_in_a_graph(jit_compile, dtype):
 def test_eigenvalues_compile():
     theta = parameters()
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def eigenvalues():
         return kernel.eigenvalues(quadratic(theta), [theta])
 
@@ -457,7 +457,7 @@ def test_products_with_the_kernel_of_a_network_need_no_kernel(wave, staged):
 def test_the_traces_of_a_network_compile(wave):
     blocks, variables, jacobian = wave
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def traces():
         return kernel.traces(blocks, variables)
 
