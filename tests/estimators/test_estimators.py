@@ -538,7 +538,7 @@ def block_variances(K, blocks, probe):
     return np.sum(squared, axis=1) + np.diag(squared)
 
 
-NUM_SAMPLES = {"quadratic": 40_000, "wave": 15_000, "system": 15_000}
+NUM_SAMPLES = {"quadratic": 20_000, "wave": 15_000, "system": 15_000}
 
 
 class Samples(NamedTuple):

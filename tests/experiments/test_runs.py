@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import gc
 import json
 import os
 import re
@@ -36,6 +37,13 @@ TAGS = {
     "validation/relative_l2",
     "learning_rate",
 }
+
+
+@pytest.fixture(autouse=True)
+def short_collections():
+    """A comparison collects after each run; what earlier tests left, graphs of many runs, stays."""
+    yield
+    gc.freeze()
 
 
 def state_of(folder):
@@ -291,7 +299,7 @@ def test_equal_settings_give_equal_runs(finished, tmp_path):
 
 def test_a_killed_run_resumes_to_the_same_result(tmp_path):
     """``kill -9`` in the middle of an epoch loses nothing but that epoch, which is run again."""
-    arguments = ["--width", "8", "--steps", "1000", "--steps-per-epoch", "50", "--verbose", "0"]
+    arguments = ["--width", "8", "--steps", "600", "--steps-per-epoch", "50", "--verbose", "0"]
     killed = tmp_path / "killed" / "wave-quick-ntk-seed0"
     command = [sys.executable, "-m", "ntk_keras.cli", "run", "wave", *arguments, "--logdir"]
     process = subprocess.Popen(
@@ -305,7 +313,7 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path):
     time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert 3 <= len(history_of(killed)) < 20
+    assert 3 <= len(history_of(killed)) < 12
 
     resumed = cli.main(["run", "wave", *arguments, "--logdir", str(killed.parent), "--resume"])
     whole = cli.main(["run", "wave", *arguments, "--logdir", str(tmp_path / "whole")])
