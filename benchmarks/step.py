@@ -21,8 +21,8 @@ layer, twice (a multiplication and an addition), are the operations of a product
 plain step has three of them in each layer but the first, where the reverse pass stops short of the
 inputs:
 
-    forward + signals + gradients = 2 rows (sum_l in_l out_l + sum_{l > 1} in_l out_l
-                                            + sum_l in_l out_l).
+    forward + cotangents + gradients = 2 rows (sum_l in_l out_l + sum_{l > 1} in_l out_l
+                                               + sum_l in_l out_l).
 
 That is the least a plain step can do. The share is that number over the time of the step, divided
 by the rate of a large float32 product that takes a turn in the same round. The numerator is the

@@ -98,7 +98,8 @@ class LossBalancer(WeightReadings, StateHolder):
         }
 
     def __repr__(self) -> str:
-        return f"LossBalancer({list(self.group_of)}, {self.weighting!r})"
+        terms = list(getattr(self, "group_of", ()))
+        return f"LossBalancer({terms}, {getattr(self, 'weighting', None)!r})"
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LossBalancer":

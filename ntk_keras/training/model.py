@@ -107,8 +107,8 @@ class PINNModel(WeightReadings, keras.Model):
         _LOGGER.debug("%s", self.derivatives_summary())
 
     def __repr__(self) -> str:
-        terms = [term.name for term in self.terms]
-        return f"<PINNModel of {self.network!r} on {terms} by {self.weighting!r}>"
+        terms = [term.name for term in getattr(self, "terms", ())]  # none yet in an error's text
+        return f"<PINNModel on {terms}, weighting={getattr(self, 'weighting', None)!r}>"
 
     def __setattr__(self, name: str, value: Any) -> None:
         if getattr(self, "built", False):
