@@ -1,4 +1,7 @@
-"""Sources of points: what a sampler is, and those made of others."""
+"""Sources of points: what a sampler is, and those made of others.
+
+A shape, as :class:`~ntk_keras.domains.Box`, has a file of its own beside this one, sampler and all.
+"""
 
 import abc
 from collections.abc import Sequence
