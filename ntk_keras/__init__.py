@@ -59,7 +59,15 @@ __all__ = [
 # The paper's problems and their references, imported when first used.
 _WHEN_USED = ("problems", "references")
 
-_moved = moved_attributes(__name__, {"probes": "ntk_keras.estimators.probes"})
+_moved = moved_attributes(
+    __name__,
+    {
+        "comparison": "ntk_keras.experiments.comparison",
+        "probes": "ntk_keras.estimators.probes",
+        "reproduction": "ntk_keras.experiments.reproduction",
+        "runs": "ntk_keras.experiments.runs",
+    },
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["moved_attributes", "renamed_arguments"]
+__all__ = ["moved_attributes", "renamed_arguments", "renamed_members"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Class = TypeVar("Class", bound=type)
 
 
 def renamed_arguments(**new_by_old: str) -> Callable[[Function], Function]:
@@ -35,6 +36,28 @@ def renamed_arguments(**new_by_old: str) -> Callable[[Function], Function]:
     return decorate
 
 
+def renamed_members(**new_by_old: str) -> Callable[[Class], Class]:
+    """Lets attributes and methods of a class be read by the names they had.
+
+    Args:
+        **new_by_old: the name that each has now.
+
+    Returns:
+        A decorator of classes.
+    """
+
+    def decorate(kind: Class) -> Class:
+        for old, new in new_by_old.items():
+            # A method warns when it is called: Keras reads all that a class lists when it saves.
+            if callable(getattr(kind, new, None)):
+                setattr(kind, old, _renamed_method(kind.__name__, old, new))
+            else:
+                setattr(kind, old, property(functools.partial(_read, kind.__name__, old, new)))
+        return kind
+
+    return decorate
+
+
 def moved_attributes(module: str, new_by_old: Mapping[str, str]) -> Callable[[str], Any]:
     """A module's ``__getattr__`` that finds attributes where they are now.
 
@@ -53,6 +76,19 @@ def moved_attributes(module: str, new_by_old: Mapping[str, str]) -> Callable[[st
         return getattr(found, attribute) if attribute else found
 
     return find
+
+
+def _renamed_method(kind: str, old: str, new: str) -> Callable[..., Any]:
+    def method(held: Any, *args: Any, **kwargs: Any) -> Any:
+        """The method by the name it had."""
+        return _read(kind, old, new, held)(*args, **kwargs)
+
+    return method
+
+
+def _read(kind: str, old: str, new: str, held: Any) -> Any:
+    _warn(f"`{kind}.{old}`", f"`{new}`")
+    return getattr(held, new)
 
 
 def _warn(old: str, new: str) -> None:

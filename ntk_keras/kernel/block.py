@@ -8,12 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.deprecation import renamed_members
 from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.backend.variables import Variables, watchable
 
 __all__ = ["Block", "Blocks", "check_block_names", "checked_blocks", "named_blocks"]
 
 
+@renamed_members(recorded="with_hook", recorded_for="hooked_variables", observed="evaluate_with")
 @dataclasses.dataclass(frozen=True, repr=False)
 class Block:
     """One block R_b of the stacked residual.

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ntk_keras import weighting as weighting_module
 from ntk_keras.backend import precision, private_names, replicas, seeds
+from ntk_keras.backend.deprecation import renamed_members
 from ntk_keras.derivatives import Mode
 from ntk_keras.kernel import Block, Linearization
 from ntk_keras.training import argument_checks, nan_check, step
@@ -28,6 +29,7 @@ _LOGGER = logging.getLogger("ntk_keras")
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
+@renamed_members(present_logs="current_logs")
 class PINNModel(WeightReadings, keras.Model):
     """A network trained on L = 1/2 sum_b lambda_b ||R_b||^2 (1), which chooses lambda as it goes.
 
@@ -211,8 +213,7 @@ class PINNModel(WeightReadings, keras.Model):
             **kwargs: whatever else ``keras.Model.fit`` takes.
 
         Raises:
-            ValueError: for data that does not fit the terms, or a residual that is not finite at
-                the first step.
+            ValueError: for data that does not fit, or a residual not finite at the first step.
             TrainingDivergedError: once a residual or gradient is NaN or infinite; the model keeps
                 the last good state.
         """

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from ntk_keras.backend import replicas
 from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.deprecation import renamed_members
 from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting.base import Weighting, check_weights
 from ntk_keras.weighting.gate import Gate
@@ -35,6 +36,7 @@ class UpdateRules(Rules, total=False):
     update_every: int
 
 
+@renamed_members(present="current_weights")
 class Adaptive(Weighting):
     """A strategy that proposes weights at its updates, and rules that decide on them.
 
