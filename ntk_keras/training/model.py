@@ -16,8 +16,10 @@ from ntk_keras.kernel import Block, Linearization
 from ntk_keras.training import argument_checks, nan_check, step
 from ntk_keras.training import data as data_module
 from ntk_keras.training.metrics import RelativeL2, update_against_values
+from ntk_keras.training.model_config import SavedWhole
 from ntk_keras.training.points import points_by_term
 from ntk_keras.training.residuals import Residuals
+from ntk_keras.training.term_changes import FollowsTerms, TermChanges, sizes_of
 from ntk_keras.training.terms import Reduction, Term, check_terms
 from ntk_keras.training.unknowns import Unknowns
 from ntk_keras.training.weight_readings import WeightReadings
@@ -30,7 +32,7 @@ _LOGGER = logging.getLogger("ntk_keras")
 
 @keras.saving.register_keras_serializable("ntk_keras")
 @renamed_members(present_logs="current_logs")
-class PINNModel(WeightReadings, keras.Model):
+class PINNModel(WeightReadings, FollowsTerms, SavedWhole):
     """A network trained on L = 1/2 sum_b lambda_b ||R_b||^2 (1), which chooses lambda as it goes.
 
     Each training step draws points, records the residuals R, lets the weighting bring lambda up to
@@ -99,8 +101,9 @@ class PINNModel(WeightReadings, keras.Model):
         self.weighting.prepare(
             {term.name: term.group for term in self.terms},
             self.parameter_dtype,
-            {term.name: None if term.redrawn else sizes.get(term.name) for term in self.terms},
+            sizes_of(self.terms, sizes),
         )
+        self._term_changes = TermChanges(self.terms)
         self.failure_steps = nan_check.add_failure_steps(self)
         dtype = self.parameter_dtype
         self._term_losses = [keras.metrics.Mean(f"loss/{t.name}", dtype=dtype) for t in self.terms]
@@ -139,6 +142,7 @@ class PINNModel(WeightReadings, keras.Model):
         Args:
             data: points by term name, for terms that have none of their own.
         """
+        self.follow_terms()
         draw: Callable[[tf.Tensor], dict[str, Any]] = functools.partial(self._points, data)
         if self.jit_compile and not self.run_eagerly:  # XLA draws other numbers
             draw = tf.function(draw, autograph=False, jit_compile=True)
@@ -229,7 +233,7 @@ class PINNModel(WeightReadings, keras.Model):
             x,
             epochs=epochs,
             steps_per_epoch=steps_per_epoch or default_steps,
-            callbacks=nan_check.with_nan_check(callbacks),
+            callbacks=nan_check.with_own_callbacks(callbacks),
             validation_data=validation_data,
             validation_batch_size=validation_batch_size,
             **kwargs,
@@ -261,10 +265,6 @@ class PINNModel(WeightReadings, keras.Model):
         if batches is not None:
             x, batch_size = batches, None
         return super().predict(x, batch_size, **kwargs)
-
-    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """Writes the network for serving, as ``keras.Model.export`` does; terms stay behind."""
-        self.network.export(filepath, *args, **kwargs)
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -300,32 +300,6 @@ class PINNModel(WeightReadings, keras.Model):
     def get_metrics_result(self) -> dict[str, Any]:
         """Nothing beside the logs of the steps: compiled metrics have no part in training."""
         return {}
-
-    def get_config(self) -> dict[str, Any]:
-        """Everything the model is made of, for Keras.
-
-        Raises:
-            ValueError: if a residual, or an object of one's own, is not registered with Keras.
-        """
-        return {
-            **super().get_config(),
-            "network": keras.saving.serialize_keras_object(self.network),
-            "terms": [keras.saving.serialize_keras_object(term) for term in self.terms],
-            "weighting": keras.saving.serialize_keras_object(self.weighting),
-            "reduction": self.reduction,
-            "derivatives": self.derivatives,
-            "unknowns": keras.saving.serialize_keras_object(self.coefficients.declared),
-            "seed": self.seed,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "PINNModel":
-        """The model of a configuration, as Keras stores it; training starts at its beginning."""
-        return cls(**keras.saving.deserialize_keras_object(config, custom_objects))
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as the model was that is loaded."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
 
     def _points(self, data: Any, seed: tf.Tensor) -> dict[str, Any]:
         return data_module.step_points(self.terms, data, seed, self.parameter_dtype)

@@ -15,13 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend import precision, replicas
+from ntk_keras.training.term_changes import FollowTerms
 
 __all__ = [
     "NaNCheck",
     "TrainingDivergedError",
     "add_failure_steps",
     "apply_if_finite",
-    "with_nan_check",
+    "with_own_callbacks",
 ]
 
 
@@ -98,17 +99,18 @@ class NaNCheck(keras.callbacks.Callback):
             )
 
 
-def with_nan_check(callbacks: Any) -> Any:
-    """The callbacks of ``fit``, one of which is the check.
+def with_own_callbacks(callbacks: Any) -> Any:
+    """The callbacks of ``fit``, with the check first and the one that follows terms last.
 
     Args:
         callbacks: as for any Keras model.
     """
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks.append(NaNCheck())
+        callbacks.append(FollowTerms())
         return callbacks
     listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
-    return [NaNCheck(), *(callback for callback in listed if callback is not None)]
+    return [NaNCheck(), *(c for c in listed if c is not None), FollowTerms()]
 
 
 def add_failure_steps(model: Any) -> keras.Variable:

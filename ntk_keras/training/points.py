@@ -130,4 +130,5 @@ def _tensor(value: Any, dtype: str) -> tf.Tensor:
         array = np.asarray(value)
         is_float = np.issubdtype(array.dtype, np.floating)
         return tf.constant(array, dtype if is_float else None)
-    return tf.cast(value, dtype) if value.dtype.is_floating else tf.convert_to_tensor(value)
+    value = tf.convert_to_tensor(value)  # of a variable what it holds now
+    return tf.cast(value, dtype) if value.dtype.is_floating else value

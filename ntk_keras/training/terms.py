@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend import replicas, saving
@@ -19,6 +20,11 @@ Reduction = Literal["sum", "mean"]
 class Term:
     """One term of a physics-informed loss.
 
+    ``term.points`` and ``term.residual`` may be set to others at any time, by a callback too: the
+    next step uses them, after it is compiled anew. Points that change often and keep their number
+    are best held in a ``tf.Variable``, whose ``assign`` needs no compilation. Arrays are copied, so
+    that what is written to them afterwards cannot be missed.
+
     Args:
         name: names the term in logs, plots and messages.
         residual: ``residual(u, points)`` returns ``[n]`` or ``[n, k]``, row i from point i alone,
@@ -33,7 +39,14 @@ class Term:
         ValueError: for an empty name, one with a slash, or points that are empty, of unequal length
             or not finite.
         TypeError: if the residual is not callable.
+        AttributeError: once it is made, for another name or group, by which logs and weights go.
     """
+
+    name: str
+    residual: Callable[[Any, Any], tf.Tensor]
+    group: str
+    points: Any
+    _tensors: dict[str, Any]
 
     def __init__(
         self,
@@ -49,17 +62,26 @@ class Term:
                     "A term and its group need names that are not empty and hold no slash, which "
                     f"TensorBoard would take for a folder. Received {label!r}."
                 )
-        if not callable(residual):
-            raise TypeError(
-                f"Term {name!r}: residual must be callable as residual(u, points). "
-                f"Received {residual!r}."
-            )
         self.name = name
-        self.residual = residual
         self.group = group or name
+        self.residual = residual
         self.points = points
-        if points is not None and not isinstance(points, Sampler):
-            check_points(name, points)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("name", "group") and name in vars(self):
+            raise AttributeError(
+                f"Term {self.name!r} keeps its {name}, by which its logs and weights go. Received "
+                f"{value!r}. Make another one: Term({self.name!r}, residual, points, group=...)."
+            )
+        if name == "residual" and not callable(value):
+            raise TypeError(
+                f"Term {self.name!r}: residual must be callable as residual(u, points). "
+                f"Received {value!r}."
+            )
+        if name == "points":
+            value = _read_only(self.name, value)
+            super().__setattr__("_tensors", {})  # of the points before
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return f"Term({self.name!r}, group={self.group!r})"
@@ -149,7 +171,14 @@ class Term:
         """
         if isinstance(self.points, Sampler):
             return self.points.draw(seed, dtype)
-        return as_tensors(self.points, dtype)
+        if dtype not in self._tensors:
+            # Made outside of the graph that asks, which takes them as an input: constants would be
+            # part of it, of 2 GB at most, and folded when it is compiled.
+            with tf.init_scope():
+                self._tensors[dtype] = tf.nest.map_structure(
+                    lambda x: x if isinstance(x, tf.Variable) else as_tensors(x, dtype), self.points
+                )
+        return as_tensors(self._tensors[dtype], dtype)
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
@@ -235,6 +264,24 @@ def check_terms(terms: Iterable[Term]) -> tuple[Term, ...]:
             "Terms that are to share a weight have different names and one `group`."
         )
     return terms
+
+
+def _read_only(name: str, points: Any) -> Any:
+    """Points that were checked, and whose arrays nobody can write to."""
+    if points is None or isinstance(points, Sampler):
+        return points
+    check_points(name, points)
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, keras.Variable):
+            return value.value
+        if not isinstance(value, np.ndarray):
+            return value
+        value = value.copy()
+        value.flags.writeable = False
+        return value
+
+    return tf.nest.map_structure(copied, points)
 
 
 def _side_by_side(values: Any) -> Any:

@@ -64,6 +64,8 @@ class Adaptive(Weighting):
         TypeError: for a gate that is no :class:`Gate`.
     """
 
+    _fixed_sizes: Mapping[str, int] = {}  # of terms that the state has something for every entry of
+
     def __init__(
         self,
         *,
@@ -174,7 +176,26 @@ class Adaptive(Weighting):
                 "from a dataset. Fix them, as in `sampler.fixed(seed=0)`; tell a LossBalancer "
                 "their numbers, as in sizes={'equation': 100}; or choose another weighting."
             )
-        return {term: size for term, size in adapted.items() if size is not None}
+        self._fixed_sizes = {term: size for term, size in adapted.items() if size is not None}
+        return self._fixed_sizes
+
+    def check_sizes(self, sizes: Mapping[str, int | None]) -> None:
+        """Refuses terms of another length, if the state holds something for every entry.
+
+        Args:
+            sizes: number of residual entries of every term, None where it may change.
+
+        Raises:
+            ValueError: for a term with more or fewer entries than at first.
+        """
+        for term, size in self._fixed_sizes.items():
+            if sizes[term] != size:
+                raise ValueError(
+                    f"{type(self).__name__} holds something for each of the {size} residual "
+                    f"entries of term {term!r}, which now has {sizes[term] or 'points that change'}"
+                    f". Give it points for {size} entries, or build a new model on the same "
+                    "network: PINNModel(model.network, terms, ...)."
+                )
 
     def logs(self) -> dict[str, tf.Tensor]:
         """``weights/<group>``; with a gate its sum S, and the updates it has let through or not."""

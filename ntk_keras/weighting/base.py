@@ -94,6 +94,13 @@ class Weighting(StateHolder):
         self.build_state(sizes)
         self.built = True
 
+    def check_sizes(self, sizes: Mapping[str, int | None]) -> None:
+        """Refuses terms of another length, if the state holds something for every entry.
+
+        Args:
+            sizes: number of residual entries of every term, None where it may change.
+        """
+
     def add_state(
         self, name: str, shape: Sequence[int], initializer: str = "zeros", dtype: str | None = None
     ) -> keras.Variable:

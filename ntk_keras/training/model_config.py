@@ -1,0 +1,55 @@
+"""A PINNModel as Keras stores it: everything it is made of, so that training goes on."""
+
+from typing import Any
+
+import keras
+from typing_extensions import Self
+
+from ntk_keras.derivatives import Mode
+from ntk_keras.training.terms import Reduction, Term
+from ntk_keras.training.unknowns import Unknowns
+from ntk_keras.weighting import Weighting
+
+__all__ = ["SavedWhole"]
+
+
+class SavedWhole(keras.Model):
+    """What ``save`` writes of a :class:`~ntk_keras.PINNModel` and ``load_model`` reads."""
+
+    network: keras.layers.Layer
+    terms: tuple[Term, ...]
+    weighting: Weighting
+    reduction: Reduction
+    derivatives: Mode
+    coefficients: Unknowns
+    seed: int | None
+
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Writes the network for serving, as ``keras.Model.export`` does; terms stay behind."""
+        self.network.export(filepath, *args, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything the model is made of, for Keras.
+
+        Raises:
+            ValueError: if a residual, or an object of one's own, is not registered with Keras.
+        """
+        return {
+            **super().get_config(),
+            "network": keras.saving.serialize_keras_object(self.network),
+            "terms": [keras.saving.serialize_keras_object(term) for term in self.terms],
+            "weighting": keras.saving.serialize_keras_object(self.weighting),
+            "reduction": self.reduction,
+            "derivatives": self.derivatives,
+            "unknowns": keras.saving.serialize_keras_object(self.coefficients.declared),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """The model of a configuration, as Keras stores it; training starts at its beginning."""
+        return cls(**keras.saving.deserialize_keras_object(config, custom_objects))
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as the model was that is loaded."""
+        self.compile(**keras.saving.deserialize_keras_object(config))

@@ -1,0 +1,86 @@
+"""Terms that are given other points or residuals after training began."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from ntk_keras.training.terms import Term
+from ntk_keras.weighting import Weighting
+
+__all__ = ["FollowTerms", "FollowsTerms", "TermChanges", "sizes_of"]
+
+
+def sizes_of(terms: Sequence[Term], found: dict[str, int]) -> dict[str, int | None]:
+    """The number of residual entries of every term, None where it may change.
+
+    Args:
+        terms: of the model.
+        found: how many entries the terms have that have points.
+    """
+    return {term.name: None if term.redrawn else found.get(term.name) for term in terms}
+
+
+class TermChanges:
+    """What the steps of a model were compiled with, compared to what its terms are now.
+
+    Args:
+        terms: of the model.
+    """
+
+    def __init__(self, terms: Sequence[Term]):
+        self._terms = terms
+        self.accept()
+
+    def accept(self) -> None:
+        """Takes the terms as they are now for what the steps are compiled with."""
+        self._known = [(term.residual, term.points) for term in self._terms]
+
+    def any(self) -> bool:
+        """Whether a term was given other points or another residual since."""
+        return any(
+            term.residual is not residual or term.points is not points
+            for term, (residual, points) in zip(self._terms, self._known, strict=True)
+        )
+
+
+class FollowsTerms(keras.Model):
+    """A model of terms that compiles its steps anew once a term has other points or residuals."""
+
+    terms: tuple[Term, ...]
+    weighting: Weighting
+    train_function: Any
+    test_function: Any
+    _term_changes: TermChanges
+    _inspect: Callable[[Mapping[str, Any]], dict[str, int]]
+
+    def follow_terms(self) -> None:
+        """Looks at the terms that have changed, as at construction, and drops compiled steps.
+
+        Raises:
+            ValueError: for terms that do not fit the network or the state of the weighting.
+        """
+        if self._term_changes.any():
+            self.weighting.check_sizes(sizes_of(self.terms, self._inspect({})))
+            self._term_changes.accept()
+            self.train_function = self.test_function = None
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """As of ``keras.Model``; anew if a term has changed."""
+        self.follow_terms()
+        return super().make_train_function(force)
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """As of ``keras.Model``; anew if a term has changed."""
+        self.follow_terms()
+        return super().make_test_function(force)
+
+
+class FollowTerms(keras.callbacks.Callback):
+    """Has the step that comes next use what the terms are now, whoever changed them.
+
+    The last callback of every ``PINNModel.fit``, so that it sees what the others did.
+    """
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.model.make_train_function()
