@@ -1,7 +1,8 @@
 """The residuals of a model's terms as blocks, and what is known of how each is differentiated."""
 
+import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,11 +12,45 @@ from ntk_keras.backend import precision
 from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.derivatives import Mode, NetworkView, RequestedDerivatives
 from ntk_keras.kernel import Block
-from ntk_keras.training.term_inspection import inspect_in_training, inspect_term
+from ntk_keras.training.term_inspection import (
+    check_finite_everywhere,
+    inspect_in_training,
+    inspect_term,
+    num_rows,
+    some_rows,
+)
 from ntk_keras.training.terms import Reduction, Term, mean_scale
 from ntk_keras.training.unknowns import Unknowns
 
 __all__ = ["Residuals"]
+
+
+@dataclasses.dataclass
+class _Inspected:
+    """What was found out about a term, and for what it holds.
+
+    Attributes:
+        residual: of the term.
+        specs: of its points, all but their number.
+        trained: identities of the variables that are trained.
+        entries_per_point: of the residual.
+        finite: whether all entries are known to be finite where training starts.
+    """
+
+    residual: Any
+    specs: list[Any]
+    trained: frozenset[int]
+    entries_per_point: int
+    finite: bool = False
+
+    def holds(self, term: Term, points: Any, trained: frozenset[int]) -> bool:
+        """Whether it holds for these points and variables."""
+        known = self.specs, self.trained
+        return self.residual is term.residual and known == (_specs(points), trained)
+
+
+def _specs(points: Any) -> list[Any]:
+    return [(x.shape[1:], x.dtype) for x in tf.nest.flatten(points)]
 
 
 class Residuals:
@@ -51,6 +86,7 @@ class Residuals:
         # holds for the parameters that were trained then.
         self.not_factored: dict[str, str | None] = {}
         self._factored_for: frozenset[int] = frozenset()
+        self._inspected: dict[str, _Inspected] = {}
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -86,6 +122,8 @@ class Residuals:
     ) -> dict[str, int]:
         """Evaluates every residual that has points, and finds out whether it can be factored.
 
+        A few of the points tell; what is known of a term is not looked at again.
+
         Args:
             points: by term, a nest of tensors each.
             uses_kernel: whether the weights follow from the kernel.
@@ -104,13 +142,16 @@ class Residuals:
         sizes = {}
         for term in self._terms:
             if term.name in points:
+                at = points[term.name]
                 view = functools.partial(self._view, term)
-                unknowns = self._coefficients.trainable_variables
-                at = (term, points[term.name], self._network, view)
-                sizes[term.name] = inspect_term(*at, unknowns, finite)
-                if term.name not in self.not_factored:
-                    reason = inspect_in_training(*at, uses_kernel, unknowns)
-                    self.not_factored[term.name] = reason
+                inspected = self._inspected.get(term.name)
+                if inspected is None or not inspected.holds(term, at, trained):
+                    inspected = self._inspect(term, at, view, uses_kernel)
+                    self._inspected[term.name] = inspected
+                if finite and not inspected.finite:
+                    check_finite_everywhere(term, at, self._network, view)
+                    inspected.finite = True
+                sizes[term.name] = inspected.entries_per_point * num_rows(at)
         if not self._network.built:
             raise ValueError(
                 "The network is not built: no term has points to call it on. Give its input shape, "
@@ -118,6 +159,27 @@ class Residuals:
             )
         self._factored_for = frozenset(map(id, self.variables))
         return sizes
+
+    def _inspect(
+        self, term: Term, points: Any, view: Callable[..., Any], uses_kernel: bool
+    ) -> "_Inspected":
+        unknowns = self._coefficients.trainable_variables
+
+        def look(at: Any) -> _Inspected:
+            size = inspect_term(term, at, self._network, view, unknowns)
+            reason = inspect_in_training(term, at, self._network, view, uses_kernel, unknowns)
+            self.not_factored[term.name] = reason
+            # Variables are there now, if they were not: the network is built on the way.
+            trained = frozenset(map(id, self.variables))
+            return _Inspected(term.residual, _specs(at), trained, size // num_rows(at))
+
+        few = some_rows(points)
+        if few is points:
+            return look(points)
+        try:
+            return look(few)
+        except Exception:  # it may hold something for every point, or fail at all of them as well
+            return look(points)
 
     def summary(self) -> str:
         """How each term's residual differentiates the network, and why, as text."""

@@ -21,7 +21,16 @@ from ntk_keras.training.residual_errors import (
 )
 from ntk_keras.training.terms import Term
 
-__all__ = ["inspect_in_training", "inspect_term"]
+__all__ = [
+    "check_finite_everywhere",
+    "inspect_in_training",
+    "inspect_term",
+    "num_rows",
+    "some_rows",
+]
+
+# How many points are looked at before training, and evaluated at a time.
+_FEW, _MANY = 256, 32768
 
 
 # Makes the network view of an evaluation of a residual: in training or not, with or without hook.
@@ -34,7 +43,6 @@ def inspect_term(
     network: keras.layers.Layer,
     view: MakeView,
     unknowns: Sequence[keras.Variable] = (),
-    finite: bool = False,
 ) -> int:
     """Evaluates a residual and its dependence on the network; builds the network if need be.
 
@@ -44,14 +52,13 @@ def inspect_term(
         network: whose variables are trained.
         view: the network as one evaluation of the residual is to see it, in training or not.
         unknowns: what else is trained.
-        finite: whether training is about to start, so that every entry must be finite.
 
     Returns:
         The number of residual entries.
 
     Raises:
-        ValueError: if the residual fails, has a wrong shape, is not finite where it must be, or
-            does not depend on the network; if a layer adds a loss of its own.
+        ValueError: if the residual fails, has a wrong shape, or does not depend on the
+            network; if a layer adds a loss of its own.
 
     Warns:
         UserWarning: if it reads variables that will not be trained.
@@ -59,8 +66,6 @@ def inspect_term(
     with named_failure(term, points, network):
         residual, read, depends = _looked_at(term, points, network, view, unknowns)
     check_residual(term, residual, points)
-    if finite and hasattr(residual, "numpy"):  # not where tf.gradients asked for a graph
-        check_finite(term, residual, points)
     _check_layer_losses(term, points, network, view)
     _warn_of_foreign(term, read, [*network.variables, *unknowns])
     if not depends:
@@ -103,6 +108,48 @@ def _looked_at(
     found: list[Any] = []
     tf.function(lambda: found.extend([look()]), autograph=False).get_concrete_function()
     return found[0]
+
+
+def num_rows(points: Any) -> int:
+    """The number of points.
+
+    Args:
+        points: a nest of tensors.
+    """
+    return tf.nest.flatten(points)[0].shape[0]
+
+
+def some_rows(points: Any) -> Any:
+    """Points that stand for all, the first and the last among them; all if they are few.
+
+    Args:
+        points: a nest of tensors.
+    """
+    count = num_rows(points)
+    if count <= _FEW:
+        return points
+    rows = np.linspace(0, count - 1, _FEW).round().astype(int)
+    return tf.nest.map_structure(lambda x: tf.gather(x, rows), points)
+
+
+def check_finite_everywhere(
+    term: Term, points: Any, network: keras.layers.Layer, view: MakeView
+) -> None:
+    """Raises ValueError for a residual that is NaN or infinite at any point, as training starts.
+
+    Args:
+        term: what to look at.
+        points: a nest of tensors.
+        network: built.
+        view: the network as one evaluation of the residual is to see it.
+    """
+    for start in range(0, num_rows(points), _MANY):
+        rows = tf.nest.map_structure(lambda x: x[start : start + _MANY], points)  # noqa: B023
+        try:
+            residual = term.evaluate(view(False), rows)
+        except Exception:  # not in chunks, or not eagerly: the step will tell
+            return
+        check_finite(term, residual, rows)
 
 
 def inspect_in_training(
