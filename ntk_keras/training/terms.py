@@ -10,6 +10,7 @@ import tensorflow as tf
 from ntk_keras.backend import replicas, saving
 from ntk_keras.domains import Sampler
 from ntk_keras.training.points import as_tensors, check_points
+from ntk_keras.training.row_shapes import RowShapes
 
 __all__ = ["Reduction", "Term", "check_terms", "mean_scale"]
 
@@ -47,6 +48,7 @@ class Term:
     group: str
     points: Any
     _tensors: dict[str, Any]
+    _row_shapes: RowShapes
 
     def __init__(
         self,
@@ -78,6 +80,8 @@ class Term:
                 f"Term {self.name!r}: residual must be callable as residual(u, points). "
                 f"Received {value!r}."
             )
+        if name == "residual":
+            super().__setattr__("_row_shapes", RowShapes())
         if name == "points":
             value = _read_only(self.name, value)
             super().__setattr__("_tensors", {})  # of the points before
@@ -152,7 +156,7 @@ class Term:
             u: the network.
             points: where.
         """
-        return _side_by_side(self.residual(u, points))
+        return _side_by_side(self._row_shapes(self.residual(u, points), points))
 
     @property
     def redrawn(self) -> bool:
@@ -200,10 +204,11 @@ class Column:
         self.residual = residual
         self.index = index
         self.count = count
+        self._row_shapes = RowShapes()
 
     def __call__(self, u: Any, points: Any) -> tf.Tensor:
         """The component at points."""
-        values = _side_by_side(self.residual(u, points))
+        values = _side_by_side(self._row_shapes(self.residual(u, points), points))
         if values.shape.rank != 2 or values.shape[1] != self.count:
             raise ValueError(
                 f"the residual has shape {tuple(values.shape)}, but there are names for "

@@ -1,0 +1,50 @@
+"""The shape of a residual where TensorFlow does not know it, as after ``tf.numpy_function``."""
+
+from typing import Any
+
+import tensorflow as tf
+
+__all__ = ["RowShapes"]
+
+
+class RowShapes:
+    """Gives residuals their static shapes.
+
+    A graph knows nothing of what Python code returns to it. The number of rows is that of points;
+    the shape of a row was seen when the residual was evaluated eagerly, as every one is first.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tf.TensorShape] = {}
+
+    def __call__(self, values: Any, points: Any) -> Any:
+        """The values with all of their shape that can be told; what is no tensor as it is.
+
+        Args:
+            values: what a residual returned, a tensor or a list or tuple of components.
+            points: where.
+
+        Raises:
+            ValueError: for a row of which nothing is known.
+        """
+        if isinstance(values, tuple | list):
+            shaped = [self._with_shape(i, value, points) for i, value in enumerate(values)]
+            return type(values)(shaped) if type(values) in (tuple, list) else tuple(shaped)
+        return self._with_shape(-1, values, points)
+
+    def _with_shape(self, place: int, value: Any, points: Any) -> Any:
+        if not tf.is_tensor(value):
+            return value
+        if value.shape.rank:
+            self._seen[place] = value.shape[1:]
+        if value.shape.is_fully_defined():
+            return value
+        row = self._seen.get(place)
+        if row is None or not row.is_fully_defined():
+            raise ValueError(
+                "its shape is not known in a graph, as of values that tf.numpy_function or "
+                "tf.py_function return. Say it where they come back, as in "
+                "tf.ensure_shape(values, points.shape[:1])"
+            )
+        rows = tf.TensorShape(tf.nest.flatten(points)[0].shape[:1])
+        return tf.ensure_shape(value, rows.concatenate(row))
