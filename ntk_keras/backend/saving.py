@@ -4,16 +4,26 @@ A file holds names, not code: whoever loads it must be able to find a function b
 registered under.
 """
 
+import contextlib
 import functools
+import random
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["deserialize", "deserialize_points", "serialize", "serialize_points"]
+__all__ = [
+    "check_loadable",
+    "deserialize",
+    "deserialize_points",
+    "serialize",
+    "serialize_points",
+]
+
+_REGISTER = "@keras.saving.register_keras_serializable"
 
 
 def serialize(what: str, value: Any) -> dict[str, Any]:
@@ -30,8 +40,10 @@ def serialize(what: str, value: Any) -> dict[str, Any]:
     known = keras.saving.get_registered_object(keras.saving.get_registered_name(named))
     if known is not named or not (named is value or hasattr(value, "get_config")):
         raise ValueError(f"{what} cannot be saved: {_mend(value, known)}")
+    config = keras.saving.serialize_keras_object(value)
+    _rebuilt(what, config)
     # Keras ignores the last entry; it is for whoever loads the file without that module.
-    return {**keras.saving.serialize_keras_object(value), "defined_in": named.__module__}
+    return {**config, "defined_in": named.__module__}
 
 
 def deserialize(what: str, config: Mapping[str, Any]) -> Any:
@@ -61,6 +73,29 @@ def deserialize(what: str, config: Mapping[str, Any]) -> Any:
         f"Import what registers it, the module {config['defined_in']!r} when it was saved, "
         f"before `keras.models.load_model`; or give that `custom_objects={{{name!r}: ...}}`."
     ) from cause
+
+
+def check_loadable(what: str, value: Any) -> None:
+    """Refuses what Keras writes into a file and could not read again; makes no variables.
+
+    Args:
+        what: it is, for the message.
+        value: a layer, a model, or anything else that Keras serializes.
+
+    Raises:
+        ValueError: if it cannot be loaded, or is loaded as something else; the message names the
+            part and the mend.
+    """
+    config = keras.saving.serialize_keras_object(value)
+    if not (isinstance(value, keras.Model) and "layers" in config["config"]):
+        _check_functions(what, value, _rebuilt(what, config))
+        return
+    for layer in value.layers:
+        check_loadable(f"Layer {layer.name!r}", layer)
+    kind = type(value)
+    known = keras.saving.get_registered_object(keras.saving.get_registered_name(kind))
+    if not kind.__module__.startswith("keras.") and known is not kind:
+        raise ValueError(f"{what} cannot be saved: {_mend(value, known)}")
 
 
 def serialize_points(what: str, points: Any) -> Any:
@@ -99,6 +134,79 @@ def deserialize_points(config: Mapping[str, Any]) -> Any:
     return tuple(parts) if kind == "tuple" else parts
 
 
+def _rebuilt(what: str, config: Any) -> Any:
+    """What a configuration is read as, without the variables of layers."""
+    if isinstance(config, Mapping):
+        left_out = ("build_config", "compile_config")
+        config = {key: value for key, value in config.items() if key not in left_out}
+    with _random_numbers_kept():
+        try:
+            return keras.saving.deserialize_keras_object(config)
+        except Exception as error:
+            # Keras warns of lambdas that need this, when it makes a configuration of them.
+            with contextlib.suppress(Exception):
+                return keras.saving.deserialize_keras_object(config, safe_mode=False)
+            reason = _culprit(config, error)
+            raise ValueError(
+                f"{what} cannot be saved, as it could not be loaded again: {reason}"
+            ) from error
+
+
+def _culprit(config: Any, error: Exception) -> str:
+    """Which part of a configuration cannot be read, and the mend."""
+    config = config if isinstance(config, Mapping) else {}
+    inner = config["config"] if isinstance(config.get("config"), Mapping) else {}
+    for name, part in inner.items():
+        if isinstance(part, Mapping) and (part.get("class_name") == "function" or "value" in part):
+            function = part.get("config", "a lambda")
+            return (
+                f"its {name}, {function}, is a function that Keras does not know by name. Make it "
+                "one of your own:\n\n"
+                f'    {_REGISTER}("my_package")\n    def my_{name}(x):'
+            )
+    kind = keras.saving.get_registered_object(str(config.get("registered_name")))
+    if kind is not None and not hasattr(kind, "from_config"):
+        return (
+            f"its class {config['class_name']!r} needs a method that makes it of what `get_config` "
+            "gives:\n\n    @classmethod\n    def from_config(cls, config):\n"
+            "        return cls(**config)"
+        )
+    *_, reason = str(error).strip().splitlines()
+    return (
+        f"{reason}\nClasses and functions of your own need the line\n\n"
+        f'    {_REGISTER}("my_package")\n\n'
+        "and a class what its `get_config` returns as arguments."
+    )
+
+
+def _check_functions(what: str, value: Any, rebuilt: Any) -> None:
+    """Refuses a layer of Keras' whose function would be loaded as another of the same name."""
+    if not type(value).__module__.startswith("keras."):
+        return
+    z = tf.constant([[-2.0, -0.5, 0.5, 2.0]])
+    for name in ("activation", "recurrent_activation"):
+        function: Any = getattr(value, name, None)
+        again: Any = getattr(rebuilt, name, None)
+        if not isinstance(function, types.FunctionType) or again is function:
+            continue
+        if not np.allclose(function(z), again(z), atol=1e-5):
+            raise ValueError(
+                f"{what} cannot be saved: its {name} {function.__name__!r} would be loaded as "
+                f"{again.__module__}.{again.__name__}, which is another function. Make it one of "
+                f'your own:\n\n    {_REGISTER}("my_package")\n    def my_{name}(x):'
+            )
+
+
+@contextlib.contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    """Puts back the random numbers that Keras takes for initializers without a seed."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
 def _mend(value: Any, known: Any) -> str:
     """Why a value cannot be found again, and the line that mends it."""
     is_function = isinstance(value, types.FunctionType)
@@ -134,4 +242,4 @@ def _example(value: Any) -> str:
 def _decorator(value: Any) -> str:
     module = (getattr(value, "__module__", None) or "__main__").rpartition(".")[2]
     package = "my_package" if module in ("__main__", "functools") else module
-    return f'@keras.saving.register_keras_serializable("{package}")'
+    return f'{_REGISTER}("{package}")'

@@ -227,3 +227,13 @@ for _derivatives, _functions in {
 }.items():
     for _function in _functions:
         register_activation(_function, _derivatives)
+
+# Keras reads these from a file only if they are registered.
+for _package, _functions in {
+    "keras.ops": (keras.ops.sin, keras.ops.cos, keras.ops.exp),
+    "tf": (tf.sin, tf.cos, tf.exp),
+}.items():
+    for _function in _functions:
+        keras.saving.register_keras_serializable("ntk_keras", f"{_package}.{_function.__name__}")(
+            _function
+        )

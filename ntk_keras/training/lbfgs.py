@@ -15,6 +15,7 @@ from ntk_keras.backend.variables import parameters_at, watchable
 from ntk_keras.training import data as data_module
 from ntk_keras.training import points as points_module
 from ntk_keras.training.model import PINNModel
+from ntk_keras.training.model_config import check_callbacks
 from ntk_keras.training.nan_check import TrainingDivergedError
 
 __all__ = ["Objective", "polish"]
@@ -186,6 +187,7 @@ def polish(
     check_count("epochs", epochs)
     check_count("iterations_per_epoch", iterations_per_epoch)
     data_module.check_validation(validation_data, None)
+    check_callbacks(model, callbacks)
     objective = Objective(model, data)
     bounds, start = objective.bounds, objective.theta
     _check_start(objective, start)

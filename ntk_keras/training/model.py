@@ -16,7 +16,7 @@ from ntk_keras.kernel import Block, Linearization
 from ntk_keras.training import argument_checks, nan_check, step
 from ntk_keras.training import data as data_module
 from ntk_keras.training.metrics import RelativeL2, update_against_values
-from ntk_keras.training.model_config import SavedWhole
+from ntk_keras.training.model_config import SavedWhole, check_callbacks
 from ntk_keras.training.points import points_by_term
 from ntk_keras.training.residuals import Residuals
 from ntk_keras.training.term_changes import FollowsTerms, TermChanges, sizes_of
@@ -229,6 +229,7 @@ class PINNModel(WeightReadings, FollowsTerms, SavedWhole):
         data_module.check_ends("x", x, steps_per_epoch, "steps_per_epoch")
         x, default_steps = self._dataset(x, finite=step.is_untrained(self))
         kwargs.setdefault("shuffle", False)  # A dataset comes in its order; Keras warns otherwise.
+        check_callbacks(self, callbacks)
         return super().fit(
             x,
             epochs=epochs,

@@ -5,12 +5,13 @@ from typing import Any
 import keras
 from typing_extensions import Self
 
+from ntk_keras.backend import saving
 from ntk_keras.derivatives import Mode
 from ntk_keras.training.terms import Reduction, Term
 from ntk_keras.training.unknowns import Unknowns
 from ntk_keras.weighting import Weighting
 
-__all__ = ["SavedWhole"]
+__all__ = ["SavedWhole", "check_callbacks"]
 
 
 class SavedWhole(keras.Model):
@@ -24,6 +25,11 @@ class SavedWhole(keras.Model):
     coefficients: Unknowns
     seed: int | None
 
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """As ``keras.Model.save``; what could not be loaded again leaves an earlier file alone."""
+        keras.saving.serialize_keras_object(self)  # Keras would empty the file first
+        super().save(filepath, *args, **kwargs)
+
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Writes the network for serving, as ``keras.Model.export`` does; terms stay behind."""
         self.network.export(filepath, *args, **kwargs)
@@ -32,16 +38,21 @@ class SavedWhole(keras.Model):
         """Everything the model is made of, for Keras.
 
         Raises:
-            ValueError: if a residual, or an object of one's own, is not registered with Keras.
+            ValueError: if a residual, a layer or an object of one's own could not be loaded again.
         """
+        parts = {
+            "network": self.network,
+            "weighting": self.weighting,
+            "unknowns": self.coefficients.declared,
+        }
+        for name, part in parts.items():
+            saving.check_loadable(f"The {name} of the model", part)
         return {
             **super().get_config(),
-            "network": keras.saving.serialize_keras_object(self.network),
+            **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
             "terms": [keras.saving.serialize_keras_object(term) for term in self.terms],
-            "weighting": keras.saving.serialize_keras_object(self.weighting),
             "reduction": self.reduction,
             "derivatives": self.derivatives,
-            "unknowns": keras.saving.serialize_keras_object(self.coefficients.declared),
             "seed": self.seed,
         }
 
@@ -50,6 +61,41 @@ class SavedWhole(keras.Model):
         """The model of a configuration, as Keras stores it; training starts at its beginning."""
         return cls(**keras.saving.deserialize_keras_object(config, custom_objects))
 
+    def get_compile_config(self) -> Any:
+        """How the model was compiled, for Keras.
+
+        Raises:
+            ValueError: if the optimizer or a metric could not be loaded again.
+        """
+        config = super().get_compile_config()
+        for name, part in (config or {}).items():
+            saving.check_loadable(f"The {name} of the model", part)
+        return config
+
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as the model was that is loaded."""
         self.compile(**keras.saving.deserialize_keras_object(config))
+
+
+def check_callbacks(model: keras.Model, callbacks: Any) -> None:
+    """Refuses a callback that would save the whole model, where that cannot be saved.
+
+    Args:
+        model: that is trained.
+        callbacks: as for any Keras model.
+
+    Raises:
+        ValueError: as saving would after the first epoch.
+    """
+    listed = (
+        callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else callbacks
+    )
+    for callback in listed if isinstance(listed, list | tuple) else [listed]:
+        if getattr(callback, "save_weights_only", None) is False:
+            try:
+                keras.saving.serialize_keras_object(model)
+            except (NotImplementedError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{type(callback).__name__} saves the whole model, which is not possible: "
+                    f"{error}\nOr give it `save_weights_only=True`."
+                ) from error
