@@ -115,6 +115,10 @@ def serialize_points(what: str, points: Any) -> Any:
         return {"tuple": [recurse(value) for value in points]}
     if isinstance(points, list):
         return {"list": [recurse(value) for value in points]}
+    if isinstance(points, complex | np.ndarray | np.generic | tf.Tensor):
+        array = np.asarray(points)
+        if np.iscomplexobj(array):  # JSON has real numbers only
+            return {"complex": [recurse(array.real), recurse(array.imag)]}
     if isinstance(points, np.ndarray | np.generic | int | float | tf.Tensor):
         return {"leaf": keras.saving.serialize_keras_object(points)}
     raise ValueError(
@@ -131,6 +135,8 @@ def deserialize_points(config: Mapping[str, Any]) -> Any:
     if kind == "leaf":
         return keras.saving.deserialize_keras_object(value)
     parts = [deserialize_points(part) for part in value]
+    if kind == "complex":
+        return parts[0] + 1j * parts[1]
     return tuple(parts) if kind == "tuple" else parts
 
 

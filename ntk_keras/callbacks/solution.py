@@ -42,8 +42,8 @@ class SolutionImages(EventWriter):
         network: maps points ``[m, d]`` to values ``[m, outputs]``; by default the trained model.
 
     Raises:
-        ValueError: for more than two axes without ``figure``, or values that do not fit the grid;
-            before training starts, for a network whose outputs do not fit the values.
+        ValueError: for more than two axes without ``figure``, for values that are complex or do
+            not fit the grid; before training starts, for a network whose outputs do not fit these.
     """
 
     @renamed_arguments(every="every_epochs")
@@ -115,6 +115,11 @@ class SolutionImages(EventWriter):
     def _on_grid(self, values: Any, source: str) -> np.ndarray:
         """Values as ``[*grid, outputs]``."""
         array = keras.ops.convert_to_numpy(values)
+        if self.figure is None and np.iscomplexobj(array):
+            raise ValueError(
+                f"SolutionImages draws real values. The {source} gives {array.dtype.name}. Give "
+                "`network` and `solution` real and imaginary parts as outputs, or `figure`."
+            )
         if array.size == 0 or array.size % len(self.points):
             raise ValueError(
                 f"The {source} must have values [m] or [m, outputs] at the m = {len(self.points)} "

@@ -26,6 +26,11 @@ def as_points(points: Any) -> tf.Tensor:
             "Derivatives need points of shape [n, d], d known. Received points of shape "
             f"{tuple(points.shape)}. Reshape a single column [n] to [n, 1]."
         )
+    if points.dtype.is_complex:
+        raise ValueError(
+            "Derivatives are taken by real inputs, of outputs that may be complex. Received points "
+            f"of dtype {points.dtype.name}. Give real and imaginary part as two columns."
+        )
     if not points.dtype.is_floating:
         raise ValueError(
             f"Derivatives need floating-point points. Received dtype {points.dtype.name}. "
@@ -63,8 +68,15 @@ def as_second_order(coefficients: Any, points: tf.Tensor) -> SecondOrder:
         points: ``[n, d]``.
 
     Raises:
-        ValueError: unless there is one coefficient for each input, at least one of them not zero.
+        ValueError: unless there is one real coefficient for each input, at least one of them not
+            zero.
     """
+    given = coefficients if isinstance(coefficients, list | tuple) else [coefficients]
+    if any(map(_is_complex, given)):
+        raise ValueError(
+            "A second-order operator needs real coefficients. Received complex ones. Multiply the "
+            "columns of hessian_diagonal(u, points) by them, and add."
+        )
     if isinstance(coefficients, list | tuple) and any(map(_is_computed, coefficients)):
         return _mixed(coefficients, points)
     computed = _is_computed(coefficients)
@@ -82,6 +94,11 @@ def as_second_order(coefficients: Any, points: tf.Tensor) -> SecondOrder:
         return SecondOrder(tuple(coefficients.tolist()))
     columns = tf.reshape(tf.convert_to_tensor(coefficients), [-1, points.shape[1]])
     return SecondOrder(tuple(c.ref() for c in tf.split(columns, points.shape[1], axis=1)))
+
+
+def _is_complex(value: Any) -> bool:
+    dtype = getattr(value, "dtype", None)
+    return np.iscomplexobj(value) if dtype is None else tf.as_dtype(dtype).is_complex
 
 
 def _is_computed(value: Any) -> bool:

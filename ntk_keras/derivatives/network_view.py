@@ -114,7 +114,12 @@ class NetworkView:
         Args:
             *inputs: what the network takes: points, or several columns.
             **kwargs: whatever else its call takes.
+
+        Raises:
+            ValueError: for points of a width that the network does not take, or complex ones,
+                whose imaginary part Keras would drop.
         """
+        _check_kind(inputs, self.network)
         if len(inputs) == 1 and not kwargs:
             values = self.derivative_channels(inputs[0], [VALUE])
             if values is not None:
@@ -218,6 +223,18 @@ def _unsuitable(points: Any, network: Any) -> str | None:
     if points.dtype.name != _input_dtype(network):
         return f"its points are {points.dtype.name}, the network takes {_input_dtype(network)}"
     return None
+
+
+def _check_kind(inputs: Any, network: Any) -> None:
+    """Refuses complex inputs of a network that takes real ones."""
+    given = [tf.as_dtype(x.dtype) for x in tf.nest.flatten(inputs) if hasattr(x, "dtype")]
+    wanted = [tf.as_dtype(x.dtype) for x in getattr(network, "inputs", None) or []]
+    complex_given = [dtype.name for dtype in given if dtype.is_complex]
+    if complex_given and wanted and not any(dtype.is_complex for dtype in wanted):
+        raise ValueError(
+            f"points are {complex_given[0]}, but the network takes real ones. Give real and "
+            "imaginary part as two columns."
+        )
 
 
 def _check_width(points: Any, network: Any) -> None:

@@ -3,7 +3,9 @@
 What each function returns is said in :mod:`ntk_keras.derivatives`; arguments come checked.
 """
 
+import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -22,6 +24,37 @@ __all__ = [
 Network = Callable[[tf.Tensor], tf.Tensor]
 
 
+class _RealOutputs:
+    """A network, its complex outputs as real and imaginary parts side by side.
+
+    A tape keeps the real part only of the derivatives of complex values.
+    """
+
+    def __init__(self, network: Network):
+        self._network = network
+        self.are_parts = False
+
+    def __call__(self, points: tf.Tensor) -> tf.Tensor:
+        values = self._network(points)
+        self.are_parts = values.dtype.is_complex and values.shape.rank == 2
+        if not self.are_parts:
+            return values
+        return tf.concat([tf.math.real(values), tf.math.imag(values)], axis=1)
+
+
+def _by_parts(differentiate: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    """Lets a function that differentiates real outputs, ``[n, outputs, ...]``, serve complex."""
+
+    @functools.wraps(differentiate)
+    def differentiate_either(u: Network, points: tf.Tensor, *arguments: Any) -> tf.Tensor:
+        outputs = _RealOutputs(u)
+        derivatives = differentiate(outputs, points, *arguments)
+        return tf.complex(*tf.split(derivatives, 2, 1)) if outputs.are_parts else derivatives
+
+    return differentiate_either
+
+
+@_by_parts
 def gradient(u: Network, points: tf.Tensor) -> tf.Tensor:
     """First derivatives, ``[n, outputs, d]``.
 
@@ -35,6 +68,7 @@ def gradient(u: Network, points: tf.Tensor) -> tf.Tensor:
     return tf.stack([_derivative(tape, output, points) for output in outputs], axis=1)
 
 
+@_by_parts
 def hessian_diagonal(u: Network, points: tf.Tensor) -> tf.Tensor:
     """Unmixed second derivatives, ``[n, outputs, d]``.
 
@@ -45,6 +79,7 @@ def hessian_diagonal(u: Network, points: tf.Tensor) -> tf.Tensor:
     return _second_derivatives(u, points, range(points.shape[1]))
 
 
+@_by_parts
 def second_order(u: Network, points: tf.Tensor, operator: SecondOrder) -> tf.Tensor:
     """sum_k c_k d_k^2, ``[n, outputs]``.
 
@@ -60,6 +95,7 @@ def second_order(u: Network, points: tf.Tensor, operator: SecondOrder) -> tf.Ten
     )
 
 
+@_by_parts
 def biharmonic(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
     """The Laplacian of the Laplacian, ``[n, outputs]``.
 
@@ -86,14 +122,9 @@ def divergence(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
     Raises:
         ValueError: if there is not exactly one output for each axis.
     """
-    columns = tf.unstack(points, axis=1)
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(columns)
-        outputs = _outputs(u, tf.stack(columns, axis=1))
-    check_field(len(outputs), axes)
-    return tf.add_n(
-        [_derivative(tape, out, columns[k]) for out, k in zip(outputs, axes, strict=True)]
-    )
+    slopes = gradient(u, points)
+    check_field(slopes.shape[1], axes)
+    return tf.add_n([slopes[:, j, k] for j, k in enumerate(axes)])
 
 
 def check_field(outputs: int, axes: Sequence[int]) -> None:
@@ -115,6 +146,7 @@ def check_field(outputs: int, axes: Sequence[int]) -> None:
         )
 
 
+@_by_parts
 def partial(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
     """A partial derivative of any order, ``[n, outputs]``.
 

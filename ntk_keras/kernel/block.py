@@ -12,7 +12,15 @@ from ntk_keras.backend.deprecation import renamed_members
 from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.backend.variables import Variables, watchable
 
-__all__ = ["Block", "Blocks", "check_block_names", "checked_blocks", "named_blocks"]
+__all__ = [
+    "Block",
+    "Blocks",
+    "check_block_names",
+    "check_real",
+    "check_rows",
+    "checked_blocks",
+    "named_blocks",
+]
 
 
 @renamed_members(recorded="with_hook", recorded_for="hooked_variables", observed="evaluate_with")
@@ -53,14 +61,10 @@ class Block:
         """The residuals of other points, with the scale of this block, ``[m * k]``.
 
         Raises:
-            ValueError: for a scalar, which is a loss more likely than a residual.
+            ValueError: as :func:`check_rows` does.
         """
         values = self.residual() if points is None else self.residual(points)
-        if values.shape.rank == 0:
-            raise ValueError(
-                "A residual must be a tensor [n] or [n, k], a row for each point. Received a "
-                "scalar. Give the residuals themselves, not the loss that is made of them."
-            )
+        check_rows(values)
         return self._scaled(tf.reshape(values, [-1]))
 
     def can_factor(self, variables: Variables) -> bool:
@@ -94,6 +98,44 @@ def named_blocks(blocks: Blocks) -> dict[str, Block]:
     return {name: b if isinstance(b, Block) else Block(b) for name, b in named.items()}
 
 
+def check_rows(values: Any, name: str | None = None) -> None:
+    """Checks what a residual returned.
+
+    Args:
+        values: should be real, ``[n]`` or ``[n, k]``.
+        name: of the residual, for the message.
+
+    Raises:
+        ValueError: for complex values; for a scalar, which is a loss more likely than a residual.
+    """
+    which = "A residual" if name is None else f"Residual {name!r}"
+    if not tf.is_tensor(values) or values.shape.rank == 0:
+        received = "a scalar" if tf.is_tensor(values) else type(values).__name__
+        raise ValueError(
+            f"{which} must be a tensor [n] or [n, k], a row for each point. Received {received}. "
+            "Give the residuals themselves, not the loss that is made of them."
+        )
+    if values.dtype.is_complex:
+        raise ValueError(
+            f"{which} must be real. Received {values.dtype.name}. Give real and imaginary parts, "
+            "as in tf.stack([tf.math.real(r), tf.math.imag(r)], axis=-1)."
+        )
+
+
+def check_real(variables: Variables) -> None:
+    """Raises ValueError for complex parameters, for which the kernel is not defined here.
+
+    Args:
+        variables: the parameters theta.
+    """
+    names = [v.name for v in variables if tf.as_dtype(v.dtype).is_complex]
+    if names:
+        raise ValueError(
+            f"Parameters must be real. Complex are {names}. Make each of them two, and compute "
+            "with tf.complex(real, imaginary)."
+        )
+
+
 def checked_blocks(
     blocks: Blocks, variables: Variables, chunk_size: int | None = None
 ) -> dict[str, Block]:
@@ -113,6 +155,7 @@ def checked_blocks(
             "A kernel needs at least one residual block and one variable. Received "
             f"{len(named)} blocks and {len(variables)} variables."
         )
+    check_real(variables)
     if chunk_size is not None:
         check_count("chunk_size", chunk_size)
     return named

@@ -15,7 +15,7 @@ import tensorflow as tf
 from ntk_keras.backend import private_names
 from ntk_keras.backend.graphs import run_sequentially, run_with_xla
 from ntk_keras.backend.variables import Variables, is_connected, names_of, parameters_at, watchable
-from ntk_keras.kernel.block import Block
+from ntk_keras.kernel.block import Block, check_real, check_rows
 from ntk_keras.kernel.factored import FactoredJacobian
 from ntk_keras.kernel.per_sample import map_gradients, squared_norms
 
@@ -52,6 +52,7 @@ class Linearization:
             for name, block in blocks.items()
         }
         self.variables = list(variables)
+        check_real(self.variables)
         self._theta = watchable(self.variables)
         self._places = list(range(len(self._theta)))
         self._jacobians = {
@@ -256,8 +257,8 @@ class TapeLinearization(Linearization):
         variables: the parameters theta.
 
     Raises:
-        ValueError: for a tape that is not persistent, or that has recorded no way from a residual
-            to the variables.
+        ValueError: for what is no residual or complex; for a tape that is not persistent, or that
+            has recorded no way from a residual to the variables.
     """
 
     def __init__(
@@ -266,8 +267,11 @@ class TapeLinearization(Linearization):
         tape: tf.GradientTape,
         variables: Variables,
     ):
+        for name, residual in residuals.items():
+            check_rows(residual, name)
         self.blocks = {name: Block(_refuse) for name in residuals}
         self.variables = list(variables)
+        check_real(self.variables)
         self._theta = watchable(self.variables)
         self._places = list(range(len(self._theta)))
         self._jacobians = {}

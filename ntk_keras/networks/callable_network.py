@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from ntk_keras.backend.variables import WrappedVariable
+from ntk_keras.kernel.block import check_real
 
 __all__ = ["CallableNetwork"]
 
@@ -25,7 +26,7 @@ class CallableNetwork(keras.layers.Layer):
 
     Raises:
         TypeError: for a function that is not callable, or what is no variable.
-        ValueError: for no variables, or such of several dtypes.
+        ValueError: for no variables, or such of several dtypes, or complex ones.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class CallableNetwork(keras.layers.Layer):
                 "A CallableNetwork needs variables of one dtype, or there is nothing to train. "
                 f"Received {len(variables)} variables of dtypes {sorted(dtypes)}."
             )
+        check_real(variables)
         super().__init__(dtype=dtypes.pop(), **kwargs)
         self.function = function
         self.borrowed = [

@@ -135,8 +135,6 @@ class LossBalancer(WeightReadings, StateHolder):
                 f"Received {list(residuals)}."
             )
         ordered = {name: residuals[name] for name in self.group_of}
-        if tape is not None:
-            _check_recorded(ordered)
         if tape is None:
             linearization = Linearization(ordered, variables)
         else:
@@ -153,15 +151,3 @@ class LossBalancer(WeightReadings, StateHolder):
             name: self.weighting.weight_of(name, linearization.residuals[name])
             for name in residuals
         }
-
-
-def _check_recorded(residuals: Mapping[str, Any]) -> None:
-    """Raises ValueError for what is no residual, a loss for one, which has a kernel of its own."""
-    for name, residual in residuals.items():
-        if not tf.is_tensor(residual) or residual.shape.rank == 0:
-            received = "a scalar" if tf.is_tensor(residual) else type(residual).__name__
-            raise ValueError(
-                f"Residual {name!r} must be a tensor [n] or [n, k] that the tape has recorded, a "
-                f"row for each point. Received {received}. Pass the residuals themselves, not the "
-                "loss that is made of them."
-            )

@@ -39,6 +39,10 @@ class RelativeL2(keras.metrics.Metric):
             ):
                 self.update_state(true, predicted, sample_weight)
             return
+        if any(tf.as_dtype(y.dtype).is_complex for y in (y_true, y_pred)):
+            for part in (tf.math.real, tf.math.imag):
+                self.update_state(part(y_true), part(y_pred), sample_weight)
+            return
         y_pred = tf.cast(y_pred, self.dtype)
         y_true = tf.cast(y_true, self.dtype)
         sizes = y_true.shape.num_elements(), y_pred.shape.num_elements()

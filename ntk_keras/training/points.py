@@ -51,7 +51,7 @@ def check_points(name: str, points: Any) -> None:
             f"axis of positive length. Received shapes {[x.shape for x in tensors]}."
         )
     for x in tensors:
-        if np.issubdtype(x.dtype, np.floating) and not np.all(np.isfinite(x)):
+        if np.issubdtype(x.dtype, np.inexact) and not np.all(np.isfinite(x)):
             row = int(np.argwhere(~np.isfinite(x))[0][0])
             raise ValueError(
                 f"Term {name!r}: points must be finite. Row {row} holds {x[row]}. "
@@ -124,11 +124,15 @@ def as_tensors(points: Any, dtype: str) -> Any:
 
 
 def _tensor(value: Any, dtype: str) -> tf.Tensor:
-    """Floats as a tensor of ``dtype``; everything else as TensorFlow takes it."""
+    """Floats as a tensor of ``dtype``, complex numbers of its parts; all else as it is."""
     if not tf.is_tensor(value):
         # By NumPy: TensorFlow would round Python's numbers to single precision first.
-        array = np.asarray(value)
-        is_float = np.issubdtype(array.dtype, np.floating)
-        return tf.constant(array, dtype if is_float else None)
-    value = tf.convert_to_tensor(value)  # of a variable what it holds now
-    return tf.cast(value, dtype) if value.dtype.is_floating else value
+        value = np.asarray(value)
+    given = tf.as_dtype(value.dtype)
+    if given.is_complex:
+        dtype = "complex128" if dtype == "float64" else "complex64"
+    elif not given.is_floating:
+        return tf.convert_to_tensor(value)
+    if tf.is_tensor(value):
+        return tf.cast(tf.convert_to_tensor(value), dtype)  # of a variable what it holds now
+    return tf.constant(value, dtype)

@@ -76,7 +76,8 @@ def check_residual(term: Term, residual: Any, points: Any) -> None:
         received = residual.dtype.name if tf.is_tensor(residual) else type(residual).__name__
         raise ValueError(
             f"Term {term.name!r}: the residual must return one tensor of real floats. Received "
-            f"{received}. Stack components, or real and imaginary parts, along a last axis."
+            f"{received}. Return several as a tuple; of a complex r, its parts, as in "
+            "(tf.math.real(r), tf.math.imag(r))."
         )
     count = tf.nest.flatten(points)[0].shape[0]
     shape = tuple(residual.shape)

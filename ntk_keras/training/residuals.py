@@ -11,7 +11,7 @@ import tensorflow as tf
 from ntk_keras.backend import precision
 from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.derivatives import Mode, NetworkView, RequestedDerivatives
-from ntk_keras.kernel import Block
+from ntk_keras.kernel.block import Block, check_real
 from ntk_keras.training.term_inspection import (
     check_finite_everywhere,
     inspect_in_training,
@@ -76,6 +76,7 @@ class Residuals:
         reduction: Reduction,
     ):
         NetworkView(network, derivatives)  # refuses at once what it cannot serve
+        check_real(network.trainable_variables)
         self._network = network
         self._terms = terms
         self._coefficients = coefficients
@@ -157,6 +158,7 @@ class Residuals:
                 "The network is not built: no term has points to call it on. Give its input shape, "
                 "as in keras.Sequential([keras.Input((2,)), ...])."
             )
+        check_real(self.variables)
         self._factored_for = frozenset(map(id, self.variables))
         return sizes
 

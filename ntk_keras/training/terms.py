@@ -33,7 +33,7 @@ class Term:
         points: where the residual is to vanish. A tensor or any nest of tensors that share their
             first axis stays the same; a :class:`~ntk_keras.domains.Sampler` draws new points at
             every step; None takes them from the data given to ``fit``. Reaches ``residual`` as it
-            is, except that floats become tensors of the network's dtype.
+            is, except that floats and complex numbers become tensors of the network's precision.
         group: terms of one group share one weight; the group is the term's own name by default.
 
     Raises:

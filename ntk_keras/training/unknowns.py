@@ -119,6 +119,11 @@ class Unknowns(StateHolder):
             )
 
     def _add(self, name: str, unknown: Unknown) -> keras.Variable:
+        if np.iscomplexobj(unknown.initial):
+            raise ValueError(
+                f"Unknown {name!r} must be real. Received {unknown.initial!r}. Declare its real "
+                "and imaginary part, and compute with tf.complex of both."
+            )
         initial = np.asarray(unknown.initial, self.variable_dtype)
         if not isinstance(name, str) or not name or "/" in name:
             raise ValueError(
