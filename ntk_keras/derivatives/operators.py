@@ -1,13 +1,16 @@
 """What residuals call: each function asks a view to carry it forward, or falls back to tapes."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from ntk_keras.derivatives import tapes
 from ntk_keras.derivatives.argument_checks import as_axes, as_points, as_second_order
 from ntk_keras.derivatives.channels import Biharmonic, Channel
+from ntk_keras.derivatives.smoothness import is_of_second_order, piecewise_linear_part
 from ntk_keras.derivatives.tapes import Network
 
 __all__ = [
@@ -191,4 +194,14 @@ def partial(u: Network, points: tf.Tensor, *axes: int) -> tf.Tensor:
 def _channels(u: Any, points: tf.Tensor, channels: Sequence[Channel]) -> list[tf.Tensor] | None:
     """What a view answers; None for any other callable, and where the view cannot serve."""
     ask = getattr(u, "derivative_channels", None)
-    return None if ask is None else ask(points, channels)
+    if ask is not None:
+        return ask(points, channels)
+    if isinstance(u, keras.layers.Layer) and any(map(is_of_second_order, channels)):
+        part = piecewise_linear_part(u) if u.built else None
+        if part is not None:
+            warnings.warn(
+                f"Second derivatives of {u.name!r} leave out the bends of {part}, which is "
+                "piecewise linear: where nothing else curves, they are zero.",
+                stacklevel=3,
+            )
+    return None

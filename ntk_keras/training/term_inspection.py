@@ -19,6 +19,7 @@ from ntk_keras.training.residual_errors import (
     check_residual,
     named_failure,
 )
+from ntk_keras.training.second_derivatives import check_second_derivatives
 from ntk_keras.training.terms import Term
 
 __all__ = [
@@ -57,15 +58,18 @@ def inspect_term(
         The number of residual entries.
 
     Raises:
-        ValueError: if the residual fails, has a wrong shape, or does not depend on the
-            network; if a layer adds a loss of its own.
+        ValueError: if the residual fails, has a wrong shape, does not depend on the network, or
+            takes second derivatives of one that is piecewise linear; if a layer adds a loss of its
+            own.
 
     Warns:
-        UserWarning: if it reads variables that will not be trained.
+        UserWarning: if it reads variables that will not be trained, or takes second derivatives
+            through a layer that is piecewise linear.
     """
     with named_failure(term, points, network):
         residual, read, depends = _looked_at(term, points, network, view, unknowns)
     check_residual(term, residual, points)
+    check_second_derivatives(term, points, network, view)
     _check_layer_losses(term, points, network, view)
     _warn_of_foreign(term, read, [*network.variables, *unknowns])
     if not depends:

@@ -35,8 +35,9 @@ DERIVATIVES = {
     "taylor": {"activations", "channels", "fourth_order", "jets"},
     "layer_rules": {"activations", "jets", "taylor"},
     "propagation": {"jets", "layer_rules"},
+    "smoothness": {"activations", "channels", "layer_rules"},
     "network_view": {"channels", "jets", "propagation"},
-    "operators": {"argument_checks", "channels", "tapes"},
+    "operators": {"argument_checks", "channels", "smoothness", "tapes"},
 }
 
 

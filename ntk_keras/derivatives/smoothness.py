@@ -1,0 +1,130 @@
+"""Which parts of a network are piecewise linear: second derivatives are zero where they exist."""
+
+import functools
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.backend.private_names import sublayers
+from ntk_keras.derivatives.activations import is_identity
+from ntk_keras.derivatives.channels import Channel
+from ntk_keras.derivatives.layer_rules import rule_of
+
+__all__ = ["along_a_line", "is_of_second_order", "piecewise_linear_part"]
+
+_ROWS = 64
+_FOUND: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
+
+
+def is_of_second_order(channel: Channel) -> bool:
+    """Whether a channel is a second derivative or a higher one.
+
+    Args:
+        channel: what is carried.
+    """
+    return not isinstance(channel, tuple) or len(channel) > 1
+
+
+def piecewise_linear_part(network: Any, width: int | None = None) -> str | None:
+    """The first layer that is piecewise linear but not linear, for messages; None without any.
+
+    A layer or activation is one, whatever its name, if its second derivatives at random inputs are
+    all exactly zero, and its first are not all equal.
+
+    Args:
+        network: a Keras model or layer, built.
+        width: of its points, where it does not know itself.
+    """
+    if network not in _FOUND:
+        with tf.init_scope():
+            _FOUND[network] = _look(network, width)
+    return _FOUND[network]
+
+
+def along_a_line(function: Callable, inputs: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """First and second derivatives of a mixture of outputs along a line through every input.
+
+    Args:
+        function: of the inputs, row by row.
+        inputs: ``[n, ...]`` floats each.
+
+    Returns:
+        ``[n]`` each; None if the function cannot be evaluated there.
+    """
+    rng = np.random.default_rng(0)
+    directions = [rng.normal(size=x.shape[1:]) for x in inputs]
+
+    def derivatives(steps: tf.Tensor) -> list[tf.Tensor]:
+        moved = [
+            x + tf.reshape(steps, [-1] + [1] * (len(x.shape) - 1)) * tf.constant(v, x.dtype)
+            for x, v in zip(inputs, directions, strict=True)
+        ]
+        with keras.StatelessScope():  # whatever a layer assigns is not kept
+            outputs = tf.nest.flatten(function(*moved))
+        mixed = [tf.reduce_sum(y * rng.normal(size=y.shape[1:])) for y in outputs]
+        # Not by tapes, which are silent in tf.init_scope.
+        (first,) = tf.gradients(mixed, steps, unconnected_gradients="zero")
+        return [first, *tf.gradients(first, steps, unconnected_gradients="zero")]
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            steps = tf.zeros([inputs[0].shape[0]], inputs[0].dtype)
+            graph = tf.function(derivatives, autograph=False).get_concrete_function(steps)
+            first, second = graph(steps)
+    except Exception:  # whatever a function says to inputs that are not its own
+        return None
+    return np.asarray(first), np.asarray(second)
+
+
+def _look(network: Any, width_of_points: int | None) -> str | None:
+    # Layers come before those that are made of them.
+    layers = sorted(sublayers(network), key=lambda layer: len(list(sublayers(layer))))
+    for layer in layers:
+        activation = getattr(layer, "activation", None)
+        if callable(activation) and _is_bent_activation(activation):
+            name = getattr(activation, "__name__", repr(activation))
+            return f"layer {layer.name!r} with its activation {name}"
+        # What has a rule is smooth but for its activation, and so is what is made of such.
+        known = rule_of(layer) is not None or isinstance(layer, keras.Sequential)
+        width = None if known else _width(layer, width_of_points if layer is network else None)
+        if width is not None:
+            inputs = np.random.default_rng(1).normal(size=(_ROWS, width))
+            if _is_bent(layer, tf.constant(inputs, layer.compute_dtype)):
+                return f"layer {layer.name!r} ({type(layer).__name__})"
+    return None
+
+
+def _is_bent_activation(activation: Callable) -> bool:
+    try:
+        return _is_bent_known(activation)
+    except TypeError:  # not hashable
+        return _is_bent_known.__wrapped__(activation)
+
+
+@functools.lru_cache(maxsize=256)
+def _is_bent_known(activation: Callable) -> bool:
+    z = tf.constant(np.linspace(-4, 4, _ROWS)[:, np.newaxis], "float32")
+    return not is_identity(activation) and _is_bent(activation, z)
+
+
+def _is_bent(function: Callable, inputs: tf.Tensor) -> bool:
+    derivatives = along_a_line(function, [inputs])
+    if derivatives is None:
+        return False
+    first, second = derivatives
+    return not np.any(second) and np.ptp(first) > 1e-3 * np.max(np.abs(first))
+
+
+def _width(layer: Any, otherwise: int | None) -> int | None:
+    """Of rows that a layer takes; None if that is not known."""
+    shapes = [(layer.get_build_config() or {}).get("input_shape"), getattr(layer, "input_shape", 0)]
+    known = [shape for shape in shapes if isinstance(shape, tuple | list)]
+    if known:
+        return known[0][1] if len(known[0]) == 2 else None
+    return otherwise if layer.variables else 8  # any will do
