@@ -4,6 +4,7 @@ It can where every parameter reaches the residual through products of Dense laye
 the residual of a point depends on products at that point alone.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,9 @@ from ntk_keras.backend.variables import Variables, watchable
 from ntk_keras.kernel.factored import MAX_ENTRIES, LayerProduct, parameters_of, products_of
 
 __all__ = ["examine"]
+
+# Different weights of rows in a pattern: their range, 2^16, is far from that of any dtype.
+_BASE = 16
 
 
 def examine(
@@ -44,7 +48,7 @@ def examine(
     reason = _misplaced(found, count) or _unseen(residual, found, read, variables)
     if reason or not found:
         return reason, tf.constant(False)
-    return None, _points_are_coupled(tape, residual, [product.outputs for product in found])
+    return None, _points_are_coupled(tape, residual, count, [product.outputs for product in found])
 
 
 def _misplaced(found: list[LayerProduct], count: int) -> str | None:
@@ -90,23 +94,41 @@ def _unseen(
 
 
 def _points_are_coupled(
-    tape: tf.GradientTape, residual: tf.Tensor, outputs: list[tf.Tensor]
+    tape: tf.GradientTape, residual: tf.Tensor, count: int, outputs: list[tf.Tensor]
 ) -> tf.Tensor:
     """Whether a row of the residual depends on products at other points.
 
-    Where none does, a reverse pass from the rows with other signs gives the same cotangents with
-    these signs, exactly.
+    Where none does, a reverse pass from rows with weights gives the same cotangents with these
+    weights; exactly so with powers of two, whose products are not rounded. Components have weights
+    of their own, since theirs could cancel. What stays unseen has no derivative at the present
+    parameters and points, as a branch that is not taken, or one lost in the rounding of its row.
     """
-    count = residual.shape[0]
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], count)
-    signs[0], signs[-1] = -1.0, 1.0  # both occur
-    column = tf.constant(signs[:, np.newaxis], residual.dtype)
-    weights = tf.reshape(column, [count] + [1] * (residual.shape.rank - 1))
-    plain = tape.gradient(residual, outputs)
-    signed = tape.gradient(residual, outputs, weights * tf.ones_like(residual))
-    differ = [
-        tf.reduce_max(tf.abs(s - column * d)) > 1e-5 * tf.reduce_max(tf.abs(d))
-        for d, s in zip(plain, signed, strict=True)
-        if d is not None
-    ]
+    components = np.random.default_rng(1).uniform(1, 2, residual.shape[1:])
+    across = tf.ones_like(residual) * tf.constant(components, residual.dtype)
+    plain = tape.gradient(residual, outputs, across)
+    info = np.finfo(residual.dtype.as_numpy_dtype)
+    # Below it numbers are flushed to zero, but for half precision, which has few others.
+    smallest = info.smallest_subnormal if residual.dtype == tf.float16 else info.tiny
+    differ = []
+    for pattern in _patterns(count):
+        column = tf.constant(pattern[:, np.newaxis], residual.dtype)
+        weights = tf.reshape(column, [count] + [1] * (residual.shape.rank - 1))
+        weighted = tape.gradient(residual, outputs, weights * across)
+        for alike, found in zip(plain, weighted, strict=True):
+            if alike is not None:
+                expected = column * alike  # [channels, n, units]
+                size = tf.reduce_max(tf.maximum(tf.abs(found), tf.abs(expected)), -1, True)
+                tolerance = 16 * info.eps * size + _BASE**3 * smallest  # sums in another order
+                differ.append(tf.reduce_any(tf.abs(found - expected) > tolerance))
     return tf.reduce_any(differ)
+
+
+def _patterns(count: int) -> np.ndarray:
+    """Weights of rows, ``[patterns, n]``, powers of two; every two rows differ in a pattern.
+
+    They are the digits of numbers in random order, so that no difference scheme cancels them.
+    """
+    places = max(1, math.ceil(math.log(count, _BASE)))
+    numbers = np.random.default_rng(0).permutation(_BASE**places)[:count]
+    digits = [numbers // _BASE**place % _BASE for place in range(places)]
+    return 2.0 ** (np.array(digits) - _BASE // 2)

@@ -199,7 +199,8 @@ def inspect_in_training(
         return tf.nest.map_structure(lambda x: x[index : index + 1], points)
 
     with named_failure(term, points, network):
-        whole, again, coupled = _graph(at_all_points, points, trained)(points)
+        evaluated = _graph(at_all_points, points, trained)
+        whole, again, coupled = evaluated(points)
         alone = _graph(at_one_point, row(0), trained)
         rows = sorted({0, len(whole) // 2, len(whole) - 1})
         single = [alone(row(index))[0] for index in rows]
@@ -210,8 +211,10 @@ def inspect_in_training(
             "the network holds noise (Dropout, GaussianNoise) that would drown the kernel. "
             'Remove those layers, or use weighting="constant".'
         )
-    exact = reasons[0] is None and single[0].shape[0] == 1  # what the cotangents say
-    if not coupled if exact else _same(tf.gather(whole, rows), tf.concat(single, axis=0), whole):
+    if reasons[0] is not None or single[0].shape[0] != 1:  # else the cotangents say
+        coupled = not _same(tf.gather(whole, rows), tf.concat(single, axis=0), whole)
+        coupled = coupled or _moved_by_others(lambda at: evaluated(at)[0], points, whole)
+    if not coupled:
         return reasons[0]
     if uses_kernel:
         warnings.warn(
@@ -292,16 +295,37 @@ def _regularizes_outputs(layer: Any) -> bool:
     return getattr(layer, "activity_regularizer", None) is not None
 
 
-def _same(one: tf.Tensor, other: tf.Tensor, scale_of: tf.Tensor | None = None) -> bool:
+def _moved_by_others(evaluate: Callable[[Any], tf.Tensor], points: Any, whole: tf.Tensor) -> bool:
+    """Whether rows change where other points do: every two points are in different halves once."""
+    count, relative = len(whole), 64 * np.finfo(whole.dtype.as_numpy_dtype).eps
+    numbers = np.random.default_rng(0).permutation(count)
+    for half in range(2 * (count - 1).bit_length()):
+        kept = np.flatnonzero(numbers >> half // 2 & 1 == half % 2)
+        if len(kept):
+            index = np.full(count, kept[0])
+            index[kept] = kept
+            moved = evaluate(tf.nest.map_structure(lambda x, at=index: tf.gather(x, at), points))
+            if not _same(tf.gather(whole, kept), tf.gather(moved, kept), whole, relative):
+                return True
+    return False
+
+
+def _same(
+    one: tf.Tensor,
+    other: tf.Tensor,
+    scale_of: tf.Tensor | None = None,
+    relative: float | None = None,
+) -> bool:
     """Whether two residuals are equal, up to sums taken in another order.
 
     Args:
         one: a residual.
         other: another.
         scale_of: what tells how large residuals are; the first by default.
+        relative: tolerance; half of the digits by default.
     """
     if one.shape != other.shape:
         return False
     size = np.max(np.abs(one if scale_of is None else scale_of))
-    scale = size * np.sqrt(np.finfo(one.dtype.as_numpy_dtype).eps)
+    scale = size * (relative or np.sqrt(np.finfo(one.dtype.as_numpy_dtype).eps))
     return not np.any(np.abs(one - other) > scale)  # NaN is met in training, and named there
