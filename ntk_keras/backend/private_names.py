@@ -16,6 +16,7 @@ import tensorflow as tf
 __all__ = [
     "add_iterations",
     "compiled_metrics",
+    "converted_by_autograph",
     "is_persistent",
     "is_repeated_validation",
     "loss_tracker",
@@ -39,6 +40,25 @@ def tape_watches(tensor: tf.Tensor) -> bool:
     except ImportError:
         return True
     return bool(PossibleTapeGradientTypes([tensor]))
+
+
+# As where nobody has decided for or against AutoGraph, which a training step does.
+_AUTOGRAPH: Any = getattr(getattr(tf, "__internal__", None), "autograph", None)
+_UNDECIDED: Any = (
+    _AUTOGRAPH.control_status_ctx() if hasattr(_AUTOGRAPH, "control_status_ctx") else None
+)
+
+
+def converted_by_autograph(function: Any) -> Any:
+    """The Python function that is traced for a ``tf.function``; without a way to it, the original.
+
+    Args:
+        function: what ``tf.function`` returned.
+    """
+    python = function.python_function
+    if _UNDECIDED is None or not getattr(function, "_autograph", True):
+        return python
+    return _AUTOGRAPH.tf_convert(python, _UNDECIDED)
 
 
 def is_persistent(tape: tf.GradientTape) -> bool:

@@ -73,6 +73,9 @@ def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator
     Args:
         variables: the parameters to replace.
         values: one tensor for each variable.
+
+    Raises:
+        ValueError: for functions that read the variables past the scope.
     """
     pairs = list(zip(variables, values, strict=True))
     keras_pairs = [pair for pair in pairs if _knows_scopes(pair[0])]
@@ -82,11 +85,19 @@ def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator
     try:
         for variable, value in bare_pairs:
             variable.assign(value)
-        with keras.StatelessScope(state_mapping=keras_pairs):
+        with tf.GradientTape() as tape, keras.StatelessScope(state_mapping=keras_pairs):
             yield
     finally:
         for (variable, _), value in zip(bare_pairs, saved, strict=True):
             variable.assign(value)
+    own = {id(variable.value): variable.path for variable, _ in keras_pairs}
+    read = [own[id(variable)] for variable in tape.watched_variables() if id(variable) in own]
+    if read:
+        raise ValueError(
+            f"a graph that was traced before (a concrete function, a SavedModel) reads {read}, so "
+            "it cannot be shown other values of them. Call the Python function or the tf.function "
+            "that it was made of."
+        )
 
 
 def _knows_scopes(variable: tf.Variable | keras.Variable) -> bool:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.deprecation import renamed_members
+from ntk_keras.backend.inlining import inlined_functions
 from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.backend.variables import Variables, watchable
 
@@ -63,7 +64,8 @@ class Block:
         Raises:
             ValueError: as :func:`check_rows` does.
         """
-        values = self.residual() if points is None else self.residual(points)
+        with inlined_functions():
+            values = self.residual() if points is None else self.residual(points)
         check_rows(values)
         return self._scaled(tf.reshape(values, [-1]))
 
@@ -76,7 +78,8 @@ class Block:
         """The block's residuals ``[n, k]``; the hook is told how they come about."""
         if self.with_hook is None:
             raise ValueError("This block takes no layer hook: it has no function `with_hook`.")
-        values = self.with_hook(self.points, hook)
+        with inlined_functions():
+            values = self.with_hook(self.points, hook)
         return self._scaled(values if values.shape.rank == 2 else values[:, tf.newaxis])
 
     def _scaled(self, values: tf.Tensor) -> tf.Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend import replicas, saving
+from ntk_keras.backend.inlining import inlined_functions
 from ntk_keras.domains import Sampler
 from ntk_keras.training.points import as_tensors, check_points
 from ntk_keras.training.row_shapes import RowShapes
@@ -156,7 +157,9 @@ class Term:
             u: the network.
             points: where.
         """
-        return _side_by_side(self._row_shapes(self.residual(u, points), points))
+        with inlined_functions():
+            values = self.residual(u, points)
+        return _side_by_side(self._row_shapes(values, points))
 
     @property
     def redrawn(self) -> bool:

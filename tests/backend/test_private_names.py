@@ -33,6 +33,9 @@ def test_every_private_name_is_there():
     model, network = compiled(), functional()
     model.fit(epochs=1, verbose=0)
     assert callable(PossibleTapeGradientTypes)
+    assert tf.function(len)._autograph
+    assert tf.__internal__.autograph.tf_convert
+    assert tf.__internal__.autograph.control_status_ctx
     assert tf.GradientTape(persistent=True)._persistent
     assert network._flatten_layers
     assert network.outputs[0]._keras_history
@@ -42,6 +45,13 @@ def test_every_private_name_is_there():
     assert model._compile_metrics is not None
     assert keras.Model._maybe_symbolic_build
     assert keras.metrics.MeanSquaredError()._direction == "down"
+
+
+def test_without_autograph_a_decorated_function_runs_as_it_is(monkeypatch):
+    function = tf.function(lambda x: x + 1)
+    assert private_names.converted_by_autograph(function) is not function.python_function
+    monkeypatch.setattr(private_names, "_UNDECIDED", None)
+    assert private_names.converted_by_autograph(function) is function.python_function
 
 
 def test_a_tape_that_watches_is_seen():

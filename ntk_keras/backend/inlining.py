@@ -1,0 +1,77 @@
+"""Functions that users decorate by ``tf.function``, run in place.
+
+A graph that was traced holds what it was traced with. Traced where parameters are replaced it keeps
+the replacements as constants for ever; traced before, it reads variables whatever they are to be
+replaced by; and what is watched inside it is out of reach. So it is left aside wherever residuals
+are evaluated: the Python function runs as a part of the graph that is being built, or eagerly.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.backend import private_names
+
+__all__ = ["inlined_functions"]
+
+_Function: Any = type(tf.function(lambda: None))
+_originals = {name: getattr(_Function, name) for name in ("__call__", "get_concrete_function")}
+_lock = threading.Lock()
+_open = 0  # `with` statements that are open, in all threads
+_here = threading.local()
+
+
+@contextlib.contextmanager
+def inlined_functions() -> Iterator[None]:
+    """Runs functions decorated by ``tf.function`` in place, inside a ``with`` statement.
+
+    Of this thread only; those of TensorFlow and Keras, which build loops by them, are traced.
+    ``input_signature`` and ``jit_compile`` have no effect, AutoGraph has in a graph. No trace is
+    added to a function, and none is used.
+    """
+    _here.depth = getattr(_here, "depth", 0) + 1
+    _count(1)
+    try:
+        yield
+    finally:
+        _here.depth -= 1
+        _count(-1)
+
+
+def _count(change: int) -> None:
+    """Puts methods of our own in place as long as anybody needs them."""
+    global _open
+    with _lock:
+        _open += change
+        ours = {"__call__": _call, "get_concrete_function": _get_concrete_function}
+        for name, method in (ours if _open else _originals).items():
+            setattr(_Function, name, method)
+
+
+def _call(function: Any, *args: Any, **kwargs: Any) -> Any:
+    if not _is_inlined(function):
+        return _originals["__call__"](function, *args, **kwargs)
+    python = function.python_function
+    if not tf.executing_eagerly():
+        python = private_names.converted_by_autograph(function)
+    args, kwargs = tf.nest.map_structure(_as_tensor, (args, kwargs))  # as tracing does
+    return python(*args, **kwargs)
+
+
+def _get_concrete_function(function: Any, *args: Any, **kwargs: Any) -> Any:
+    if not _is_inlined(function):
+        return _originals["get_concrete_function"](function, *args, **kwargs)
+    return function
+
+
+def _is_inlined(function: Any) -> bool:
+    module = getattr(function.python_function, "__module__", None) or ""
+    return getattr(_here, "depth", 0) > 0 and module.split(".")[0] not in ("tensorflow", "keras")
+
+
+def _as_tensor(argument: Any) -> Any:
+    return tf.convert_to_tensor(argument) if isinstance(argument, np.ndarray) else argument
