@@ -193,6 +193,11 @@ def partial(u: Network, points: tf.Tensor, *axes: int) -> tf.Tensor:
 
 def _channels(u: Any, points: tf.Tensor, channels: Sequence[Channel]) -> list[tf.Tensor] | None:
     """What a view answers; None for any other callable, and where the view cannot serve."""
+    if not callable(u):
+        raise TypeError(
+            "Derivatives are taken of the network, as in gradient(u, points), not of its values. "
+            f"Received an object of type {type(u).__name__}, which is not callable."
+        )
     ask = getattr(u, "derivative_channels", None)
     if ask is not None:
         return ask(points, channels)

@@ -1,7 +1,9 @@
 """What is wrong with a residual, said with the way to fix it."""
 
 import contextlib
+import inspect
 import math
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,9 +16,21 @@ from ntk_keras.training.terms import Term
 __all__ = ["check_components", "check_finite", "check_residual", "named_failure"]
 
 
+# What says nothing about a residual, and is told apart by its type.
+_OF_THE_MACHINE = (
+    MemoryError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.UnavailableError,
+)
+
+
 @contextlib.contextmanager
 def named_failure(term: Term, points: Any, network: keras.layers.Layer) -> Iterator[None]:
-    """Adds to whatever a residual raises which term it is, and the shapes that met.
+    """Adds to what a residual raises which term it is, and the shapes that met.
+
+    Memory that runs out, a device that is lost and an interrupt keep their types and texts.
 
     Args:
         term: whose residual is evaluated.
@@ -25,40 +39,57 @@ def named_failure(term: Term, points: Any, network: keras.layers.Layer) -> Itera
     """
     try:
         yield
+    except _OF_THE_MACHINE:
+        raise
     except Exception as error:
         raise ValueError(
             f"Term {term.name!r}: its residual failed at points of shape "
             f"{_shapes(points)}, where the network takes inputs of shape "
             f"{getattr(network, 'input_shape', 'unknown')}: {str(error).rstrip('. ')}. "
-            f"{_mend(error, points, network)}".rstrip()
+            f"{_mend(error, term, points, network)}".rstrip()
         ) from error
 
 
-# Of what a first residual most often fails: a piece of the message, and the mend.
-_MENDS = {
-    "'NoneType' object": (
-        "If a tape gave no gradient: let it watch the points before `u` is called, and "
-        "differentiate by the very tensor that `u` was given; or use "
-        "ntk_keras.derivatives.gradient(u, points)."
-    ),
-    "Tensor' object is not callable": (
-        "Derivatives are taken of the network, as in gradient(u, points), not of its values."
-    ),
-    "to a numpy array": "Use TensorFlow in a residual: tf.sin, not np.sin.",
-    "positional argument": "A residual takes the network and its points: residual(u, points).",
-}
-
-
-def _mend(error: Exception, points: Any, network: keras.layers.Layer) -> str:
-    """What to do about a residual that failed, as far as the message tells."""
-    known = [mend for piece, mend in _MENDS.items() if piece in str(error)]
-    wanted, received = getattr(network, "input_shape", None), getattr(points, "shape", None)
-    if isinstance(wanted, tuple) and received is not None and received[1:] != wanted[1:]:
-        known = ["Give points a column for each input of the network: a box needs as many axes."]
-    if "out of bounds" in str(error):
+def _mend(error: Exception, term: Term, points: Any, network: keras.layers.Layer) -> str:
+    """What to do, as far as the kind of error and the place it was raised at tell; else nothing."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [frame.f_globals.get("__name__", "") for frame in frames]
+    if isinstance(error, TypeError) and not _takes_two(term.residual):
+        return "A residual takes the network and its points: residual(u, points)."
+    if isinstance(error, NotImplementedError) and frames[-1].f_code.co_name == "__array__":
+        return "Use TensorFlow in a residual: tf.sin, not np.sin."
+    if any(name.startswith("ntk_keras.derivatives.") for name in modules):
+        wanted, received = getattr(network, "input_shape", None), getattr(points, "shape", None)
+        if isinstance(wanted, tuple) and received is not None and received[1:] != wanted[1:]:
+            return "Give points a column for each input of the network: a box needs as many axes."
+    elif isinstance(error, tf.errors.InvalidArgumentError) and "[Op:StridedSlice]" in str(error):
         outputs = getattr(network, "output_shape", "unknown")
-        known = [f"The network's outputs have shape {outputs}; columns count from 0."]
-    return known[0] if known else ""
+        return f"The network's outputs have shape {outputs}; columns count from 0."
+    own = [f for f, name in zip(frames, modules, strict=True) if name.split(".")[0] not in _OTHERS]
+    by_tape = any(isinstance(v, tf.GradientTape) for frame in own for v in frame.f_locals.values())
+    if by_tape and isinstance(error, _OF_NONE) and "NoneType" in str(error):
+        return (
+            "If a tape gave no gradient: let it watch the points before `u` is called, and "
+            "differentiate by the very tensor that `u` was given; or use "
+            "ntk_keras.derivatives.gradient(u, points)."
+        )
+    return ""
+
+
+_OTHERS = ("ntk_keras", "tensorflow", "keras")
+_OF_NONE = (AttributeError, TypeError, ValueError)  # what comes of computing with None
+
+
+def _takes_two(residual: Any) -> bool:
+    """Whether a residual can be called with network and points, as far as it says."""
+    residual = getattr(residual, "residual", residual)  # of a column
+    try:
+        inspect.signature(residual).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # without a signature
+        return True
+    return True
 
 
 def check_residual(term: Term, residual: Any, points: Any) -> None:
