@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from ntk_keras.backend.checks import check_count
 
-__all__ = ["check_assigned", "check_compile", "check_fit", "check_init"]
+__all__ = ["check_assigned", "check_compile", "check_fit", "check_init", "check_unused"]
 
 _MADE_WITH = ("network", "terms", "weighting", "reduction", "derivatives")
 _FOR_ONE_REPLICA = ("jit_compile", "metrics", "weighted_metrics")
@@ -62,26 +63,56 @@ def check_compile(arguments: Mapping[str, Any], num_replicas: int) -> None:
         )
 
 
-def check_fit(y: Any, batch_size: int | None, steps_per_epoch: int | None) -> None:
+# Arguments of `keras.Model.fit` and `evaluate` that have no meaning for points by term.
+_MENDS = {
+    "sample_weight": (
+        "Give the weights of points to their term, as further arrays of its points, and multiply "
+        "its residual by their roots."
+    ),
+    "class_weight": "There are no classes. Give terms weights by `weighting=`.",
+    "validation_split": (
+        "Points belong to terms. Hold some back yourself, and give them as "
+        "validation_data={'equation': points}; or give (points, values) of a solution."
+    ),
+    "batch_size": (
+        "Every step uses all points of a term. For some at a time, give a sampler, as in "
+        "box.interior(100), or a dataset of batches."
+    ),
+}
+
+
+def check_unused(method: str, arguments: Mapping[str, Any]) -> None:
+    """Refuses arguments of Keras' that have no meaning for points by term.
+
+    Args:
+        method: of the model, for the message.
+        arguments: by keyword.
+
+    Raises:
+        ValueError: for one that is given; the message says what serves in its place.
+    """
+    for name, mend in _MENDS.items():
+        given = arguments.get(name)
+        if given is not None and given is not False and not (np.ndim(given) == 0 and given == 0):
+            raise ValueError(f"PINNModel.{method} takes no `{name}` for points by term. {mend}")
+
+
+def check_fit(y: Any, arguments: Mapping[str, Any], steps_per_epoch: int | None) -> None:
     """Checks the arguments of ``fit`` that are not data.
 
     Args:
         y: values, which belong to a term.
-        batch_size: which has no meaning here.
+        arguments: the others, by keyword.
         steps_per_epoch: None for the default.
 
     Raises:
-        ValueError: for values or a batch size, or steps that are not positive.
+        ValueError: for what has no meaning here, or steps that are not positive.
     """
     if y is not None:
         raise ValueError(
             "PINNModel.fit takes no `y`. Add a Term whose points hold inputs and values."
         )
-    if batch_size is not None:
-        raise ValueError(
-            "PINNModel.fit takes no `batch_size`: every step uses all points of a term. For "
-            "some at a time, give a sampler, as in box.interior(100), or a dataset of batches."
-        )
+    check_unused("fit", arguments)
     if steps_per_epoch is not None:
         check_count("steps_per_epoch", steps_per_epoch)
 

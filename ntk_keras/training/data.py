@@ -5,12 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend import replicas, seeds
-from ntk_keras.training.points import as_tensors, check_names, points_by_term, tensors_by_term
+from ntk_keras.training.points import (
+    as_tensors,
+    check_names,
+    check_numbers,
+    points_by_term,
+    tensors_by_term,
+)
 from ntk_keras.training.terms import Term
+from ntk_keras.training.values import check_arrays, unrounded
 
 __all__ = [
     "StepData",
@@ -18,10 +24,9 @@ __all__ = [
     "check_validation",
     "for_steps",
     "for_validation",
-    "for_values",
+    "is_by_term",
     "length",
     "step_points",
-    "unrounded",
     "yields_pairs",
 ]
 
@@ -76,6 +81,7 @@ def step_points(terms: Sequence[Term], data: Any, seed: tf.Tensor, dtype: str) -
     points = {}
     for index, term in enumerate(terms):
         if term.name in given:
+            check_numbers(f"Term {term.name!r}: points", given[term.name])
             points[term.name] = as_tensors(given[term.name], dtype)
         elif term.points is not None:
             own = term.points_at(seeds.fold_in(seed, 1 + index), dtype)
@@ -129,24 +135,6 @@ def for_validation(
         batches = unrounded(data, dtype, batch_size)
         return (data, batch_size) if batches is None else (batches, None)
     return data, batch_size
-
-
-def for_values(
-    x: Any, y: Any, arguments: Mapping[str, Any], dtype: str
-) -> tuple[Any, Any, dict[str, Any]]:
-    """Inputs and reference values for ``keras.Model.evaluate``, with no digit lost.
-
-    Args:
-        x: inputs of the network.
-        y: reference values there.
-        arguments: the others of ``evaluate``, by keyword.
-        dtype: of the parameters.
-    """
-    values = (x, y, arguments.get("sample_weight"))
-    batches = unrounded(values, dtype, arguments.get("batch_size"))
-    if batches is None:
-        return x, y, dict(arguments)
-    return batches, None, {**arguments, "sample_weight": None, "batch_size": None}
 
 
 def first_of(dataset: tf.data.Dataset) -> Mapping[str, Any]:
@@ -205,6 +193,16 @@ def yields_pairs(data: Any) -> bool:
     return isinstance(data, tf.data.Dataset) and isinstance(data.element_spec, tuple)
 
 
+def is_by_term(data: tuple) -> bool:
+    """Whether a batch as ``test_on_batch`` makes it holds points by term, not inputs and values.
+
+    Args:
+        data: ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``.
+    """
+    x, *others = keras.utils.unpack_x_y_sample_weight(data)
+    return (x is None or isinstance(x, Mapping)) and others[0] is None
+
+
 def check_validation(data: Any, steps: int | None) -> None:
     """Checks what is given to validate with.
 
@@ -216,7 +214,10 @@ def check_validation(data: Any, steps: int | None) -> None:
         ValueError: for anything else, or a dataset without end.
     """
     check_ends("validation_data", data, steps, "validation_steps")
-    if isinstance(data, Mapping) or (isinstance(data, tuple) and len(data) in (2, 3)):
+    if isinstance(data, Mapping):
+        return
+    if isinstance(data, tuple) and len(data) in (2, 3):
+        check_arrays(*data)
         return
     if data is not None and not isinstance(
         data, tf.data.Dataset | tf.distribute.DistributedDataset | keras.utils.PyDataset
@@ -236,21 +237,6 @@ def length(validation_data: Any) -> int | None:
     if not isinstance(validation_data, tuple):
         return None
     return len(tf.nest.flatten(validation_data[0])[0])
-
-
-def unrounded(data: tuple, dtype: str, batch_size: int | None) -> tf.data.Dataset | None:
-    """Batches of arrays where Keras, that makes ``floatx`` of them, would lose digits; else None.
-
-    Args:
-        data: ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, nests of arrays or not.
-        dtype: of the parameters.
-        batch_size: points at a time; Keras' 32 if None.
-    """
-    present = keras.tree.lists_to_tuples(tuple(part for part in data if part is not None))
-    arrays = all(isinstance(leaf, np.ndarray | tf.Tensor) for leaf in tf.nest.flatten(present))
-    if not arrays or tf.as_dtype(dtype).size <= tf.as_dtype(keras.config.floatx()).size:
-        return None
-    return tf.data.Dataset.from_tensor_slices(present).batch(batch_size or 32)
 
 
 def _is_endless(data: Any) -> bool:

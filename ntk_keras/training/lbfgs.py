@@ -14,8 +14,8 @@ from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.variables import parameters_at, watchable
 from ntk_keras.training import data as data_module
 from ntk_keras.training import points as points_module
+from ntk_keras.training.callback_checks import prepare_callbacks
 from ntk_keras.training.model import PINNModel
-from ntk_keras.training.model_config import check_callbacks
 from ntk_keras.training.nan_check import TrainingDivergedError
 
 __all__ = ["Objective", "polish"]
@@ -53,7 +53,8 @@ class Objective:
 
     def __init__(self, model: PINNModel, data: Mapping[str, Any] | None = None):
         self.model = model
-        for name, points in points_module.points_by_term(model.terms, data or {}).items():
+        given = {} if data is None else data
+        for name, points in points_module.points_by_term(model.terms, given).items():
             points_module.check_points(name, points)
         self.blocks = model.blocks(data)
         self._variables = model.trainable_variables
@@ -187,7 +188,7 @@ def polish(
     check_count("epochs", epochs)
     check_count("iterations_per_epoch", iterations_per_epoch)
     data_module.check_validation(validation_data, None)
-    check_callbacks(model, callbacks)
+    prepare_callbacks(model, callbacks)
     objective = Objective(model, data)
     bounds, start = objective.bounds, objective.theta
     _check_start(objective, start)

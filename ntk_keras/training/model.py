@@ -15,8 +15,11 @@ from ntk_keras.derivatives import Mode
 from ntk_keras.kernel import Block, Linearization
 from ntk_keras.training import argument_checks, nan_check, step
 from ntk_keras.training import data as data_module
+from ntk_keras.training import values as values_module
+from ntk_keras.training.callback_checks import prepare_callbacks
+from ntk_keras.training.evaluation import EvaluatesFunctions
 from ntk_keras.training.metrics import RelativeL2, update_against_values
-from ntk_keras.training.model_config import SavedWhole, check_callbacks
+from ntk_keras.training.model_config import SavedWhole
 from ntk_keras.training.points import points_by_term
 from ntk_keras.training.residuals import Residuals
 from ntk_keras.training.term_changes import FollowsTerms, TermChanges, sizes_of
@@ -32,7 +35,7 @@ _LOGGER = logging.getLogger("ntk_keras")
 
 @keras.saving.register_keras_serializable("ntk_keras")
 @renamed_members(present_logs="current_logs")
-class PINNModel(WeightReadings, FollowsTerms, SavedWhole):
+class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
     """A network trained on L = 1/2 sum_b lambda_b ||R_b||^2 (1), which chooses lambda as it goes.
 
     Each training step draws points, records the residuals R, lets the weighting bring lambda up to
@@ -209,10 +212,9 @@ class PINNModel(WeightReadings, FollowsTerms, SavedWhole):
             steps_per_epoch: steps in an epoch; one by default, or the length of a dataset.
             callbacks: as for any Keras model.
             validation_data: ``(points, values)``; the relative L2 error there is logged as
-                ``val_relative_l2`` after each epoch and never moves a weight. Callbacks that
-                monitor it need ``mode="min"``. Or held-out points by term, whose losses are logged
-                as ``val_loss/<term>``; ``val_loss`` adds them up with the current weights, and
-                terms left out at their own points.
+                ``val_relative_l2`` after each epoch and never moves a weight. Or held-out points
+                by term, whose losses are logged as ``val_loss/<term>``; ``val_loss`` adds them up
+                with the current weights, and terms left out at their own points.
             validation_batch_size: points at a time in validation; all by default.
             **kwargs: whatever else ``keras.Model.fit`` takes.
 
@@ -221,7 +223,7 @@ class PINNModel(WeightReadings, FollowsTerms, SavedWhole):
             TrainingDivergedError: once a residual or gradient is NaN or infinite; the model keeps
                 the last good state.
         """
-        argument_checks.check_fit(y, kwargs.get("batch_size"), steps_per_epoch)
+        argument_checks.check_fit(y, kwargs, steps_per_epoch)
         data_module.check_validation(validation_data, kwargs.get("validation_steps"))
         validation_data, validation_batch_size = data_module.for_validation(
             validation_data, self.terms, self.parameter_dtype, validation_batch_size
@@ -229,7 +231,7 @@ class PINNModel(WeightReadings, FollowsTerms, SavedWhole):
         data_module.check_ends("x", x, steps_per_epoch, "steps_per_epoch")
         x, default_steps = self._dataset(x, finite=step.is_untrained(self))
         kwargs.setdefault("shuffle", False)  # A dataset comes in its order; Keras warns otherwise.
-        check_callbacks(self, callbacks)
+        prepare_callbacks(self, callbacks)
         return super().fit(
             x,
             epochs=epochs,
@@ -251,21 +253,16 @@ class PINNModel(WeightReadings, FollowsTerms, SavedWhole):
         """
         if not private_names.is_repeated_validation(kwargs):
             if y is None and not data_module.yields_pairs(x):
+                if not isinstance(x, tf.data.Dataset):
+                    argument_checks.check_unused("evaluate", kwargs)
                 x, default_steps = self._dataset(x)
                 kwargs.setdefault("steps", default_steps)
             else:
-                x, y, kwargs = data_module.for_values(x, y, kwargs, self.parameter_dtype)
+                x, y, kwargs = values_module.for_values(x, y, kwargs, self.parameter_dtype)
         data_module.check_ends("x", x, kwargs.get("steps"), "steps")
         values = super().evaluate(x, y, **kwargs)
         # Older Keras leaves values as tensors unless they are its own metrics'.
         return tf.nest.map_structure(lambda v: float(v) if tf.is_tensor(v) else v, values)
-
-    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
-        """The network's outputs, an array or a nest of arrays; as ``keras.Model.predict``."""
-        batches = data_module.unrounded((x,), self.parameter_dtype, batch_size)
-        if batches is not None:
-            x, batch_size = batches, None
-        return super().predict(x, batch_size, **kwargs)
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -289,7 +286,7 @@ class PINNModel(WeightReadings, FollowsTerms, SavedWhole):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Relative L2 error of ``(points, values)``; loss of points by term."""
-        if isinstance(data, tuple):
+        if isinstance(data, tuple) and not data_module.is_by_term(data):
             return replicas.as_logs(update_against_values(self, self._relative_l2, *data))
         # The next step's seed is read, not taken: evaluation changes nothing that is trained.
         seed = tf.identity(self.random_state.value)

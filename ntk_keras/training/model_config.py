@@ -11,7 +11,7 @@ from ntk_keras.training.terms import Reduction, Term
 from ntk_keras.training.unknowns import Unknowns
 from ntk_keras.weighting import Weighting
 
-__all__ = ["SavedWhole", "check_callbacks"]
+__all__ = ["SavedWhole"]
 
 
 class SavedWhole(keras.Model):
@@ -75,27 +75,3 @@ class SavedWhole(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as the model was that is loaded."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-
-
-def check_callbacks(model: keras.Model, callbacks: Any) -> None:
-    """Refuses a callback that would save the whole model, where that cannot be saved.
-
-    Args:
-        model: that is trained.
-        callbacks: as for any Keras model.
-
-    Raises:
-        ValueError: as saving would after the first epoch.
-    """
-    listed = (
-        callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else callbacks
-    )
-    for callback in listed if isinstance(listed, list | tuple) else [listed]:
-        if getattr(callback, "save_weights_only", None) is False:
-            try:
-                keras.saving.serialize_keras_object(model)
-            except (NotImplementedError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{type(callback).__name__} saves the whole model, which is not possible: "
-                    f"{error}\nOr give it `save_weights_only=True`."
-                ) from error

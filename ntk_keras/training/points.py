@@ -8,7 +8,15 @@ import tensorflow as tf
 
 from ntk_keras.domains import Box, Sampler
 
-__all__ = ["as_tensors", "check_names", "check_points", "points_by_term", "tensors_by_term"]
+__all__ = [
+    "as_tensors",
+    "check_names",
+    "check_numbers",
+    "check_points",
+    "is_array_like",
+    "points_by_term",
+    "tensors_by_term",
+]
 
 
 class HasPoints(Protocol):
@@ -26,7 +34,7 @@ def check_points(name: str, points: Any) -> None:
         points: a nest of arrays or tensors.
 
     Raises:
-        ValueError: if it is empty, its tensors differ in length, or a value is not finite.
+        ValueError: if it is empty, its tensors differ in length, or a value is no finite number.
     """
     if isinstance(points, Sampler):
         raise ValueError(
@@ -38,6 +46,7 @@ def check_points(name: str, points: Any) -> None:
             f"Term {name!r}: points must be points or a sampler. Received {points!r}. Say how many "
             "to draw from it, as in box.interior(100)."
         )
+    check_numbers(f"Term {name!r}: points", points)
     tensors = [np.asarray(x) for x in tf.nest.flatten(points)]
     if len(tensors) > 1 and not any(x.ndim for x in tensors):
         raise ValueError(
@@ -59,13 +68,69 @@ def check_points(name: str, points: Any) -> None:
             )
 
 
+def check_numbers(what: str, values: Any, real: bool = False) -> None:
+    """Checks that arrays, tensors and datasets hold numbers; what is nothing of these passes.
+
+    Args:
+        what: they are, for the message.
+        values: a nest of arrays and tensors, or a dataset of such.
+        real: whether complex numbers are refused.
+
+    Raises:
+        ValueError: for text, dates, Python objects, masked entries, complex numbers if they are
+            refused, or tensors that are not dense.
+    """
+    if isinstance(values, tf.data.Dataset):
+        values = values.element_spec
+    for value in tf.nest.flatten(values):
+        if isinstance(value, tf.RaggedTensor | tf.SparseTensor):
+            raise ValueError(
+                f"{what} must be dense. Received a {type(value).__name__}. Make it a tensor, by "
+                "`to_tensor()` or tf.sparse.to_dense, and leave out what is no point."
+            )
+        if np.ma.is_masked(value):
+            raise ValueError(
+                f"{what} must have a value everywhere. {np.ma.count_masked(value)} are masked. "
+                "Remove their rows, as in x[~np.ma.getmaskarray(x).any(axis=1)]."
+            )
+        if not (tf.is_tensor(value) or hasattr(value, "__array__") or hasattr(value, "dtype")):
+            continue
+        dtype = _dtype_of(value)
+        if real and dtype.kind == "c":
+            raise ValueError(
+                f"{what} must be real. Received {dtype.name}. Give real and imaginary parts as "
+                "columns, as in np.stack([z.real, z.imag], axis=-1)."
+            )
+        if dtype.kind in "OSUMm":
+            raise ValueError(
+                f"{what} must be numbers. Received {value!r} of dtype {dtype.name}. Leave out "
+                "columns of text, count dates in days or seconds, and make the rest floats, as in "
+                "np.asarray(x, float) or frame.astype(float)."
+            )
+
+
+def is_array_like(value: Any) -> bool:
+    """Whether a value, as a pandas frame, becomes an array though it is neither that nor a tensor.
+
+    Args:
+        value: anything.
+    """
+    known = isinstance(value, np.ndarray | np.generic | tf.Variable) or tf.is_tensor(value)
+    return hasattr(value, "__array__") and not known
+
+
 def check_names(terms: Iterable[HasPoints], data: Mapping[str, Any]) -> None:
-    """Raises ValueError for data with a key that is no term's name.
+    """Raises ValueError for data that is not by term, or has a key that is no term's name.
 
     Args:
         terms: of the model.
         data: points by term.
     """
+    if not isinstance(data, Mapping):
+        raise ValueError(
+            "Points come as a dict by term name, as in {'equation': points}. Received "
+            f"{type(data).__name__}. Of a dataset give one element: next(iter(dataset))."
+        )
     names = {term.name for term in terms}
     unknown = sorted(set(data) - names)
     if unknown:
@@ -113,25 +178,49 @@ def tensors_by_term(
     return {name: as_tensors(points, dtype) for name, points in data.items()}
 
 
-def as_tensors(points: Any, dtype: str) -> Any:
+def as_tensors(points: Any, dtype: str, *, with_variables: bool = False) -> Any:
     """A nest of points as tensors.
+
+    Columns of integers ``[n, d]`` become floats too, and integers that are all there is; others
+    stay what they are, for they may count or name something.
 
     Args:
         points: a nest of arrays, tensors and numbers.
         dtype: of those that are floats.
+        with_variables: whether a ``tf.Variable`` stays one, in place of what it holds now.
     """
-    return tf.nest.map_structure(lambda x: _tensor(x, dtype), points)
+    alone = not tf.nest.is_nested(points)
+
+    def convert(value: Any) -> Any:
+        if with_variables and isinstance(value, tf.Variable):
+            return value
+        return _tensor(value, dtype, alone)
+
+    return tf.nest.map_structure(convert, points)
 
 
-def _tensor(value: Any, dtype: str) -> tf.Tensor:
-    """Floats as a tensor of ``dtype``, complex numbers of its parts; all else as it is."""
+def _dtype_of(value: Any) -> np.dtype:
+    """The dtype of an array, tensor or specification of one."""
+    if isinstance(value, tf.Variable | tf.TypeSpec) or tf.is_tensor(value):
+        return np.dtype(value.dtype.as_numpy_dtype)
+    return np.asarray(value).dtype
+
+
+def _tensor(value: Any, dtype: str, alone: bool) -> tf.Tensor:
+    """Numbers in a dtype, complex ones of its parts; all else, and integers that count, as it is.
+
+    Args:
+        value: a leaf of points.
+        dtype: of floats.
+        alone: whether it is all there is.
+    """
     if not tf.is_tensor(value):
         # By NumPy: TensorFlow would round Python's numbers to single precision first.
         value = np.asarray(value)
-    given = tf.as_dtype(value.dtype)
-    if given.is_complex:
+    kind, rank = _dtype_of(value).kind, tf.TensorShape(value.shape).rank
+    if kind == "c":
         dtype = "complex128" if dtype == "float64" else "complex64"
-    elif not given.is_floating:
+    elif kind == "b" or (kind in "iu" and not alone and rank == 1):
         return tf.convert_to_tensor(value)
     if tf.is_tensor(value):
         return tf.cast(tf.convert_to_tensor(value), dtype)  # of a variable what it holds now

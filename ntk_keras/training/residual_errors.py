@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import math
+import re
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -57,7 +58,10 @@ def _mend(error: Exception, term: Term, points: Any, network: keras.layers.Layer
     if isinstance(error, TypeError) and not _takes_two(term.residual):
         return "A residual takes the network and its points: residual(u, points)."
     if isinstance(error, NotImplementedError) and frames[-1].f_code.co_name == "__array__":
-        return "Use TensorFlow in a residual: tf.sin, not np.sin."
+        return (
+            "Use TensorFlow in a residual: tf.sin, not np.sin; for a table, in place of np.interp, "
+            "nk.domains.GridInterpolator; or call NumPy by tf.numpy_function."
+        )
     if any(name.startswith("ntk_keras.derivatives.") for name in modules):
         wanted, received = getattr(network, "input_shape", None), getattr(points, "shape", None)
         if isinstance(wanted, tuple) and received is not None and received[1:] != wanted[1:]:
@@ -73,7 +77,7 @@ def _mend(error: Exception, term: Term, points: Any, network: keras.layers.Layer
             "differentiate by the very tensor that `u` was given; or use "
             "ntk_keras.derivatives.gradient(u, points)."
         )
-    return ""
+    return _mend_of_dtypes(error, points)
 
 
 _OTHERS = ("ntk_keras", "tensorflow", "keras")
@@ -90,6 +94,29 @@ def _takes_two(residual: Any) -> bool:
     except ValueError:  # without a signature
         return True
     return True
+
+
+# How TensorFlow says that tensors of two dtypes meet, eagerly and in a graph.
+_DTYPES_DIFFER = re.compile(r"was expected to be a \w+ tensor but is a|does not match type \w+ of")
+
+
+def _mend_of_dtypes(error: Exception, points: Any) -> str:
+    """What to do about dtypes that do not fit, where they may be why a residual failed."""
+    dtypes = [x.dtype for x in tf.nest.flatten(points)]
+    differ = isinstance(error, tf.errors.InvalidArgumentError | TypeError | ValueError)
+    differ = differ and _DTYPES_DIFFER.search(str(error)) is not None
+    if any(dtype.is_integer for dtype in dtypes):
+        return (
+            "Its points hold integers [n], which stay integers in a nest: make coordinates and "
+            "measured values floats, as in np.asarray(x, float), or by tf.cast in the residual."
+        )
+    if differ:
+        return (
+            f"Points and outputs of the network are {dtypes[0].name}. Make constants of that "
+            "dtype, as in tf.constant(c, x.dtype) or tf.cast(c, x.dtype); numbers and NumPy arrays "
+            "beside tensors take it by themselves."
+        )
+    return ""
 
 
 def check_residual(term: Term, residual: Any, points: Any) -> None:

@@ -183,6 +183,25 @@ class Residuals:
         except Exception:  # it may hold something for every point, or fail at all of them as well
             return look(points)
 
+    def evaluate(self, term: Term, points: Any) -> Any:
+        """A term's residual as it returns it, without the scale of the reduction.
+
+        Args:
+            term: one of the model's.
+            points: a nest of tensors.
+        """
+        return self._evaluate(term, False, points)
+
+    def view(self) -> NetworkView:
+        """The network as one evaluation of a function that is no term sees it."""
+        return NetworkView(
+            self._network,
+            self._derivatives,
+            training=False,
+            reuse=True,
+            unknowns=self._coefficients,
+        )
+
     def summary(self) -> str:
         """How each term's residual differentiates the network, and why, as text."""
         reason = NetworkView(self._network, self._derivatives).unsupported

@@ -10,7 +10,7 @@ import tensorflow as tf
 from ntk_keras.backend import replicas, saving
 from ntk_keras.backend.inlining import inlined_functions
 from ntk_keras.domains import Sampler
-from ntk_keras.training.points import as_tensors, check_points
+from ntk_keras.training.points import as_tensors, check_points, is_array_like
 from ntk_keras.training.row_shapes import RowShapes
 
 __all__ = ["Reduction", "Term", "check_terms", "mean_scale"]
@@ -34,7 +34,8 @@ class Term:
         points: where the residual is to vanish. A tensor or any nest of tensors that share their
             first axis stays the same; a :class:`~ntk_keras.domains.Sampler` draws new points at
             every step; None takes them from the data given to ``fit``. Reaches ``residual`` as it
-            is, except that floats and complex numbers become tensors of the network's precision.
+            is, except that floats and complex numbers become tensors of the network's precision, as
+            do columns of integers ``[n, d]`` and integers that are all there is.
         group: terms of one group share one weight; the group is the term's own name by default.
 
     Raises:
@@ -182,9 +183,7 @@ class Term:
             # Made outside of the graph that asks, which takes them as an input: constants would be
             # part of it, of 2 GB at most, and folded when it is compiled.
             with tf.init_scope():
-                self._tensors[dtype] = tf.nest.map_structure(
-                    lambda x: x if isinstance(x, tf.Variable) else as_tensors(x, dtype), self.points
-                )
+                self._tensors[dtype] = as_tensors(self.points, dtype, with_variables=True)
         return as_tensors(self._tensors[dtype], dtype)
 
 
@@ -283,9 +282,9 @@ def _read_only(name: str, points: Any) -> Any:
     def copied(value: Any) -> Any:
         if isinstance(value, keras.Variable):
             return value.value
-        if not isinstance(value, np.ndarray):
+        if not (isinstance(value, np.ndarray) or is_array_like(value)):
             return value
-        value = value.copy()
+        value = np.array(value)
         value.flags.writeable = False
         return value
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend.state_holder import StateHolder
+from ntk_keras.training.points import check_numbers
 
 __all__ = ["Unknown", "Unknowns"]
 
@@ -124,6 +125,7 @@ class Unknowns(StateHolder):
                 f"Unknown {name!r} must be real. Received {unknown.initial!r}. Declare its real "
                 "and imaginary part, and compute with tf.complex of both."
             )
+        check_numbers(f"Unknown {name!r}", np.asarray(unknown.initial))
         initial = np.asarray(unknown.initial, self.variable_dtype)
         if not isinstance(name, str) or not name or "/" in name:
             raise ValueError(

@@ -202,6 +202,22 @@ MISTAKES = {
         lambda: compiled().fit(epochs=1, batch_size=2),
         ["takes no `batch_size`", "box.interior(100)"],
     ),
+    "fit with weights of points": (
+        lambda: compiled().fit(sample_weight=np.ones(4)),
+        ["takes no `sample_weight`", "further arrays of its points", "their roots"],
+    ),
+    "fit with classes": (
+        lambda: compiled().fit(class_weight={0: 1.0}),
+        ["takes no `class_weight`", "There are no classes"],
+    ),
+    "validation split off": (
+        lambda: compiled().fit(validation_split=0.2),
+        ["takes no `validation_split`", "validation_data={'equation': points}"],
+    ),
+    "evaluation of points by term in batches": (
+        lambda: compiled(points=None).evaluate({"a": np.ones((4, 2))}, batch_size=2),
+        ["PINNModel.evaluate takes no `batch_size`", "a dataset of batches"],
+    ),
     "misspelled term in a batch": (
         lambda: compiled().train_on_batch({"b": np.ones((4, 2))}),
         ["Unknown: ['b']", "Terms: ['a']"],

@@ -1,0 +1,40 @@
+"""The callbacks given to ``fit`` and ``polish``, looked at before anything is trained."""
+
+from typing import Any
+
+import keras
+
+__all__ = ["prepare_callbacks"]
+
+
+def prepare_callbacks(model: keras.Model, callbacks: Any) -> None:
+    """Refuses a callback that could not save the model, and tells others that losses are to fall.
+
+    Keras looks up among the compiled metrics whether what ``mode="auto"`` monitors is to rise or to
+    fall, where it does not find the losses of terms and the relative L2 error.
+
+    Args:
+        model: that is trained.
+        callbacks: as for any Keras model.
+
+    Raises:
+        ValueError: for one that saves the whole model, as saving would after the first epoch.
+    """
+    listed = getattr(callbacks, "callbacks", callbacks)  # of a CallbackList
+    for callback in listed if isinstance(listed, list | tuple) else [listed]:
+        if getattr(callback, "save_weights_only", None) is False:
+            _check_saved(model, callback)
+        monitored = str(getattr(callback, "monitor", "")).removeprefix("val_")
+        falls = monitored == "relative_l2" or monitored.startswith("loss")
+        if falls and getattr(callback, "mode", None) == "auto":
+            callback.mode = "min"
+
+
+def _check_saved(model: keras.Model, callback: Any) -> None:
+    try:
+        keras.saving.serialize_keras_object(model)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{type(callback).__name__} saves the whole model, which is not possible: "
+            f"{error}\nOr give it `save_weights_only=True`."
+        ) from error

@@ -1,0 +1,120 @@
+"""What a model is asked after training: outputs, residuals, and functions of the solution."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.backend import precision
+from ntk_keras.backend.checks import check_count
+from ntk_keras.training import values as values_module
+from ntk_keras.training.points import as_tensors, check_names, check_points, points_by_term
+from ntk_keras.training.residuals import Residuals
+from ntk_keras.training.terms import Term
+
+__all__ = ["EvaluatesFunctions"]
+
+
+class EvaluatesFunctions(keras.Model):
+    """A model whose outputs, residuals and derived fields are evaluated batch by batch."""
+
+    network: keras.layers.Layer
+    terms: tuple[Term, ...]
+    random_state: keras.Variable
+    _points: Callable[[Any, tf.Tensor], dict[str, Any]]
+    _residuals: Residuals
+
+    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """The network's outputs, an array or a nest of arrays; as ``keras.Model.predict``.
+
+        Args:
+            x: inputs of the network.
+            batch_size: points at a time; by default more than Keras' 32, which are slow.
+            **kwargs: whatever else ``keras.Model.predict`` takes.
+        """
+        values_module.check_arrays(x)
+        batch_size = values_module.batch_size_for(x, batch_size)
+        dtype = precision.parameter_dtype(self.network)
+        batches = values_module.unrounded((x,), dtype, batch_size)
+        if batches is not None:
+            x, batch_size = batches, None
+        return super().predict(x, batch_size, **kwargs)
+
+    def residuals(
+        self, points: Mapping[str, Any] | None = None, *, batch_size: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """The residuals of terms, without weights and without the scale of ``reduction``.
+
+        As a map of where an equation is not solved yet: ``model.residuals({"equation": grid})``.
+
+        Args:
+            points: by term, where to evaluate those terms; by default all of them at the points of
+                the next step.
+            batch_size: points at a time. A row that depends on other points sees those alone.
+
+        Returns:
+            ``[n]`` or ``[n, k]`` by term.
+
+        Raises:
+            ValueError: for a name that is no term's, or points that do not fit.
+        """
+        if points is None:
+            points = points_by_term(self.terms, self._points(None, self.random_state.value))
+        else:
+            check_names(self.terms, points)
+        found = {}
+        for term in self.terms:
+            if term.name in points:
+                residual = functools.partial(self._residuals.evaluate, term)
+                at = points[term.name]
+                found[term.name] = self._in_batches(term.name, residual, at, batch_size)
+        return found
+
+    def evaluate_function(
+        self,
+        function: Callable[[Any, Any], Any],
+        points: Any,
+        *,
+        batch_size: int | None = None,
+    ) -> Any:
+        """A function of the trained network, as a residual is one: fluxes, stresses, vorticity.
+
+        Args:
+            function: ``function(u, points)`` returns a tensor, or a nest of tensors, with a row for
+                each point. ``u`` is what residuals are given: with derivatives carried forward and
+                ``u.unknowns``.
+            points: an array, or any nest of arrays that share their first axis.
+            batch_size: points at a time.
+
+        Returns:
+            What the function returns, as arrays.
+
+        Raises:
+            ValueError: for points that are empty, of unequal length or not finite.
+
+        Example::
+
+            def flux(u, x):
+                return u.unknowns["k"] * nk.derivatives.gradient(u, x)[:, 0]
+
+            model.evaluate_function(flux, box.grid(100, 100))
+        """
+        return self._in_batches(
+            "function", lambda at: function(self._residuals.view(), at), points, batch_size
+        )
+
+    def _in_batches(
+        self, name: str, function: Callable[[Any], Any], points: Any, batch_size: int | None
+    ) -> Any:
+        check_points(name, points)
+        size = check_count("batch_size", batch_size or values_module.BATCH_SIZE)
+        tensors = as_tensors(points, precision.parameter_dtype(self.network))
+        compiled = tf.function(function, autograph=False)
+        parts = []
+        for start in range(0, tf.nest.flatten(tensors)[0].shape[0], size):
+            rows = tf.nest.map_structure(lambda x: x[start : start + size], tensors)  # noqa: B023
+            parts.append(tf.nest.map_structure(np.asarray, compiled(rows)))
+        return tf.nest.map_structure(lambda *values: np.concatenate(values), *parts)

@@ -1,0 +1,83 @@
+"""Inputs of the network, and reference values there, as ``evaluate`` and ``predict`` take them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.training.points import check_numbers, is_array_like
+
+__all__ = ["BATCH_SIZE", "batch_size_for", "check_arrays", "for_values", "unrounded"]
+
+# Points at a time where nobody says: Keras' 32 take two hundred times as long, and more than this
+# no less, for networks of 3 x 20 to 3 x 500; it bounds the memory.
+BATCH_SIZE = 8192
+
+
+def for_values(
+    x: Any, y: Any, arguments: Mapping[str, Any], dtype: str
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Inputs and reference values for ``keras.Model.evaluate``, with no digit lost.
+
+    Args:
+        x: inputs of the network.
+        y: reference values there.
+        arguments: the others of ``evaluate``, by keyword.
+        dtype: of the parameters.
+    """
+    values = (x, y, arguments.get("sample_weight"))
+    check_arrays(*values)
+    arguments = {**arguments, "batch_size": batch_size_for(x, arguments.get("batch_size"))}
+    batches = unrounded(values, dtype, arguments["batch_size"])
+    if batches is None:
+        return x, y, arguments
+    return batches, None, {**arguments, "sample_weight": None, "batch_size": None}
+
+
+def check_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> None:
+    """Checks inputs of the network and values there.
+
+    Args:
+        x: inputs, a nest of arrays and tensors, or anything else that Keras takes.
+        y: values there.
+        sample_weight: weights of the points.
+
+    Raises:
+        ValueError: for lists of numbers, or what is no number; for complex inputs.
+    """
+    for name, part in {"x": x, "y": y, "sample_weight": sample_weight}.items():
+        if any(isinstance(leaf, bool | int | float | complex) for leaf in tf.nest.flatten(part)):
+            raise ValueError(
+                f"{name} must be an array, or a nest of arrays. Received lists of numbers, which "
+                "Keras takes for several inputs. Make an array of them, as in np.array(x)."
+            )
+        check_numbers(name, part, real=name != "y")
+
+
+def batch_size_for(x: Any, batch_size: int | None) -> int | None:
+    """How many points are evaluated at a time, where they are arrays.
+
+    Args:
+        x: inputs.
+        batch_size: that was asked for; None for what is quick.
+    """
+    arrays = all(hasattr(leaf, "__array__") for leaf in tf.nest.flatten(x))
+    return BATCH_SIZE if batch_size is None and arrays else batch_size
+
+
+def unrounded(data: tuple, dtype: str, batch_size: int | None) -> tf.data.Dataset | None:
+    """Batches of arrays where Keras, that makes ``floatx`` of them, would lose digits; else None.
+
+    Args:
+        data: ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, nests of arrays or not.
+        dtype: of the parameters.
+        batch_size: points at a time.
+    """
+    present = keras.tree.lists_to_tuples(tuple(part for part in data if part is not None))
+    present = tf.nest.map_structure(lambda x: np.asarray(x) if is_array_like(x) else x, present)
+    arrays = all(isinstance(leaf, np.ndarray | tf.Tensor) for leaf in tf.nest.flatten(present))
+    if not arrays or tf.as_dtype(dtype).size <= tf.as_dtype(keras.config.floatx()).size:
+        return None
+    return tf.data.Dataset.from_tensor_slices(present).batch(batch_size or BATCH_SIZE)
