@@ -5,8 +5,8 @@ squared norms are those of the blocks of all replicas stacked, so every one of t
 what the replicas have. Ratios of such numbers, as loss weights are, are taken after the sum.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,10 +17,11 @@ from ntk_keras.backend.seeds import fold_in
 __all__ = [
     "all_reduce_sum",
     "as_logs",
+    "may_meet",
     "num_replicas",
+    "put_back_unless",
     "replica_seed",
     "replica_shard",
-    "rolled_back_unless",
     "run_if",
     "shard",
 ]
@@ -102,6 +103,13 @@ def run_if(due: tf.Tensor | None, function: Callable[[], Any]) -> Any:
     def leave() -> Any:
         return tf.nest.map_structure(lambda x: tf.zeros(x.shape, x.dtype), results[-1])
 
+    if may_meet() and num_replicas() == 1:
+        # An optimizer may meet others in the function: the condition must stand outside of it.
+        def among_all(strategy: tf.distribute.Strategy) -> Any:
+            once = functools.partial(strategy.extended.call_for_each_replica, perform)
+            return tf.cond(due, once, leave)
+
+        return tf.distribute.get_replica_context().merge_call(among_all)
     return tf.cond(due, perform, leave)
 
 
@@ -117,25 +125,31 @@ def as_logs(scalars: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return dict(scalars)
 
 
-@contextlib.contextmanager
-def rolled_back_unless(good: tf.Tensor, variables: Sequence[keras.Variable]) -> Iterator[None]:
-    """Puts variables back to what they were before the ``with`` statement, unless all is good.
+def may_meet() -> bool:
+    """Whether an optimizer's step brings replicas together, be it a single one: not in tf.cond."""
+    return tf.distribute.has_strategy()
 
-    For what cannot stand inside ``tf.cond``: in an optimizer's step replicas meet.
+
+def put_back_unless(good: tf.Tensor, before: Sequence[tuple[keras.Variable, tf.Tensor]]) -> None:
+    """Assigns variables the values that they had before, unless all is good.
 
     Args:
-        good: a scalar.
-        variables: what may be assigned inside.
+        good: a scalar, the same on all replicas.
+        before: variables with their values.
     """
-    targets = [variable.value for variable in variables]
-    before = [tf.identity(target) for target in targets]
-    yield
+    targets = [variable.value for variable, _ in before]
+    values = [value for _, value in before]
 
-    def put_back(strategy: tf.distribute.Strategy, good: Any, before: Sequence[Any]) -> None:
-        for target, value in zip(targets, before, strict=True):
+    def put_back(strategy: tf.distribute.Strategy, good: Any, values: Sequence[Any]) -> None:
+        for target, value in zip(targets, values, strict=True):
             strategy.extended.update(target, _keep_if, args=(good, value), group=False)
 
-    tf.distribute.get_replica_context().merge_call(put_back, args=(good, before))
+    if may_meet():
+        context = tf.distribute.get_replica_context()
+        context.merge_call(put_back, args=(good, values))
+        return
+    for target, value in zip(targets, values, strict=True):
+        _keep_if(target, good, value)
 
 
 def _keep_if(variable: tf.Variable, good: tf.Tensor, before: tf.Tensor) -> None:

@@ -5,10 +5,18 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ntk_keras.backend.checks import check_count
 
-__all__ = ["check_assigned", "check_compile", "check_fit", "check_init", "check_unused"]
+__all__ = [
+    "check_assigned",
+    "check_compile",
+    "check_fit",
+    "check_init",
+    "check_optimizer",
+    "check_unused",
+]
 
 _MADE_WITH = ("network", "terms", "weighting", "reduction", "derivatives")
 _FOR_ONE_REPLICA = ("jit_compile", "metrics", "weighted_metrics")
@@ -95,6 +103,25 @@ def check_unused(method: str, arguments: Mapping[str, Any]) -> None:
         given = arguments.get(name)
         if given is not None and given is not False and not (np.ndim(given) == 0 and given == 0):
             raise ValueError(f"PINNModel.{method} takes no `{name}` for points by term. {mend}")
+
+
+def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
+    """Checks the optimizer of a model, in the scope of its strategy.
+
+    Args:
+        optimizer: as Keras will use it.
+
+    Raises:
+        ValueError: for one that accumulates gradients under ``tf.distribute``.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if inner.gradient_accumulation_steps and tf.distribute.has_strategy():
+        raise ValueError(
+            "Keras' optimizers do not accumulate gradients under tf.distribute, be it on one "
+            f"device. Received gradient_accumulation_steps={inner.gradient_accumulation_steps}. "
+            "Leave it out, and give samplers more points; or build the model outside the "
+            "strategy's scope."
+        )
 
 
 def check_fit(y: Any, arguments: Mapping[str, Any], steps_per_epoch: int | None) -> None:

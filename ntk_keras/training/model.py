@@ -13,7 +13,7 @@ from ntk_keras.backend import precision, private_names, replicas, seeds
 from ntk_keras.backend.deprecation import renamed_members
 from ntk_keras.derivatives import Mode
 from ntk_keras.kernel import Block, Linearization
-from ntk_keras.training import argument_checks, nan_check, step
+from ntk_keras.training import argument_checks, checked_step, nan_check, step
 from ntk_keras.training import data as data_module
 from ntk_keras.training import values as values_module
 from ntk_keras.training.callback_checks import prepare_callbacks
@@ -107,7 +107,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
             sizes_of(self.terms, sizes),
         )
         self._term_changes = TermChanges(self.terms)
-        self.failure_steps = nan_check.add_failure_steps(self)
+        self.failure_steps = checked_step.add_failure_steps(self)
         dtype = self.parameter_dtype
         self._term_losses = [keras.metrics.Mean(f"loss/{t.name}", dtype=dtype) for t in self.terms]
         self._relative_l2 = RelativeL2(dtype=dtype)
@@ -187,6 +187,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
             if kwargs.get("auto_scale_loss", True) and precision.needs_scale(self.network):
                 optimizer = precision.scaling(optimizer)
             super().compile(optimizer=optimizer, **kwargs)
+            argument_checks.check_optimizer(self.optimizer)
             if not self.optimizer.built:  # so that `load_weights` finds its variables
                 self.optimizer.build(self.trainable_variables)
 
@@ -220,8 +221,8 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
 
         Raises:
             ValueError: for data that does not fit, or a residual not finite at the first step.
-            TrainingDivergedError: once a residual or gradient is NaN or infinite; the model keeps
-                the last good state.
+            TrainingDivergedError: once a residual, a gradient or what the optimizer makes of it is
+                NaN or infinite; the model keeps the last good state.
         """
         argument_checks.check_fit(y, kwargs, steps_per_epoch)
         data_module.check_validation(validation_data, kwargs.get("validation_steps"))
@@ -241,6 +242,13 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
             validation_batch_size=validation_batch_size,
             **kwargs,
         )
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """As ``keras.Model.train_on_batch``, on points by term; raises what :meth:`fit` does."""
+        nan_check.forget_failures(self)
+        logs = super().train_on_batch(*args, **kwargs)
+        nan_check.raise_if_diverged(self)
+        return logs
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
         """The loss and its terms at the points of the next step; or the relative L2 error.
@@ -267,6 +275,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
     @tf.autograph.experimental.do_not_convert
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Algorithm 3: predictor, moving average, corrector."""
+        before = checked_step.state_of(self)
         seed = seeds.advance(self.random_state)
         points = points_by_term(self.terms, self._points(data, seed))
         linearization = Linearization(
@@ -274,14 +283,13 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
             self.trainable_variables,
             factored=self.weighting.differentiates,
         )
-        previous = [tf.identity(v.value) for v in self.weighting.state]
         in_kernel = linearization.without(*self.coefficients.outside_kernel)
         self.weighting.update(in_kernel, seeds.fold_in(seed, 0))
         losses, loss = self.loss_values(linearization.residuals)
         gradients = step.loss_gradients(
             linearization, self.weighting, self.trainable_variables, self.optimizer
         )
-        nan_check.apply_if_finite(self, gradients, losses, previous)
+        checked_step.apply_if_finite(self, gradients, losses, before)
         return replicas.as_logs({**self._loss_logs(losses, loss), **self.current_logs()})
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:

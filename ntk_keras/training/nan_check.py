@@ -1,41 +1,39 @@
 """Stops training that meets NaN or infinity, before anything is lost.
 
-The step refuses what is not finite (:func:`apply_if_finite`), the callback ends ``fit`` and says
-why.
+The step refuses what is not finite (:mod:`ntk_keras.training.checked_step`), the callback ends
+``fit`` and says why.
 """
 
-import math
 import time
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from ntk_keras.backend import precision, replicas
+from ntk_keras.backend import precision
+from ntk_keras.training.checked_step import LAYERS, UPDATE
 from ntk_keras.training.term_changes import FollowTerms
 
 __all__ = [
     "NaNCheck",
     "TrainingDivergedError",
-    "add_failure_steps",
-    "apply_if_finite",
+    "forget_failures",
+    "raise_if_diverged",
     "with_own_callbacks",
 ]
 
 
 class TrainingDivergedError(RuntimeError):
-    """A residual or a gradient became NaN or infinite; the message names the term and the step."""
+    """A step was not finite: the message names it and the term, the gradient or the optimizer."""
 
 
 class NaNCheck(keras.callbacks.Callback):
     """Ends ``fit`` by :class:`TrainingDivergedError` once a step was not finite.
 
-    The step itself leaves the network, the optimizer and the weighting as they were before a
-    residual or gradient that is not finite, so what remains is the last good state. This callback
-    only tells; every ``PINNModel.fit`` brings its own.
+    The step itself leaves network, optimizer, weighting and random states as they were before a
+    residual, a gradient or an update that is not finite, so what remains is the last good state.
+    This callback only tells; every ``PINNModel.fit`` brings its own.
 
     Args:
         interval: seconds from one look at the model to the next. A look waits for the device.
@@ -51,40 +49,16 @@ class NaNCheck(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # Here and not when training begins: a restored backup may hold an old failure.
-        self.model.failure_steps.assign(np.full(self.model.failure_steps.shape, -1))
+        forget_failures(self.model)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if time.monotonic() - self._last_look > self.interval:
-            self._look()
+            raise_if_diverged(self.model)
             self._last_look = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._look()
+        raise_if_diverged(self.model)
         self._warn_of_zero_traces()
-
-    def _look(self) -> None:
-        steps = self.model.failure_steps.value.numpy()
-        if np.all(steps < 0):
-            return
-        first = steps[steps >= 0].min()
-        sources = [f"the residual of term {term.name!r}" for term in self.model.terms]
-        sources.append("the gradient of the loss")
-        failed = [source for source, step in zip(sources, steps, strict=True) if step == first]
-        # Where a residual fails the gradient does too, and says nothing new.
-        failed = failed[:-1] if len(failed) > 1 and steps[-1] == first else failed
-        scaled = ""
-        if precision.scales(self.model.optimizer) and failed == sources[-1:]:
-            scaled = (
-                "The optimizer skipped step after step while it scaled the loss down to "
-                f"{precision.SMALLEST_SCALE:.0e}: the gradient is not finite at any scale. Call "
-                "`compile` again to start from the first scale. "
-            )
-        raise TrainingDivergedError(
-            f"Step {first}: {' and '.join(failed)} became NaN or infinite. "
-            f"{scaled}The network, optimizer and weights are as before that step. Lower the "
-            "learning rate, clip gradients, or look at the residual where it divides, takes roots "
-            "or logarithms."
-        )
 
     def _warn_of_zero_traces(self) -> None:
         traces = self.model.kernel_traces
@@ -113,68 +87,68 @@ def with_own_callbacks(callbacks: Any) -> Any:
     return [NaNCheck(), *(c for c in listed if c is not None), FollowTerms()]
 
 
-def add_failure_steps(model: Any) -> keras.Variable:
-    """The step at which each term, and in the end the gradient, was not finite; -1 for none.
-
-    Args:
-        model: a :class:`~ntk_keras.PINNModel` that has its terms.
-    """
-    return model.add_weight(
-        shape=(len(model.terms) + 1,),
-        initializer=keras.initializers.Constant(-1),
-        dtype="int64",
-        trainable=False,
-        name="failure_steps",
-    )
-
-
-def apply_if_finite(
-    model: Any,
-    gradients: Sequence[tf.Tensor],
-    losses: Sequence[tf.Tensor],
-    previous: Sequence[tf.Tensor],
-) -> None:
-    """The optimizer's step; from the first that is not finite on, none.
-
-    Notes the culprit, and puts the weighting back to its ``previous`` state. Gradients that
-    overflow are left to an optimizer that scales the loss, as long as it may find a scale.
+def forget_failures(model: Any) -> None:
+    """Lets steps be made again after one that was refused.
 
     Args:
         model: a :class:`~ntk_keras.PINNModel`.
-        gradients: of its trainable variables.
-        losses: of its terms.
-        previous: the weighting's state before the step.
     """
-    finite = _what_is_finite(gradients, losses)
-    if precision.scales(model.optimizer):
-        # An overflow anywhere is one on every replica: Keras asks the first what to skip.
-        gradients = [tf.where(finite[-1], g, math.nan) for g in gradients]
-        skips = tf.fill([1], precision.finds_scale(model.optimizer))
-        finite = tf.concat([finite[:-1], finite[-1:] | skips], axis=0)
-    step = tf.cast(tf.convert_to_tensor(model.optimizer.iterations), tf.int64)
-    known = model.failure_steps.value
-    good = tf.reduce_all(finite & (known < 0))
-    failures = tf.where(finite | tf.reduce_any(known >= 0), known, step)
+    model.failure_steps.assign(np.full(model.failure_steps.shape, -1))
 
-    def apply() -> None:
-        model.optimizer.apply(gradients, model.trainable_variables)
 
-    def refuse() -> None:
-        model.failure_steps.assign(failures)
-        for variable, value in zip(model.weighting.state, previous, strict=True):
-            variable.assign(value)
+def raise_if_diverged(model: Any) -> None:
+    """Raises :class:`TrainingDivergedError` if a step was refused, and says why.
 
-    if replicas.num_replicas() == 1:
-        tf.cond(good, apply, refuse)
+    Args:
+        model: a :class:`~ntk_keras.PINNModel`, compiled.
+    """
+    codes = model.failure_steps.value.numpy()
+    if np.all(codes < 0):
         return
-    moved = [*model.trainable_variables, *model.optimizer.variables]
-    with replicas.rolled_back_unless(good, moved):
-        apply()
-    tf.cond(good, lambda: None, refuse)
+    steps = np.append(codes[:-1], codes[-1] // 3)
+    first = steps[codes >= 0].min()
+    terms = [t.name for t, step in zip(model.terms, steps, strict=False) if step == first]
+    # Where a residual fails the gradient does too, and says nothing new.
+    what, mend = _of_terms(terms) if terms else _of_update(model.optimizer, int(codes[-1] % 3))
+    raise TrainingDivergedError(
+        f"Step {first}: {what}. The network, optimizer and weights are as before that step. {mend}"
+    )
 
 
-def _what_is_finite(gradients: Sequence[tf.Tensor], losses: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Whether each loss, and in the end the whole gradient, is finite on all replicas."""
-    whole = [tf.reduce_all(tf.math.is_finite(g)) for g in gradients]
-    good = tf.stack([*map(tf.math.is_finite, losses), tf.reduce_all(whole)])
-    return replicas.all_reduce_sum(tf.cast(~good, tf.int32)) == 0
+def _of_terms(names: list[str]) -> tuple[str, str]:
+    """What happened to residuals, and the mend."""
+    culprits = " and ".join(f"the residual of term {name!r}" for name in names)
+    return f"{culprits} became NaN or infinite", _MEND
+
+
+def _of_update(optimizer: Any, culprit: int) -> tuple[str, str]:
+    """What happened after the residuals, and the mend."""
+    if culprit == UPDATE:
+        name = type(getattr(optimizer, "inner_optimizer", optimizer)).__name__
+        return (
+            f"the gradient of the loss is finite, but what the optimizer, {name}, made of it "
+            "became NaN or infinite",
+            "Either the step was too large: lower the learning rate. Or the square of the gradient "
+            "overflows, which Adam and clipping by norm compute: divide the equation by its "
+            "largest coefficient, or compute in float64.",
+        )
+    if culprit == LAYERS:
+        return (
+            "a variable that a layer assigns by itself, as the averages of a BatchNormalization, "
+            "became NaN or infinite",
+            "Look at the layer, and scale its inputs down.",
+        )
+    scaled = ""
+    if precision.scales(optimizer):
+        scaled = (
+            ". The optimizer skipped step after step while it scaled the loss down to "
+            f"{precision.SMALLEST_SCALE:.0e}: the gradient is not finite at any scale. Call "
+            "`compile` again to start from the first scale"
+        )
+    return f"the gradient of the loss became NaN or infinite{scaled}", _MEND
+
+
+_MEND = (
+    "Lower the learning rate, clip gradients, or look at the residual where it divides, takes "
+    "roots or logarithms."
+)
