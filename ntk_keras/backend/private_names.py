@@ -21,6 +21,7 @@ __all__ = [
     "is_repeated_validation",
     "loss_tracker",
     "nodes_of",
+    "output_structure",
     "producer_of",
     "sublayers",
     "tape_watches",
@@ -105,6 +106,16 @@ def producer_of(tensor: Any) -> tuple[Any, Any] | None:
     operation, index, _ = history
     nodes = nodes_of(operation)
     return (operation, nodes[index]) if nodes else None
+
+
+def output_structure(model: Any) -> Any:
+    """The outputs of a functional model as it nests them; without Keras' own, in a list if several.
+
+    Args:
+        model: built.
+    """
+    outputs = list(model.outputs)
+    return getattr(model, "_outputs_struct", outputs if len(outputs) > 1 else outputs[0])
 
 
 def add_iterations(optimizer: Any, number: int) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend import private_names
@@ -25,7 +26,7 @@ from ntk_keras.derivatives.jets import Jet
 
 __all__ = ["Rule", "activate", "register_layer", "rule_of"]
 
-Apply = Callable[[Any, Sequence[Any], LayerHook | None], Jet]
+Apply = Callable[[Any, Sequence[Any], LayerHook | None], Any]
 
 
 def _none(layer: Any) -> None:
@@ -170,12 +171,40 @@ def _concatenate(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> J
     return taylor.concatenate(*inputs)
 
 
+def _sum(operation: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
+    return taylor.total(inputs[0])
+
+
+def _keeps_rows(operation: Any) -> str | None:
+    fits = operation.keepdims and list(np.atleast_1d(operation.axis)) in ([-1], [1])
+    return None if fits else "it is no sum of columns, as in keras.ops.sum(x, -1, keepdims=True)"
+
+
+def _dot(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
+    return taylor.total(taylor.multiply(*inputs))
+
+
+def _dot_unsupported(layer: Any) -> str | None:
+    if layer.normalize:
+        return "it normalizes"
+    return _last_axis_only_of(np.atleast_1d(layer.axes).tolist()) or _fitting_widths(layer)
+
+
+def _split(operation: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> list[Jet]:
+    columns = np.split(np.arange(_widths(operation)[0]), operation.indices_or_sections)
+    return [taylor.select(inputs[0], part.tolist()) for part in columns]
+
+
 def _identity(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
     return inputs[0]
 
 
 def _last_axis_only(layer: Any) -> str | None:
-    return None if layer.axis in (-1, 1, (-1,), (1,)) else f"its axis is {layer.axis}, not the last"
+    return _last_axis_only_of(np.atleast_1d(layer.axis).tolist())
+
+
+def _last_axis_only_of(axes: list[int]) -> str | None:
+    return None if {*axes} <= {-1, 1} else f"its axes are {axes}, not the last"
 
 
 def _widths(layer: Any) -> list[int]:
@@ -248,6 +277,7 @@ register_layer(keras.layers.Concatenate, _concatenate, _last_axis_only)
 register_layer(keras.layers.Add, _add, _fitting_widths)
 register_layer(keras.layers.Subtract, _subtract, _fitting_widths)
 register_layer(keras.layers.Multiply, _multiply, _fitting_widths)
+register_layer(keras.layers.Dot, _dot, _dot_unsupported)
 register_layer(keras.layers.Average, _average, _fitting_widths)
 
 # What x + y and the like make of symbolic tensors; numbers are constant jets.
@@ -262,6 +292,8 @@ _OPERATIONS: dict[Callable | None, Rule] = {
     keras.ops.negative: Rule(lambda layer, inputs, hook: taylor.scale(inputs[0], -1)),
     operator.getitem: Rule(_slice, _columns_only),
     keras.ops.concatenate: Rule(_concatenate, _last_axis_only),
+    keras.ops.sum: Rule(_sum, _keeps_rows),
+    keras.ops.split: Rule(_split, _last_axis_only),
 }
 for _name in ("tanh", "sigmoid", "softplus", "silu", "sin", "cos", "exp"):
     _OPERATIONS[getattr(keras.ops, _name)] = _activation_rule(getattr(keras.ops, _name))

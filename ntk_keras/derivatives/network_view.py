@@ -1,18 +1,28 @@
 """The view of a network that a residual receives: called like it, and asked for derivatives."""
 
 import dataclasses
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
+import keras
 import tensorflow as tf
 
 from ntk_keras.backend import precision, private_names
 from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.derivatives import propagation
 from ntk_keras.derivatives.channels import VALUE, Channel, SecondOrder, describe
-from ntk_keras.derivatives.jets import Jet, seed
+from ntk_keras.derivatives.jets import Jet
+from ntk_keras.derivatives.network_inputs import (
+    arguments,
+    as_columns,
+    check_kind,
+    input_dtype,
+    positions,
+    seeds,
+)
 
-__all__ = ["Mode", "NetworkView", "RequestedDerivatives"]
+__all__ = ["Mode", "NetworkView", "OutputView", "RequestedDerivatives"]
 
 Mode = Literal["auto", "tapes", "taylor"]
 
@@ -43,13 +53,14 @@ class RequestedDerivatives:
         return " | ".join(parts) or "nothing yet"
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Evaluation:
-    """A network at points, in the graph that was being built."""
+    """A network at its inputs, in the graph that was being built."""
 
-    points: tf.Tensor
+    inputs: Sequence[tf.Tensor]
     graph: Any
-    outputs: Jet
+    outputs: list[Jet]
+    shared: bool = False
 
 
 class NetworkView:
@@ -107,27 +118,49 @@ class NetworkView:
         self._reuse = reuse
         self._hook = hook
         self._evaluations: list[_Evaluation] = []
+        self._served: list[tuple[_Evaluation, int]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else is asked for is the network's: ``layers``, ``trainable_variables``, ..."""
+        if name.startswith("__") or "network" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.network, name)
+
+    def __getitem__(self, key: Any) -> "OutputView":
+        """One of several outputs, to be called and differentiated like a network.
+
+        Args:
+            key: of the dict, or index of the list, that the network returns.
+        """
+        return OutputView(self, key)
 
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         """The network's outputs.
 
         Args:
             *inputs: what the network takes: points, or several columns.
-            **kwargs: whatever else its call takes.
+            **kwargs: whatever else its call takes. ``training`` is that of the step by default.
 
         Raises:
             ValueError: for points of a width that the network does not take, or complex ones,
                 whose imaginary part Keras would drop.
         """
-        _check_kind(inputs, self.network)
-        if len(inputs) == 1 and not kwargs:
-            values = self.derivative_channels(inputs[0], [VALUE])
-            if values is not None:
-                return values[0]
+        check_kind(inputs, self.network)
+        training = kwargs.pop("training", self._training)
+        if len(inputs) == 1 and isinstance(inputs[0], list | tuple):
+            inputs = tuple(inputs[0]) if len(getattr(self.network, "inputs", ())) > 1 else inputs
+        if not kwargs:
+            evaluation = self._evaluated(inputs)
+            if evaluation is not None:
+                places = range(len(evaluation.outputs))
+                values = [self._channels(evaluation, k, [VALUE])[0] for k in places]
+                return keras.tree.map_structure(values.__getitem__, positions(self.network))
         else:
             self._note("it is called with several arguments")
-        outputs = self.network(*inputs, **{"training": self._training, **kwargs})
+        outputs = self.network(*arguments(inputs, self.network), training=training, **kwargs)
         return tf.nest.map_structure(self._widened, outputs)
+
+    call = __call__
 
     def _widened(self, output: tf.Tensor) -> tf.Tensor:
         """Half precision in the dtype of the parameters, anything else as it is."""
@@ -137,50 +170,67 @@ class NetworkView:
         return tf.cast(output, precision.parameter_dtype(self.network)) if half else output
 
     def derivative_channels(
-        self, points: Any, channels: Sequence[Channel]
+        self, points: Any, channels: Sequence[Channel], output: Any = None
     ) -> list[tf.Tensor] | None:
         """Derivatives of the outputs, or None where nested tapes have to serve.
 
         Args:
             points: ``[n, d]``.
             channels: what to compute.
+            output: of several, the key of the dict or index of the list that the network returns.
 
         Returns:
             ``[n, outputs]`` for each channel.
 
         Raises:
-            ValueError: for points of a width that the network does not take.
+            ValueError: for points of a width that the network does not take; for an output that it
+                does not have, or none of several.
         """
         if not self.network.built:  # nor can it be asked anything before its first call
             return None
-        _check_width(points, self.network)
-        if tf.is_tensor(points):
-            points = tf.convert_to_tensor(points)  # in a graph, the capture of an eager tensor
-        reason = self.unsupported or _unsuitable(points, self.network)
+        place = _place(positions(self.network), output, self.network)
+        evaluation = self._evaluated([points])
+        return None if evaluation is None else self._channels(evaluation, place, channels)
+
+    def _evaluated(self, inputs: Sequence[Any]) -> _Evaluation | None:
+        """The network at these inputs in the present graph, None where it cannot be propagated."""
+        if not self.network.built:
+            return None
+        # In a graph, the capture of an eager tensor.
+        inputs = [tf.convert_to_tensor(x) if tf.is_tensor(x) else x for x in inputs]
+        columns = as_columns(inputs, self.network)
+        reason = self.unsupported or _unsuitable(columns, self.network)
         if reason is not None:
             self._note(reason)
             return None
-        if private_names.tape_watches(points):
+        watched = any(map(private_names.tape_watches, inputs))
+        if watched:
             self._note("a gradient tape watches its points")
-            return _values(self._propagated(points), channels, [])
-        if not self._reuse:
-            return _values(self._propagated(points), channels, [])
-        number, evaluation = self._evaluation(points)
-        self.requested.learn(number, channels)
-        return _values(evaluation.outputs, channels, self.requested.evaluations[number])
-
-    def _evaluation(self, points: tf.Tensor) -> tuple[int, _Evaluation]:
-        """The network at these points in the present graph, and which in turn it is."""
         place = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-        for number, evaluation in enumerate(self._evaluations):
-            if evaluation.points is points and evaluation.graph is place:
-                return number, evaluation
-        self._evaluations.append(_Evaluation(points, place, self._propagated(points)))
-        return len(self._evaluations) - 1, self._evaluations[-1]
+        shared = self._reuse and not watched
+        for known in self._evaluations if shared else ():
+            same = len(known.inputs) == len(inputs) and all(map(operator.is_, known.inputs, inputs))
+            if same and known.graph is place:
+                return known
+        jets = seeds(columns, everywhere=self._hook is not None)
+        outputs = propagation.propagate(self.network, jets, self._hook)
+        evaluation = _Evaluation(inputs, place, outputs, shared)
+        if shared:
+            self._evaluations.append(evaluation)
+        return evaluation
 
-    def _propagated(self, points: tf.Tensor) -> Jet:
-        jet = seed(points, everywhere=self._hook is not None)
-        return propagation.propagate(self.network, jet, self._hook)
+    def _channels(
+        self, evaluation: _Evaluation, place: int, channels: Sequence[Channel]
+    ) -> list[tf.Tensor]:
+        """Channels of one output, with those that residuals like this one have asked for."""
+        outputs = evaluation.outputs[place]
+        if not evaluation.shared:
+            return _values(outputs, channels, [])
+        if (evaluation, place) not in self._served:
+            self._served.append((evaluation, place))
+        number = self._served.index((evaluation, place))
+        self.requested.learn(number, channels)
+        return _values(outputs, channels, self.requested.evaluations[number])
 
     def _note(self, reason: str) -> None:
         for fallbacks in (self.fallbacks, self.requested.fallbacks):
@@ -202,7 +252,7 @@ def _values(outputs: Jet, channels: Sequence[Channel], expected: Iterable[Channe
 def _why_unsupported(network: Any, mode: Mode) -> str | None:
     if mode == "tapes":
         return 'derivatives="tapes" was chosen'
-    unsupported = propagation.why_unsupported(network, _input_dtype(network))
+    unsupported = propagation.why_unsupported(network, input_dtype(network))
     if unsupported is not None and mode == "taylor" and network.built:
         raise ValueError(
             f'The network cannot be differentiated forward, as derivatives="taylor" demands: '
@@ -211,37 +261,69 @@ def _why_unsupported(network: Any, mode: Mode) -> str | None:
     return unsupported
 
 
-def _input_dtype(network: Any) -> str:
-    inputs = getattr(network, "inputs", None)
-    return inputs[0].dtype if inputs else network.compute_dtype
-
-
-def _unsuitable(points: Any, network: Any) -> str | None:
-    """Why points cannot be seeds of channels, None if they can."""
-    if not tf.is_tensor(points) or points.shape.rank != 2 or points.shape[1] is None:
-        return "its points are no tensor [n, d]"
-    if points.dtype.name != _input_dtype(network):
-        return f"its points are {points.dtype.name}, the network takes {_input_dtype(network)}"
+def _unsuitable(columns: Sequence[Any], network: Any) -> str | None:
+    """Why inputs cannot be seeds of channels, None if they can."""
+    if len(columns) != len(getattr(network, "inputs", None) or [None]):
+        return "it is called with several arguments"
+    wanted = input_dtype(network)
+    for points in columns:
+        if not tf.is_tensor(points) or points.shape.rank != 2 or points.shape[1] is None:
+            return "its points are no tensor [n, d]"
+        if points.dtype.name != wanted:
+            return f"its points are {points.dtype.name}, the network takes {wanted}"
     return None
 
 
-def _check_kind(inputs: Any, network: Any) -> None:
-    """Refuses complex inputs of a network that takes real ones."""
-    given = [tf.as_dtype(x.dtype) for x in tf.nest.flatten(inputs) if hasattr(x, "dtype")]
-    wanted = [tf.as_dtype(x.dtype) for x in getattr(network, "inputs", None) or []]
-    complex_given = [dtype.name for dtype in given if dtype.is_complex]
-    if complex_given and wanted and not any(dtype.is_complex for dtype in wanted):
-        raise ValueError(
-            f"points are {complex_given[0]}, but the network takes real ones. Give real and "
-            "imaginary part as two columns."
-        )
+def _place(places: Any, output: Any, network: Any) -> int:
+    """Of an output in the flat list of all."""
+    nested = isinstance(places, dict | list | tuple)
+    if output is None:
+        flat = keras.tree.flatten(places)
+        if len(flat) > 1:
+            raise ValueError(
+                f"Network {network.name!r} has several outputs. Choose one to differentiate, as in "
+                f"gradient(u[{_keys(places)[0]!r}], points). There are {_keys(places)}."
+            )
+        return flat[0]
+    if nested and output in _keys(places) and isinstance(places[output], int):
+        return places[output]
+    if not nested and not hasattr(network, "outputs"):
+        return 0  # what it returns is not known beforehand
+    has = _keys(places) if nested else "one, to be had without an index"
+    raise ValueError(f"Network {network.name!r} has no output {output!r}. Its outputs are {has}.")
 
 
-def _check_width(points: Any, network: Any) -> None:
-    """Refuses points of wrong width, which some layers would broadcast."""
-    expected = getattr(network, "input_shape", None)
-    received = getattr(points, "shape", None)
-    if isinstance(expected, tuple) and expected and received is not None:
-        width, wanted = received[-1] if len(received) else None, expected[-1]
-        if isinstance(wanted, int) and width != wanted:
-            raise ValueError(f"points of width {width}, but the network takes {wanted}.")
+def _keys(places: Any) -> list[Any]:
+    return list(places) if isinstance(places, dict) else list(range(len(places)))
+
+
+class OutputView:
+    """One output of a view, called and differentiated like a network that has no other.
+
+    Args:
+        view: of a network that returns a dict or a list.
+        key: of the output.
+    """
+
+    def __init__(self, view: Any, key: Any):
+        self._view = view
+        self._key = key
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "_view" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self._view, name)
+
+    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
+        """The output's values, ``[n, outputs]``; arguments are those of the view."""
+        if len(inputs) == 1 and set(kwargs) <= {"training"}:
+            values = self.derivative_channels(inputs[0], [VALUE])
+            if values is not None:
+                return values[0]
+        return self._view(*inputs, **kwargs)[self._key]
+
+    def derivative_channels(
+        self, points: Any, channels: Sequence[Channel]
+    ) -> list[tf.Tensor] | None:
+        """As :meth:`NetworkView.derivative_channels`, of this output."""
+        return self._view.derivative_channels(points, channels, self._key)

@@ -1,5 +1,7 @@
 """The way through a network, layer by layer, for channels or for a mere look at each layer."""
 
+import contextlib
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -38,26 +40,26 @@ def why_unsupported(network: Any, dtype: str) -> str | None:
     if not network.built:
         return "the network is not built"
     try:
-        _visit(network, [None], look)
+        _visit(network, [None] * len(getattr(network, "inputs", None) or [None]), look)
     except _UnsupportedError as found:
         return str(found)
     return None
 
 
-def propagate(network: Any, points: Jet, hook: LayerHook | None = None) -> Jet:
-    """The network's outputs, from its points.
+def propagate(network: Any, inputs: list[Jet], hook: LayerHook | None = None) -> list[Jet]:
+    """The network's outputs.
 
     Args:
         network: one that is supported.
-        points: the jet of ``[n, d]``.
+        inputs: the jets of its inputs, ``[n, d]`` each.
         hook: told of every Dense layer's product.
     """
 
-    def apply(operation: Any, inputs: list[Any]) -> Jet:
+    def apply(operation: Any, inputs: list[Any]) -> Any:
         jets = [x if isinstance(x, Jet) else constant(x) for x in inputs]
         return rule_of(operation).apply(operation, jets, hook)  # type: ignore[union-attr]
 
-    return _visit(network, [points], apply)
+    return _as_list(_visit(network, inputs, apply))
 
 
 def _reason(operation: Any, dtype: str) -> str | None:
@@ -72,22 +74,24 @@ def _reason(operation: Any, dtype: str) -> str | None:
 
 def _visit(operation: Any, inputs: list[Any], visit: Visit) -> Any:
     """Applies a layer; of a model, layer by layer, its own layers."""
+    if isinstance(operation, keras.layers.Lambda) and rule_of(operation) is None:
+        operation = _expanded(operation, len(inputs))
     if not isinstance(operation, keras.Model) or rule_of(operation) is not None:
         return visit(operation, inputs)
     if not type(operation).call.__module__.startswith("keras."):
         raise _UnsupportedError(f"model {operation.name!r} has a call of its own")
     if isinstance(operation, keras.Sequential):
         for layer in operation.layers:
-            inputs = [_visit(layer, inputs, visit)]
-        return inputs[0]
+            inputs = _as_list(_visit(layer, inputs, visit))
+        return inputs[0] if len(inputs) == 1 else inputs
     return _visit_graph(operation, inputs, visit)
 
 
 def _visit_graph(model: Any, inputs: list[Any], visit: Visit) -> Any:
     """The layers of a functional model, each after those it needs."""
-    if not len(inputs) == len(model.inputs) == len(model.outputs) == 1:
-        raise _UnsupportedError(f"model {model.name!r} has several inputs or outputs")
-    values = {id(model.inputs[0]): inputs[0]}
+    if len(inputs) != len(model.inputs):
+        raise _UnsupportedError(f"model {model.name!r} has several inputs")
+    values = dict(zip(map(id, model.inputs), inputs, strict=True))
 
     def value(tensor: Any) -> Any:
         if not isinstance(tensor, keras.KerasTensor):
@@ -99,10 +103,37 @@ def _visit_graph(model: Any, inputs: list[Any], visit: Visit) -> Any:
             operation, arguments = made[0], made[1].arguments
             if any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten(arguments.kwargs)):
                 raise _UnsupportedError(f"layer {operation.name!r} has keyword inputs")
-            values[id(tensor)] = _visit(operation, _values(arguments.args, value), visit)
+            results = _visit(operation, _values(arguments.args, value), visit)
+            made_at_once = list(made[1].output_tensors)
+            if len(made_at_once) > 1 and results is None:  # of a mere look
+                results = [None] * len(made_at_once)
+            values.update(zip(map(id, made_at_once), _as_list(results), strict=True))
         return values[id(tensor)]
 
-    return value(model.outputs[0])
+    outputs = [value(tensor) for tensor in model.outputs]
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
+_EXPANDED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def _expanded(layer: keras.layers.Lambda, count: int) -> Any:
+    """A Lambda layer as the model that its function makes of symbolic inputs; itself if none."""
+    if layer not in _EXPANDED:
+        _EXPANDED[layer] = layer
+        nodes = private_names.nodes_of(layer)
+        if nodes and not layer.arguments:
+            shapes = [(x.shape[1:], x.dtype) for x in nodes[0].input_tensors]
+            inputs = [keras.Input(shape, dtype=dtype) for shape, dtype in shapes]
+            # Any failure of a function that knows no symbolic tensors leaves the layer as it is.
+            with contextlib.suppress(Exception):
+                outputs = layer.function(inputs[0] if count == 1 else inputs)
+                _EXPANDED[layer] = keras.Model(inputs, outputs, name=layer.name)
+    return _EXPANDED[layer]
+
+
+def _as_list(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else [values]
 
 
 def _values(arguments: Sequence[Any], value: Callable[[Any], Any]) -> list[Any]:

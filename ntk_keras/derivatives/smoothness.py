@@ -14,6 +14,8 @@ from ntk_keras.backend.private_names import sublayers
 from ntk_keras.derivatives.activations import is_identity
 from ntk_keras.derivatives.channels import Channel
 from ntk_keras.derivatives.layer_rules import rule_of
+from ntk_keras.derivatives.network_inputs import input_dtype
+from ntk_keras.derivatives.propagation import why_unsupported
 
 __all__ = ["along_a_line", "is_of_second_order", "piecewise_linear_part"]
 
@@ -92,6 +94,8 @@ def _look(network: Any, width_of_points: int | None) -> str | None:
             return f"layer {layer.name!r} with its activation {name}"
         # What has a rule is smooth but for its activation, and so is what is made of such.
         known = rule_of(layer) is not None or isinstance(layer, keras.Sequential)
+        if not known and hasattr(layer, "inputs"):
+            known = why_unsupported(layer, input_dtype(layer)) is None
         width = None if known else _width(layer, width_of_points if layer is network else None)
         if width is not None:
             inputs = np.random.default_rng(1).normal(size=(_ROWS, width))
@@ -126,5 +130,6 @@ def _width(layer: Any, otherwise: int | None) -> int | None:
     shapes = [(layer.get_build_config() or {}).get("input_shape"), getattr(layer, "input_shape", 0)]
     known = [shape for shape in shapes if isinstance(shape, tuple | list)]
     if known:
-        return known[0][1] if len(known[0]) == 2 else None
+        width = known[0][-1] if len(known[0]) == 2 else None
+        return width if isinstance(width, int) else None
     return otherwise if layer.variables else 8  # any will do

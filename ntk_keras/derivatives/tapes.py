@@ -36,6 +36,12 @@ class _RealOutputs:
 
     def __call__(self, points: tf.Tensor) -> tf.Tensor:
         values = self._network(points)
+        if isinstance(values, dict | list | tuple):
+            keys = list(values) if isinstance(values, dict) else list(range(len(values)))
+            raise ValueError(
+                f"Derivatives are taken of one output. The network returns several, {keys}. Choose "
+                f"one: u[{keys[0]!r}] in a residual, else lambda x: u(x)[{keys[0]!r}]."
+            )
         self.are_parts = values.dtype.is_complex and values.shape.rank == 2
         if not self.are_parts:
             return values

@@ -23,7 +23,17 @@ from ntk_keras.derivatives.channels import (
 )
 from ntk_keras.derivatives.jets import Jet, Values, product
 
-__all__ = ["Jet", "add", "concatenate", "linear", "multiply", "pointwise", "scale", "select"]
+__all__ = [
+    "Jet",
+    "add",
+    "concatenate",
+    "linear",
+    "multiply",
+    "pointwise",
+    "scale",
+    "select",
+    "total",
+]
 
 
 def linear(x: Jet, kernel: tf.Tensor, bias: tf.Tensor | None = None, observe: Any = None) -> Jet:
@@ -105,6 +115,20 @@ def select(x: Jet, columns: Sequence[int]) -> Jet:
     def compute(missing: Sequence[Stack]) -> Values:
         taken = x.take(itertools.chain(*missing))
         return {stack: tf.gather(v, columns, axis=-1) for stack, v in taken.items()}
+
+    return Jet(compute)
+
+
+def total(x: Jet) -> Jet:
+    """The sum of all columns, as a single one.
+
+    Args:
+        x: ``[k, n, width]`` each stack.
+    """
+
+    def compute(missing: Sequence[Stack]) -> Values:
+        taken = x.take(itertools.chain(*missing))
+        return {stack: tf.reduce_sum(v, axis=-1, keepdims=True) for stack, v in taken.items()}
 
     return Jet(compute)
 

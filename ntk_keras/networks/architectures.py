@@ -20,6 +20,7 @@ def feedforward(
     activation: str = "tanh",
     dtype: str | None = None,
     seed: int | None = None,
+    name: str = "network",
 ) -> keras.Sequential:
     """A feedforward network on a box, with Xavier (Glorot normal) initialisation.
 
@@ -36,6 +37,7 @@ def feedforward(
         dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
             setting by default.
         seed: of the initialisation; Keras' global random state by default.
+        name: of the model; networks that are joined in one need different names.
 
     Returns:
         A built ``keras.Sequential`` from ``[n, d]`` to ``[n, outputs]``.
@@ -47,7 +49,7 @@ def feedforward(
     layers = [_standardise(box, dtype)]
     layers += [dense(width, activation, f"hidden_{index + 1}") for index in range(depth)]
     layers.append(dense(outputs, None, "output"))
-    return keras.Sequential([_input(box, dtype), *layers], name="network")
+    return keras.Sequential([_input(box, dtype), *layers], name=name)
 
 
 def residual(
@@ -59,6 +61,7 @@ def residual(
     activation: str = "tanh",
     dtype: str | None = None,
     seed: int | None = None,
+    name: str = "network",
 ) -> keras.Model:
     """A network of residual blocks, h + s(W' s(W h + b) + b'), after one hidden layer.
 
@@ -71,6 +74,7 @@ def residual(
         dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
             setting by default.
         seed: of the initialisation; Keras' global random state by default.
+        name: of the model; networks that are joined in one need different names.
 
     Returns:
         A functional Keras model from ``[n, d]`` to ``[n, outputs]``.
@@ -88,7 +92,7 @@ def residual(
         inner = dense(width, activation, f"block_{index}_inner")(hidden)
         outer = dense(width, activation, f"block_{index}_outer")(inner)
         hidden = keras.layers.Add(dtype=dtype, name=f"block_{index}")([hidden, outer])
-    return keras.Model(points, dense(outputs, None, "output")(hidden), name="network")
+    return keras.Model(points, dense(outputs, None, "output")(hidden), name=name)
 
 
 def gated(
@@ -100,6 +104,7 @@ def gated(
     activation: str = "tanh",
     dtype: str | None = None,
     seed: int | None = None,
+    name: str = "network",
 ) -> keras.Model:
     """The modified multilayer perceptron: every hidden layer blends two encodings of the inputs.
 
@@ -115,6 +120,7 @@ def gated(
         dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
             setting by default.
         seed: of the initialisation; Keras' global random state by default.
+        name: of the model; networks that are joined in one need different names.
 
     Returns:
         A functional Keras model from ``[n, d]`` to ``[n, outputs]``.
@@ -136,7 +142,7 @@ def gated(
         gate = dense(width, activation, f"hidden_{index}")(hidden)
         blend = keras.layers.Multiply(dtype=dtype, name=f"blend_{index}")([gate, difference])
         hidden = keras.layers.Add(dtype=dtype, name=f"gated_{index}")([first, blend])
-    return keras.Model(points, dense(outputs, None, "output")(hidden), name="network")
+    return keras.Model(points, dense(outputs, None, "output")(hidden), name=name)
 
 
 def _dense_layers(

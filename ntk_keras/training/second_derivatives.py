@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras.derivatives.channels import Channel
+from ntk_keras.derivatives.network_view import OutputView
 from ntk_keras.derivatives.smoothness import (
     along_a_line,
     is_of_second_order,
@@ -51,7 +52,7 @@ def check_second_derivatives(
         "piecewise linear"
     )
     mend = 'Use a smooth activation: "tanh", "sin", "silu", "gelu" or "softplus".'
-    derivatives = along_a_line(network, inputs) if inputs else None
+    derivatives = along_a_line(view(False), inputs) if inputs else None
     if derivatives is not None and not np.any(derivatives[1]):
         raise ValueError(f"{trouble}: they are zero at all points, and train nothing. {mend}")
     warnings.warn(f"{trouble}, whose bends they leave out. {mend}", stacklevel=6)
@@ -73,10 +74,15 @@ class _WatchedView:
         noticed = [self._notice(x, flat) for x in flat]
         return self._view(*tf.nest.pack_sequence_as(inputs, noticed), **kwargs)
 
-    def derivative_channels(self, points: Any, channels: Sequence[Channel]) -> Any:
+    def __getitem__(self, key: Any) -> OutputView:
+        return OutputView(self, key)
+
+    def derivative_channels(
+        self, points: Any, channels: Sequence[Channel], output: Any = None
+    ) -> Any:
         if any(map(is_of_second_order, channels)):
             self.twice = [points]
-        return self._view.derivative_channels(self._notice(points, [points]), channels)
+        return self._view.derivative_channels(self._notice(points, [points]), channels, output)
 
     def _notice(self, x: Any, inputs: list[Any]) -> Any:
         """A tensor that is noticed when a gradient by it is differentiated; one for each given."""

@@ -1,5 +1,6 @@
 """What is found out about a term with a network before anything is trained."""
 
+import gc
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -263,15 +264,33 @@ def _examined(
 def _warn_of_foreign(term: Term, read: Iterable[Any], own: Iterable[keras.Variable]) -> None:
     """Warns of variables that a residual reads, could be trained, and are not the network's own."""
     known = {id(variable.value) for variable in own}
-    names = sorted(variable.name for variable in read if id(variable) not in known)
-    if names:
+    foreign = [variable for variable in read if id(variable) not in known]
+    holders = _holders(foreign) if foreign else {}
+    raw = sorted(v.name for v in foreign if id(v) not in holders)
+    held = sorted(v.path for v in holders.values() if v.trainable)
+    told = f"Term {term.name!r}: its residual reads trainable variables that are not the network's"
+    if raw:
         warnings.warn(
-            f"Term {term.name!r}: its residual reads trainable variables that are not the "
-            f"network's, so they stay as they are: {names}. Keras does not see a raw tf.Variable: "
+            f"{told}, so they stay as they are: {raw}. Keras does not see a raw tf.Variable: "
             "declare an unknown coefficient, as in PINNModel(..., unknowns={'speed': 1.0}), and "
             "read it as u.unknowns['speed']; make what is to stay fixed with `trainable=False`.",
             stacklevel=4,
         )
+    if held:
+        warnings.warn(
+            f"{told}, so they stay as they are: {held}. To train another network too, make both "
+            "one, as in keras.Model(x, {'u': network(x), 'k': other(x)}), and read its outputs as "
+            "u['u'] and u['k']; to keep it fixed, say `other.trainable = False`.",
+            stacklevel=4,
+        )
+
+
+def _holders(variables: Sequence[Any]) -> dict[int, keras.Variable]:
+    """The ``keras.Variable`` that holds each ``tf.Variable``, by id, where there is one."""
+    wanted = set(map(id, variables))
+    # Keras freezes its own variable and not the one it holds, which does not know its holder.
+    every = [v for v in gc.get_objects() if issubclass(type(v), keras.Variable)]
+    return {id(v.value): v for v in every if id(v.value) in wanted}
 
 
 def _check_layer_losses(

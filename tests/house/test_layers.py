@@ -35,8 +35,9 @@ DERIVATIVES = {
     "taylor": {"activations", "channels", "fourth_order", "jets"},
     "layer_rules": {"activations", "jets", "taylor"},
     "propagation": {"jets", "layer_rules"},
-    "smoothness": {"activations", "channels", "layer_rules"},
-    "network_view": {"channels", "jets", "propagation"},
+    "smoothness": {"activations", "channels", "layer_rules", "network_inputs", "propagation"},
+    "network_inputs": {"jets", "taylor"},
+    "network_view": {"channels", "jets", "network_inputs", "propagation"},
     "operators": {"argument_checks", "channels", "smoothness", "tapes"},
 }
 

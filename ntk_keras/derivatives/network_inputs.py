@@ -1,0 +1,134 @@
+"""Inputs and outputs of a network: points or several columns, a tensor or a nest of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ntk_keras.backend import private_names
+from ntk_keras.derivatives import taylor
+from ntk_keras.derivatives.jets import Jet, seed
+
+__all__ = ["arguments", "as_columns", "check_kind", "input_dtype", "positions", "seeds"]
+
+
+def input_dtype(network: Any) -> str:
+    """The dtype that a network takes.
+
+    Args:
+        network: a Keras model or layer.
+    """
+    inputs = getattr(network, "inputs", None)
+    return inputs[0].dtype if inputs else network.compute_dtype
+
+
+def positions(network: Any) -> Any:
+    """The place of each output in a flat list, nested as outputs are; 0 for a single one.
+
+    Args:
+        network: a Keras model or layer, built.
+    """
+    outputs = getattr(network, "outputs", None)
+    if not outputs:
+        return 0
+    structure = private_names.output_structure(network)
+    return keras.tree.pack_sequence_as(structure, list(range(len(outputs))))
+
+
+def as_columns(given: Sequence[Any], network: Any) -> list[Any]:
+    """What a residual calls the network with, as ``[n, width]`` each.
+
+    Points of a network with several inputs may come as one tensor, which is cut in their order; a
+    column may come as ``[n]``.
+
+    Args:
+        given: tensors or arrays, one or as many as the network has inputs.
+        network: a Keras model or layer, built.
+
+    Raises:
+        ValueError: for a width that the network does not take.
+    """
+    widths = _widths(network)
+    if len(widths) > 1 and len(given) == 1 and getattr(given[0], "shape", None) is not None:
+        _check_width(given[0].shape[1:], [sum(widths)])
+        return tf.split(given[0], widths, axis=1)
+    if len(given) != len(widths):
+        return list(given)
+    columns = []
+    for x, width in zip(given, widths, strict=True):
+        shape = getattr(x, "shape", None)
+        if width == 1 and tf.is_tensor(x) and len(x.shape) == 1:
+            columns.append(x[:, tf.newaxis])
+            continue
+        if width is not None and shape is not None:
+            _check_width(shape[-1:], [width])
+        columns.append(x)
+    return columns
+
+
+def arguments(given: Sequence[Any], network: Any) -> Sequence[Any]:
+    """What to call the network itself with.
+
+    Args:
+        given: as for :func:`as_columns`.
+        network: a Keras model or layer.
+    """
+    count = len(_widths(network))
+    return [as_columns(given, network)] if count > 1 and len(given) in (1, count) else given
+
+
+def seeds(columns: Sequence[tf.Tensor], everywhere: bool) -> list[Jet]:
+    """The jets of a network's inputs, which are differentiated by all columns side by side.
+
+    Args:
+        columns: ``[n, width]`` each.
+        everywhere: as for :func:`ntk_keras.derivatives.jets.seed`.
+    """
+    if len(columns) == 1:
+        return [seed(columns[0], everywhere)]
+    points, first = seed(tf.concat(columns, axis=1), everywhere), 0
+    jets = []
+    for column in columns:
+        jets.append(taylor.select(points, range(first, first + column.shape[1])))
+        first += column.shape[1]
+    return jets
+
+
+def check_kind(inputs: Any, network: Any) -> None:
+    """Refuses complex inputs of a network that takes real ones.
+
+    Args:
+        inputs: a nest.
+        network: a Keras model or layer.
+
+    Raises:
+        ValueError: for such inputs, whose imaginary part Keras would drop.
+    """
+    given = [tf.as_dtype(x.dtype) for x in tf.nest.flatten(inputs) if hasattr(x, "dtype")]
+    wanted = [tf.as_dtype(x.dtype) for x in getattr(network, "inputs", None) or []]
+    complex_given = [dtype.name for dtype in given if dtype.is_complex]
+    if complex_given and wanted and not any(dtype.is_complex for dtype in wanted):
+        raise ValueError(
+            f"points are {complex_given[0]}, but the network takes real ones. Give real and "
+            "imaginary part as two columns."
+        )
+
+
+def _widths(network: Any) -> list[Any]:
+    """Those of its inputs; None for one whose rows are no vectors of known length."""
+    shape = getattr(network, "input_shape", None)
+    shapes = shape if isinstance(shape, list) else [shape]
+    known = [isinstance(s, tuple) and len(s) == 2 for s in shapes]
+    if len(shapes) > 1 and not all(known):
+        return [None]
+    return [s[-1] if k else None for s, k in zip(shapes, known, strict=True)]
+
+
+def _check_width(received: Sequence[int | None], wanted: Sequence[int]) -> None:
+    """Refuses points of wrong width, which some layers would broadcast."""
+    if list(received) != list(wanted):
+        raise ValueError(
+            f"points of width {received[0] if received else None}, but the network takes "
+            f"{wanted[0]}."
+        )
