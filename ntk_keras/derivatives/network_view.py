@@ -66,8 +66,10 @@ class _Evaluation:
 class NetworkView:
     """A network as residuals see it.
 
-    Called, it is the network. The functions of :mod:`ntk_keras.derivatives` ask it first how to
-    differentiate, and it answers by forward propagation where every layer has a rule.
+    Called, it is the network, and so it is in all that it does not have itself: ``layers``,
+    ``trainable_variables``, ``get_layer`` and the like are the network's. The functions of
+    :mod:`ntk_keras.derivatives` ask it first how to differentiate, and it answers by forward
+    propagation where every layer has a rule.
 
     Args:
         network: a Keras model or layer.
@@ -161,6 +163,14 @@ class NetworkView:
         return tf.nest.map_structure(self._widened, outputs)
 
     call = __call__
+
+    def predict(self, *inputs: Any, **kwargs: Any) -> Any:
+        """Refuses: what Keras predicts are numbers, through which nothing can be trained.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("`predict` gives numbers that no gradient passes. Call u(points)")
 
     def _widened(self, output: tf.Tensor) -> tf.Tensor:
         """Half precision in the dtype of the parameters, anything else as it is."""
@@ -321,6 +331,8 @@ class OutputView:
             if values is not None:
                 return values[0]
         return self._view(*inputs, **kwargs)[self._key]
+
+    call = __call__
 
     def derivative_channels(
         self, points: Any, channels: Sequence[Channel]

@@ -62,6 +62,12 @@ def _mend(error: Exception, term: Term, points: Any, network: keras.layers.Layer
             "Use TensorFlow in a residual: tf.sin, not np.sin; for a table, in place of np.interp, "
             "nk.domains.GridInterpolator; or call NumPy by tf.numpy_function."
         )
+    if isinstance(error, TypeError) and "symbolic" in str(error).lower():
+        return (
+            "Residuals run as a graph and are not converted by AutoGraph. Write x.shape[0] for "
+            "len(x) and tf.where for `if`, or convert the function: decorate it with `@tf.function`"
+            f", or give Term({term.name!r}, tf.autograph.to_graph(residual), ...)."
+        )
     if any(name.startswith("ntk_keras.derivatives.") for name in modules):
         wanted, received = getattr(network, "input_shape", None), getattr(points, "shape", None)
         if isinstance(wanted, tuple) and received is not None and received[1:] != wanted[1:]:

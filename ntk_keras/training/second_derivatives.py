@@ -74,6 +74,8 @@ class _WatchedView:
         noticed = [self._notice(x, flat) for x in flat]
         return self._view(*tf.nest.pack_sequence_as(inputs, noticed), **kwargs)
 
+    call = __call__
+
     def __getitem__(self, key: Any) -> OutputView:
         return OutputView(self, key)
 

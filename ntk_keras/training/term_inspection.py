@@ -1,9 +1,8 @@
 """What is found out about a term with a network before anything is trained."""
 
-import gc
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +13,7 @@ from ntk_keras.backend import private_names
 from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.backend.variables import Variables, is_connected, parameters_at, watchable
 from ntk_keras.kernel import factorable
+from ntk_keras.training.foreign_variables import warn_of_foreign
 from ntk_keras.training.residual_errors import (
     check_components,
     check_finite,
@@ -72,7 +72,7 @@ def inspect_term(
     check_residual(term, residual, points)
     check_second_derivatives(term, points, network, view)
     _check_layer_losses(term, points, network, view)
-    _warn_of_foreign(term, read, [*network.variables, *unknowns])
+    warn_of_foreign(term, read, [*network.variables, *unknowns])
     if not depends:
         raise ValueError(
             f"Term {term.name!r}: its residual does not depend on the network's trainable "
@@ -208,9 +208,10 @@ def inspect_in_training(
     check_components(term, whole, single[0])
     if uses_kernel and not _same(whole, again):
         raise ValueError(
-            f"Term {term.name!r}: two evaluations at the same points and parameters differ, so "
-            "the network holds noise (Dropout, GaussianNoise) that would drown the kernel. "
-            'Remove those layers, or use weighting="constant".'
+            f"Term {term.name!r}: two evaluations at the same points and parameters differ, which "
+            "would drown the kernel. Either the residual draws random points itself: have them "
+            "drawn, as in points=box.interior(100) or a Sampler of your own. Or the network holds "
+            'noise (Dropout, GaussianNoise): remove those layers, or use weighting="constant".'
         )
     if reasons[0] is not None or single[0].shape[0] != 1:  # else the cotangents say
         coupled = not _same(tf.gather(whole, rows), tf.concat(single, axis=0), whole)
@@ -259,38 +260,6 @@ def _examined(
     reason, coupled = factorable.examine(evaluate, count, trained)
     left = views[0].fallbacks
     return f"nested tapes serve it: {left[0]}" if left else reason, residuals[0], coupled
-
-
-def _warn_of_foreign(term: Term, read: Iterable[Any], own: Iterable[keras.Variable]) -> None:
-    """Warns of variables that a residual reads, could be trained, and are not the network's own."""
-    known = {id(variable.value) for variable in own}
-    foreign = [variable for variable in read if id(variable) not in known]
-    holders = _holders(foreign) if foreign else {}
-    raw = sorted(v.name for v in foreign if id(v) not in holders)
-    held = sorted(v.path for v in holders.values() if v.trainable)
-    told = f"Term {term.name!r}: its residual reads trainable variables that are not the network's"
-    if raw:
-        warnings.warn(
-            f"{told}, so they stay as they are: {raw}. Keras does not see a raw tf.Variable: "
-            "declare an unknown coefficient, as in PINNModel(..., unknowns={'speed': 1.0}), and "
-            "read it as u.unknowns['speed']; make what is to stay fixed with `trainable=False`.",
-            stacklevel=4,
-        )
-    if held:
-        warnings.warn(
-            f"{told}, so they stay as they are: {held}. To train another network too, make both "
-            "one, as in keras.Model(x, {'u': network(x), 'k': other(x)}), and read its outputs as "
-            "u['u'] and u['k']; to keep it fixed, say `other.trainable = False`.",
-            stacklevel=4,
-        )
-
-
-def _holders(variables: Sequence[Any]) -> dict[int, keras.Variable]:
-    """The ``keras.Variable`` that holds each ``tf.Variable``, by id, where there is one."""
-    wanted = set(map(id, variables))
-    # Keras freezes its own variable and not the one it holds, which does not know its holder.
-    every = [v for v in gc.get_objects() if issubclass(type(v), keras.Variable)]
-    return {id(v.value): v for v in every if id(v.value) in wanted}
 
 
 def _check_layer_losses(
