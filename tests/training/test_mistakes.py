@@ -277,7 +277,7 @@ MISTAKES = {
     ),
     "Dropout under a kernel": (
         lambda: build(network=keras.Sequential([dense(4), keras.layers.Dropout(0.5)])),
-        ["noise (Dropout", "Remove those layers", 'weighting="constant"'],
+        ["noise (Dropout", "remove those layers", 'weighting="constant"'],
     ),
     "frozen network": (
         lambda: build(network=keras.Sequential([keras.layers.Dense(1, trainable=False)])),
