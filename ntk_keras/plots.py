@@ -17,7 +17,8 @@ from matplotlib.ticker import MaxNLocator
 
 __all__ = ["comparison", "curves", "directors", "history", "kernel", "solution", "to_array"]
 
-History = Sequence[Mapping[str, float]]
+# Rows, one an epoch; values by name; or what `fit` returns, which holds such values as `history`.
+History = Sequence[Mapping[str, float]] | Mapping[str, Sequence[float]] | Any
 
 _LINE_STYLES = ("-", "--", ":", "-.")
 
@@ -30,22 +31,24 @@ def solution(
 ) -> Figure:
     """Prediction, truth and error on a grid of one or two dimensions (Figure 9 of the paper).
 
+    Where a value is NaN, infinite or masked, as outside of a domain, nothing is drawn.
+
     Args:
         lines: coordinates along each axis.
         prediction: values on the grid, one axis for each line.
         truth: the same for the exact solution.
         labels: names of the axes.
     """
+    prediction, truth = _finite(prediction), _finite(truth)
     if len(lines) == 1:
         return _solution_on_a_line(lines[0], prediction, truth, labels[0])
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
-    largest = float(np.max(np.abs(truth)))
-    error = prediction - truth
+    largest, error = _largest(truth), prediction - truth
     panels = {
         "prediction": (prediction, largest),
         "truth": (truth, largest),
-        "error": (error, float(np.max(np.abs(error)))),
+        "error": (error, _largest(error)),
     }
     for ax, (title, (values, limit)) in zip(axes, panels.items(), strict=True):
         image = ax.pcolormesh(
@@ -58,21 +61,30 @@ def solution(
 
 
 def history(rows: History) -> Figure:
-    """Weights, losses and the relative L2 error over steps.
+    """Weights, losses and the relative L2 error over steps, or over epochs where steps are unknown.
 
     Args:
-        rows: of a history, one an epoch, with ``step`` and the names that ``PINNModel`` logs.
+        rows: what ``fit`` returns, its ``history``, or the rows of a ``HistoryFile``, with the
+            names that ``PINNModel`` logs.
+
+    Raises:
+        ValueError: for a history of no epochs.
     """
+    rows = _rows(rows)
+    if not rows:
+        raise ValueError("There is no epoch to draw. Received an empty history.")
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     weights, losses, error = figure.subplots(1, 3)
-    steps = [row["step"] for row in rows]
+    label = _label(rows)
+    names = dict.fromkeys(name for row in rows for name in row)
     for ax, prefix, title in ((weights, "weights/", "loss weights"), (losses, "loss/", "losses")):
-        for name in rows[-1]:
-            if name.startswith(prefix):
-                ax.semilogy(steps, [row[name] for row in rows], label=name.removeprefix(prefix))
-        ax.set(title=title, xlabel="step")
+        shown = [n for n in names if n.startswith(prefix)] or [n for n in names if n == prefix[:-1]]
+        for name in shown:
+            ax.semilogy(*_series(rows, name), label=name.removeprefix(prefix))
+        ax.set(title=title, xlabel=label)
         ax.locator_params(axis="x", nbins=5)
-        ax.legend()
+        if shown:
+            ax.legend()
     _plot_error(error, rows, None)
     return figure
 
@@ -98,7 +110,7 @@ def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
             "color": colors[number % len(colors)],
             "linestyle": _LINE_STYLES[number // len(colors) % 4],
         }
-        lines = [_plot_error(ax, rows, label, **style) for rows in runs]
+        lines = [_plot_error(ax, _rows(rows), label, **style) for rows in runs]
         ends = [float(np.asarray(line.get_ydata())[-1]) for line in lines]
         firsts.append((-float(np.median(ends)), number, lines[0]))
     handles = [line for *_, line in sorted(firsts)]
@@ -136,7 +148,7 @@ def kernel(matrix: np.ndarray, sizes: Mapping[str, int]) -> Figure:
     """
     figure = Figure(figsize=(6, 5), layout="constrained")
     ax = figure.subplots()
-    largest = float(np.max(np.abs(matrix))) or 1.0
+    largest = _largest(matrix)
     norm = SymLogNorm(linthresh=1e-4 * largest, vmin=-largest, vmax=largest)
     figure.colorbar(ax.imshow(matrix, norm=norm, cmap="RdBu_r"), ax=ax)
     ends = np.cumsum(list(sizes.values()))
@@ -166,7 +178,7 @@ def directors(
     """
     figure = Figure(figsize=(3.2 * len(light) + 1, 3 * len(titles)), layout="constrained")
     axes = figure.subplots(len(titles), len(light), sharex=True, sharey=True, squeeze=False)
-    levels = MaxNLocator(12).tick_values(0, max(float(np.max(v)) for v in light.values()))
+    levels = MaxNLocator(12).tick_values(0, max(_largest(v) for v in light.values()))
     # The scale goes on beyond the largest value, so that strokes stand out where light is.
     style = {"levels": levels, "vmin": 0, "vmax": 1.6 * levels[-1], "cmap": "YlOrBr"}
     every = max(1, len(lines[0]) // 12)
@@ -211,14 +223,50 @@ def _solution_on_a_line(
     return figure
 
 
-def _plot_error(ax: Axes, rows: History, label: str | None, **style: Any) -> Line2D:
-    shown = [row for row in rows if "val_relative_l2" in row]
-    (line,) = ax.semilogy(
-        [row["step"] for row in shown],
-        [row["val_relative_l2"] for row in shown],
-        label=label,
-        **style,
-    )
-    ax.set(ylabel="relative L2 error", xlabel="step")
+def _plot_error(
+    ax: Axes, rows: Sequence[Mapping[str, float]], label: str | None, **style: Any
+) -> Line2D:
+    (line,) = ax.semilogy(*_series(rows, "val_relative_l2"), label=label, **style)
+    ax.set(ylabel="relative L2 error", xlabel=_label(rows))
     ax.locator_params(axis="x", nbins=5)
     return line
+
+
+def _rows(history: History) -> Sequence[Mapping[str, float]]:
+    """A history as rows, one an epoch."""
+    epochs = getattr(history, "epoch", None)
+    values = getattr(history, "history", history)
+    if not isinstance(values, Mapping):
+        return values
+    count = max(map(len, values.values()), default=0)
+    rows: list[dict[str, float]] = [
+        {"epoch": epoch} for epoch in (range(count) if epochs is None else epochs[-count:])
+    ]
+    for name, series in values.items():
+        every = count // max(len(series), 1)  # of values that only some epochs have
+        for number, value in enumerate(series):
+            rows[every * (number + 1) - 1][name] = value
+    return rows
+
+
+def _label(rows: Sequence[Mapping[str, float]]) -> str:
+    """What rows are numbered by: steps, if they say so."""
+    return "step" if rows and all("step" in row for row in rows) else "epoch"
+
+
+def _series(rows: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
+    """Where a value was logged, and the value."""
+    label = _label(rows)
+    shown = [(row.get(label, number), row[name]) for number, row in enumerate(rows) if name in row]
+    return [place for place, _ in shown], [value for _, value in shown]
+
+
+def _finite(values: Any) -> np.ndarray:
+    """Values with NaN wherever they are not finite or masked."""
+    filled = np.ma.filled(np.ma.asarray(values, np.float64), np.nan)
+    return np.where(np.isfinite(filled), filled, np.nan)
+
+
+def _largest(values: Any) -> float:
+    """The largest finite absolute value, 1 if there is none but zeros."""
+    return float(np.max(np.abs(np.nan_to_num(_finite(values))), initial=0.0)) or 1.0

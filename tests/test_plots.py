@@ -217,3 +217,100 @@ def test_pictures_are_bytes_with_the_figure_in_them():
     assert picture.shape == (50, 100, 4)
     assert picture.dtype == np.uint8
     np.testing.assert_array_equal(picture[0, 0], [255, 0, 0, 255])
+
+
+# Histories of every kind.
+
+
+class Returned:
+    """As ``fit`` returns it."""
+
+    def __init__(self, history, epoch):
+        self.history, self.epoch = history, epoch
+
+
+def without_steps(rows):
+    return [{k: v for k, v in row.items() if k != "step"} for row in rows]
+
+
+def by_name(rows):
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch"))
+    return {name: [row[name] for row in rows if name in row] for name in names}
+
+
+# Validated every other epoch: in 1 and 3, counted from 0.
+FOUR = [
+    {"epoch": e, "loss/a": 2.0 / (e + 1), **({"val_relative_l2": 0.5**e} if e % 2 else {})}
+    for e in range(4)
+]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [Returned(by_name(FOUR), [0, 1, 2, 3]), by_name(FOUR), FOUR, [{**row} for row in FOUR]],
+    ids=["returned", "dict", "rows", "copies"],
+)
+def test_a_history_is_drawn_over_epochs_however_it_is_given(given):
+    weights, losses, error = plots.history(given).axes
+    assert lines(losses) == {"a": [[e, 2.0 / (e + 1)] for e in range(4)]}
+    assert np.array(error.lines[0].get_data()).T.tolist() == [[1, 0.5], [3, 0.125]]
+    assert error.get_xlabel() == losses.get_xlabel() == "epoch"
+    assert weights.get_legend() is None
+
+
+def test_a_second_fit_is_drawn_where_it_began():
+    later = Returned(by_name(FOUR[2:]), [2, 3])
+    assert lines(plots.history(later).axes[1]) == {"a": [[2, 2 / 3], [3, 0.5]]}
+
+
+def test_comparisons_take_them_too():
+    (ax,) = plots.comparison({"one": [Returned(by_name(FOUR), [0, 1, 2, 3])]}).axes
+    assert lines(ax) == {"one": [[1, 0.5], [3, 0.125]]}
+
+
+def test_a_model_of_keras_has_a_loss():
+    assert lines(plots.history({"loss": [3.0, 1.0]}).axes[1]) == {"loss": [[0, 3.0], [1, 1.0]]}
+
+
+@pytest.mark.parametrize("given", [[], {}, Returned({}, [])])
+def test_an_empty_history_is_refused(given):
+    with pytest.raises(ValueError, match="There is no epoch to draw"):
+        plots.history(given)
+
+
+# Domains with holes.
+
+
+def masked(how):
+    inside = np.abs(TRUTH) < 0.9
+    outside = {"nan": np.nan, "infinite": np.inf, "masked": 1e30}[how]
+    values = [np.where(inside, v, outside) for v in (PREDICTION, TRUTH)]
+    return inside, [np.ma.masked_array(v, ~inside) if how == "masked" else v for v in values]
+
+
+@pytest.mark.parametrize("how", ["nan", "infinite", "masked"])
+def test_colours_are_those_of_the_domain(how):
+    inside, values = masked(how)
+    figure = plots.solution([T, X], *values, ["t", "x"])
+    images = [ax.collections[0] for ax in figure.axes[:3]]
+    largest = np.max(np.abs(TRUTH[inside]))
+    error = np.max(np.abs((PREDICTION - TRUTH)[inside]))
+    limits = [image.get_clim() for image in images]
+    np.testing.assert_allclose(limits, [(-largest, largest)] * 2 + [(-error, error)])
+    drawn = [~np.ma.getmaskarray(image.get_array()).reshape(inside.T.shape).T for image in images]
+    assert all((part == inside).all() for part in drawn)
+    assert plots.to_array(figure).std() > 0
+
+
+def test_a_line_has_gaps_and_a_solution_may_be_zero_or_nowhere():
+    figure = plots.solution([T], np.array([0, np.nan, 1, 2.0]), np.ones(4), ["t"])
+    assert np.isnan(figure.axes[0].lines[1].get_ydata()[1])
+    for nothing in (np.zeros((4, 3)), np.full((4, 3), np.nan)):
+        figure = plots.solution([T, X], nothing, nothing, ["t", "x"])
+        assert figure.axes[0].collections[0].get_clim() == (-1, 1)
+        plots.to_array(figure)
+
+
+def test_a_kernel_with_an_entry_that_is_not_finite():
+    matrix = np.diag([2.0, np.nan, 1.0])
+    assert plots.kernel(matrix, {"a": 3}).axes[0].images[0].get_clim() == (-2, 2)
