@@ -17,6 +17,7 @@ __all__ = [
     "add_iterations",
     "compiled_metrics",
     "converted_by_autograph",
+    "in_xla",
     "is_persistent",
     "is_repeated_validation",
     "loss_tracker",
@@ -60,6 +61,20 @@ def converted_by_autograph(function: Any) -> Any:
     if _UNDECIDED is None or not getattr(function, "_autograph", True):
         return python
     return _AUTOGRAPH.tf_convert(python, _UNDECIDED)
+
+
+def in_xla() -> bool:
+    """Whether XLA compiles what is traced, so that Python cannot be called; if unknown, it is.
+
+    Only a warning waits for that.
+    """
+    if tf.executing_eagerly():
+        return False
+    try:
+        from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+    except ImportError:
+        return True
+    return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
 def is_persistent(tape: tf.GradientTape) -> bool:

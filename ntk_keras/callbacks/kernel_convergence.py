@@ -18,8 +18,8 @@ class _BesideExactKernel(keras.callbacks.Callback):
     """Computes the exact kernel of a :class:`~ntk_keras.weighting.NTK` every so many epochs.
 
     At the parameters that the last step led to and the terms' points for the next. Exact weights
-    are Tr K / Tr K_bb with the weighting's trace floor, of the groups that it adapts. It takes a
-    gradient for each point, and the matrix where that is averaged.
+    are Tr K / Tr K_bb of the groups that it adapts, with the weighting's trace floor where it was
+    given one. It takes a gradient for each point, and the matrix where that is averaged.
 
     Args:
         every_epochs: epochs from one computation to the next, the first epoch included.
@@ -54,7 +54,7 @@ class _BesideExactKernel(keras.callbacks.Callback):
         known = self.model.blocks()
         blocks = {term.name: known[term.name] for term in self._adapted_terms()}
         traces = weighting.pool(kernel.traces(blocks, variables))
-        weights = weights_from_traces(traces, weighting.trace_floor)
+        weights = weights_from_traces(traces, weighting.trace_floor or 0.0)
         matrix = kernel.matrix(blocks, variables) if weighting.average == "kernel" else None
         return self._by_name(traces, weights, matrix)
 
@@ -92,8 +92,8 @@ class KernelConvergence(_BesideExactKernel):
     Adds relative errors to the logs of an epoch: ``convergence/traces/<group>``,
     ``convergence/weights/<group>`` and, where the whole kernel is averaged, ``convergence/kernel``
     in the Frobenius norm. Goes before callbacks that write. Groups that the weighting excludes have
-    none. Exact weights are Tr K / Tr K_bb with the weighting's trace floor, so bounds, a gate or an
-    update that is not due count as errors too.
+    none. Exact weights are Tr K / Tr K_bb with the weighting's trace floor where it was given one,
+    so the floor of sampled traces, bounds, a gate or an update that is not due count as errors too.
 
     Average and weights are those that the last step used, the exact kernel that of the parameters
     it led to and of the terms' points for the next. So with fixed points exact traces err by what
@@ -161,5 +161,6 @@ class ExactWeights(_BesideExactKernel):
 
 def _relative_error(value: np.ndarray, exact: np.ndarray) -> float:
     """||value - exact|| / ||exact||; zero where both are zero."""
+    value, exact = np.float64(value), np.float64(exact)  # squares of large weights overflow
     distance, size = np.linalg.norm(value - exact), np.linalg.norm(exact)
     return float(distance / size) if size > 0 else float("inf" if distance > 0 else 0)

@@ -11,7 +11,8 @@ from ntk_keras import kernel
 from ntk_keras.backend.checks import check_count, check_range
 from ntk_keras.backend.variables import is_connected, watchable
 from ntk_keras.kernel.block import Block, named_blocks
-from ntk_keras.weighting import weights_from_traces
+from ntk_keras.training import weight_warnings
+from ntk_keras.weighting import floors, weights_from_traces
 
 __all__ = ["NTKWeighting"]
 
@@ -34,7 +35,8 @@ class NTKWeighting(keras.callbacks.Callback):
         averaging_rate: alpha of a moving average over updates, in (0, 1]; 1, the default, is
             Algorithm 1.
         variables: the parameters theta; by default the model's trainable variables.
-        trace_floor: smallest share of the total trace that a block may have, in (0, 1).
+        trace_floor: smallest share of the total trace that a block may have, in (0, 1); by default
+            none but for a trace of zero, 1e-5, as traces here are exact.
 
     Attributes:
         traces: the present traces by name, floats.
@@ -56,7 +58,7 @@ class NTKWeighting(keras.callbacks.Callback):
         update_every: int = 1000,
         averaging_rate: float = 1.0,
         variables: Sequence[Any] | None = None,
-        trace_floor: float = 1e-5,
+        trace_floor: float | None = None,
     ):
         super().__init__()
         self.residuals = residuals
@@ -64,10 +66,13 @@ class NTKWeighting(keras.callbacks.Callback):
         self.update_every = check_count("update_every", update_every)
         self.averaging_rate = check_range("averaging_rate", averaging_rate, "(0, 1]")
         self.variables = variables
-        self.trace_floor = check_range("trace_floor", trace_floor, "(0, 1)")
+        if trace_floor is not None:
+            check_range("trace_floor", trace_floor, "(0, 1)")
+        self.trace_floor = trace_floor
         self.traces: dict[str, float] = {}
         self.weights: dict[str, float] = {}
         self._steps = self._iterations = 0
+        self._warned: set[str] = set()
         self._compute: Callable[[], tf.Tensor] | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -114,7 +119,8 @@ class NTKWeighting(keras.callbacks.Callback):
         """Computes the traces at the present parameters and sets the weights."""
         if self._compute is None:
             raise RuntimeError("NTKWeighting.update needs the model that `fit` gives it.")
-        traces = np.array(self._compute(), dtype=np.float64)
+        computed = self._compute().numpy()
+        traces = computed.astype("float64")
         if not np.all(np.isfinite(traces)):
             bad = [n for n, t in zip(self._names, traces, strict=True) if not np.isfinite(t)]
             raise ValueError(
@@ -124,14 +130,27 @@ class NTKWeighting(keras.callbacks.Callback):
         if self.traces:
             previous = np.array(list(self.traces.values()))
             traces = (1 - self.averaging_rate) * previous + self.averaging_rate * traces
-        weights = weights_from_traces(tf.constant(traces), self.trace_floor).numpy()
+        # As far as the dtype needs it that the model computes in.
+        least = np.where(traces > 0, floors.smallest(tf.as_dtype(computed.dtype)), floors.SAMPLED)
+        weights = weights_from_traces(tf.constant(traces), self.trace_floor or least).numpy()
         self.traces = dict(zip(self._names, traces.tolist(), strict=True))
+        self._warn(traces.astype(computed.dtype))
         self.weights = dict(zip(self._names, weights.tolist(), strict=True))
         if callable(self._targets):
             self._targets(self.weights)
         else:
             for name, weight in self.weights.items():
                 self._targets[name].assign(weight)
+
+    def _warn(self, traces: np.ndarray) -> None:
+        """Warns of traces that are zero or below the floor."""
+        weight_warnings.warn_of_zero_traces(self._warned, self.traces, self._vanishes)
+        by_name = dict(zip(self._names, traces, strict=True))
+        held = floors.held_weights(by_name, self.trace_floor, sampled=())
+        weight_warnings.warn_of_held_weights(self._warned, held)
+
+    def _vanishes(self, name: str) -> bool:
+        return not np.any(named_blocks(self._given("residuals"))[name]())
 
     def _iterations_done(self) -> int:
         """Those of the model's optimizer; none where a training step uses another."""

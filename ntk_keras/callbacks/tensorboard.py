@@ -20,7 +20,16 @@ from ntk_keras.kernel.block import Block
 __all__ = ["NTKTensorBoard"]
 
 # Logs that keep their names as tags.
-_COPIED = ("loss/", "weights/", "convergence/", "gate/", "unknowns/", "averages/", "slopes/")
+_COPIED = (
+    "loss/",
+    "weights/",
+    "bounded/",
+    "convergence/",
+    "gate/",
+    "unknowns/",
+    "averages/",
+    "slopes/",
+)
 
 # One chart each: title, and the tags laid over each other.
 _CHARTS = {
@@ -39,7 +48,8 @@ class NTKTensorBoard(EventWriter):
 
     Scalars by optimizer step: ``loss/total``, ``loss/<term>``, ``weights/<group>``,
     ``traces/<group>``, ``traces/total``, ``traces_standard_error/<group>``, ``unknowns/<name>``,
-    ``validation/<metric>``, ``learning_rate``; with a gate ``gate/sum``, ``gate/accepted`` and
+    ``validation/<metric>``, ``learning_rate``; of a weight that a bound has held
+    ``bounded/<group>``, one while it does; with a gate ``gate/sum``, ``gate/accepted`` and
     ``gate/rejected``; and what :class:`~ntk_keras.callbacks.KernelConvergence` and
     :class:`~ntk_keras.callbacks.TimeAverages` have put into the logs before. The custom scalars
     page lays all weights over each other, and so for traces, losses and unknowns. At an interval,

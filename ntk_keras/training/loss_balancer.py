@@ -11,6 +11,7 @@ from ntk_keras.backend import seeds
 from ntk_keras.backend.state_holder import StateHolder
 from ntk_keras.kernel.block import Block
 from ntk_keras.kernel.linearization import Linearization, TapeLinearization
+from ntk_keras.training import weight_warnings
 from ntk_keras.training.weight_readings import WeightReadings
 from ntk_keras.weighting import NTK, Weighting
 
@@ -25,7 +26,8 @@ class LossBalancer(WeightReadings, StateHolder):
     it outside ``tf.function`` and call it inside; set it on a Keras model or a
     ``tf.train.Checkpoint`` to save it (``get_weights`` leaves out the optimizers of
     ``"uncertainty"`` and ``"self-adaptive"``). A step whose residuals are not finite, or that would
-    make its state so, leaves it as it was but for the seed.
+    make its state so, leaves it as it was but for the seed. Traces of zero and weights that a bound
+    holds are warned of by the step, or, of one that XLA compiles, when ``loss_weights`` is read.
 
     Args:
         terms: names of the loss terms; or a dict from names to groups, whose terms share a weight.
@@ -101,6 +103,12 @@ class LossBalancer(WeightReadings, StateHolder):
         terms = list(getattr(self, "group_of", ()))
         return f"LossBalancer({terms}, {getattr(self, 'weighting', None)!r})"
 
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The current loss weight of every group."""
+        weight_warnings.warn_of_bounds(self.weighting, {})  # steps that XLA compiles say nothing
+        return super().loss_weights
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LossBalancer":
         """The balancer of a configuration; its averages start anew."""
@@ -147,6 +155,7 @@ class LossBalancer(WeightReadings, StateHolder):
         good = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in floats])
         for variable, *values in zip(self.weighting.state, present, previous, strict=True):
             variable.assign(tf.where(good, *values))
+        weight_warnings.warn_in_step(self.weighting, linearization.residuals)
         return {
             name: self.weighting.weight_of(name, linearization.residuals[name])
             for name in residuals

@@ -5,13 +5,13 @@ The step refuses what is not finite (:mod:`ntk_keras.training.checked_step`), th
 """
 
 import time
-import warnings
 from typing import Any
 
 import keras
 import numpy as np
 
 from ntk_keras.backend import precision
+from ntk_keras.training import weight_warnings
 from ntk_keras.training.checked_step import LAYERS, UPDATE
 from ntk_keras.training.term_changes import FollowTerms
 
@@ -42,7 +42,7 @@ class NaNCheck(keras.callbacks.Callback):
     def __init__(self, interval: float = 1.0):
         super().__init__()
         self.interval = interval
-        self._warned: set[str] = set()
+        self._held: set[str] = set()  # groups whose weight a bound has held
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._last_look = time.monotonic()
@@ -58,19 +58,15 @@ class NaNCheck(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         raise_if_diverged(self.model)
-        self._warn_of_zero_traces()
+        self._report_bounds({} if logs is None else logs)
 
-    def _warn_of_zero_traces(self) -> None:
-        traces = self.model.kernel_traces
-        dead = {group for group, trace in traces.items() if trace <= 0} - self._warned
-        if dead:
-            self._warned |= dead
-            warnings.warn(
-                f"The kernel trace of {sorted(dead)} is estimated as zero or less: the residuals "
-                "of this group hardly depend on the network (a dead activation, an unused output), "
-                "or too few samples were averaged. Its weight is bounded by the trace floor.",
-                stacklevel=2,
-            )
+    def _report_bounds(self, logs: dict[str, Any]) -> None:
+        """Warns of weights that a bound holds, and logs them from then on."""
+        losses = [f"loss/{term.name}" for term in self.model.terms]
+        sizes = {name.removeprefix("loss/"): logs[name] for name in losses if name in logs}
+        held = weight_warnings.warn_of_bounds(self.model.weighting, sizes)
+        self._held |= set(held)
+        logs.update({f"bounded/{group}": float(group in held) for group in sorted(self._held)})
 
 
 def with_own_callbacks(callbacks: Any) -> Any:

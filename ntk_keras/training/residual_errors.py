@@ -5,6 +5,7 @@ import inspect
 import math
 import re
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,13 @@ import tensorflow as tf
 
 from ntk_keras.training.terms import Term
 
-__all__ = ["check_components", "check_finite", "check_residual", "named_failure"]
+__all__ = [
+    "check_components",
+    "check_finite",
+    "check_residual",
+    "named_failure",
+    "warn_of_underflow",
+]
 
 
 # What says nothing about a residual, and is told apart by its type.
@@ -175,6 +182,23 @@ def check_finite(term: Term, residual: tf.Tensor, points: Any) -> None:
             f"Term {term.name!r}: the residual must be finite where training starts. Received "
             f"{np.asarray(residual)[row]} at the point {at}. Look where it divides, takes roots or "
             "logarithms, or at the network's initial parameters."
+        )
+
+
+def warn_of_underflow(term: Term, residual: tf.Tensor) -> None:
+    """Warns of residuals, not all of them zero, whose squares are zero in their dtype.
+
+    Args:
+        term: for the message.
+        residual: ``[n]`` or ``[n, k]``.
+    """
+    largest = np.max(np.abs(residual))
+    if 0 < largest < math.sqrt(np.finfo(largest.dtype).tiny):
+        warnings.warn(
+            f"Term {term.name!r}: its residuals are at most {largest:.1e}, so that their squares "
+            f"vanish in {largest.dtype} and nothing of the term is trained. Multiply them by a "
+            "constant: kernel weights make up for it.",
+            stacklevel=5,
         )
 
 

@@ -19,6 +19,7 @@ from ntk_keras.training.residual_errors import (
     check_finite,
     check_residual,
     named_failure,
+    warn_of_underflow,
 )
 from ntk_keras.training.second_derivatives import check_second_derivatives
 from ntk_keras.training.terms import Term
@@ -70,6 +71,8 @@ def inspect_term(
     with named_failure(term, points, network):
         residual, read, depends = _looked_at(term, points, network, view, unknowns)
     check_residual(term, residual, points)
+    if hasattr(residual, "numpy"):  # not where tf.gradients asked for a graph
+        warn_of_underflow(term, residual)
     check_second_derivatives(term, points, network, view)
     _check_layer_losses(term, points, network, view)
     warn_of_foreign(term, read, [*network.variables, *unknowns])

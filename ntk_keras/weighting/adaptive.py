@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend import replicas
@@ -157,6 +158,25 @@ class Adaptive(Weighting):
         self.loss_weights.assign(
             tf.tensor_scatter_nd_update(self.loss_weights.value, indices, weights)
         )
+
+    @property
+    def has_updated(self) -> bool:
+        """Whether the weights are those of an update; not in a graph."""
+        return int(self.num_steps.numpy()) > self.start_at
+
+    def weights_by_group(self) -> dict[str, np.ndarray]:
+        """The current weights of the adapted groups, as arrays; not in a graph."""
+        return dict(zip(self.adapted, self.current_weights().numpy(), strict=True))
+
+    def held_weights(self) -> dict[str, str]:
+        """Groups whose weights a bound holds at present, and what to know of it; not in a graph."""
+        smallest, largest = np.array(self.bounds, self.state_dtype)
+        return {
+            group: f"more was proposed than bounds={self.bounds} allow."
+            for group, weights in self.weights_by_group().items()
+            if (smallest > 0 and np.any(weights <= smallest))
+            or (np.isfinite(largest) and np.any(weights >= largest))
+        }
 
     def fixed_sizes(self, sizes: Mapping[str, int | None], what: str) -> dict[str, int]:
         """The number of residual entries of every adapted term.

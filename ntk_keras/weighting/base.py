@@ -92,6 +92,7 @@ class Weighting(StateHolder):
         self.state_dtype = dtype
         self.loss_weights = self.add_state("loss_weights", [len(self.groups)], "ones")
         self.build_state(sizes)
+        self.warned: set[str] = set()  # groups whose user was told that a bound holds their weight
         self.built = True
 
     def check_sizes(self, sizes: Mapping[str, int | None]) -> None:

@@ -20,7 +20,7 @@ from ntk_keras.estimators import (
     is_exact,
 )
 from ntk_keras.kernel.linearization import Linearization
-from ntk_keras.weighting import moving_average
+from ntk_keras.weighting import floors, moving_average
 from ntk_keras.weighting.adaptive import Adaptive, Rules
 from ntk_keras.weighting.trace_ratio import weights_from_traces
 
@@ -48,7 +48,9 @@ class NTK(Adaptive):
         update_every: number of steps from one update to the next (Algorithm 1's n). The average
             then moves by 1 - (1 - alpha)^n at once: its memory in steps stays the same.
         trace_floor: smallest share of the total trace that a group may have, in (0, 1), which
-            bounds its weight by ``1 / trace_floor``.
+            bounds its weight by ``1 / trace_floor``. By default 1e-5 of groups whose traces are
+            sampled, for noise makes small ones smaller. Exact ones need none: they are bounded
+            only as far as the dtype needs it, and where they are zero, by 1e-5 too.
         clip: Remark 6's rule: what is negative in a sample becomes zero, of its traces or, where
             the kernel is averaged, of its diagonal; entries off the diagonal may be negative. A
             single sample errs less, but a mean of clipped samples is too large, and the weights of
@@ -77,7 +79,7 @@ class NTK(Adaptive):
         num_initial_probes: int = 100,
         num_probes: int = 1,
         update_every: int = 1,
-        trace_floor: float = 1e-5,
+        trace_floor: float | None = None,
         clip: bool = False,
         exclude_variables: Sequence[str] = (),
         average: Literal["traces", "kernel"] = "traces",
@@ -92,7 +94,9 @@ class NTK(Adaptive):
         )
         self.num_initial_probes = check_count("num_initial_probes", num_initial_probes)
         self.num_probes = check_count("num_probes", num_probes)
-        self.trace_floor = check_range("trace_floor", trace_floor, "(0, 1)")
+        if trace_floor is not None:
+            check_range("trace_floor", trace_floor, "(0, 1)")
+        self.trace_floor = trace_floor
         self.clip = clip
         self.exclude_variables = (
             (exclude_variables,) if isinstance(exclude_variables, str) else tuple(exclude_variables)
@@ -104,6 +108,7 @@ class NTK(Adaptive):
 
     def build_state(self, sizes: Mapping[str, int | None]) -> None:
         super().build_state(sizes)
+        self.sampled_groups: tuple[str, ...] = ()  # known once an update was traced
         self.average_traces = self.add_state("traces", [len(self.adapted)])
         self.num_updates = self.add_state("num_updates", [], dtype="int64")
         self.num_rejected = self.add_state("num_rejected", [], dtype="int64")
@@ -122,6 +127,11 @@ class NTK(Adaptive):
         linearization = linearization.without(*self.exclude_variables)
         first = self.num_updates.value == 0
         exact = is_exact(self.estimator, linearization)
+        self.sampled_groups = tuple(
+            group
+            for group in self.adapted
+            if not is_exact(self.estimator, linearization.restricted(*self.terms_of(group)))
+        )
         initial, later = (1, 1) if exact else (self.num_initial_probes, self.num_probes)
         num_samples = 1 if initial == later == 1 else tf.where(first, initial, later)
         total, accepted = self._sum_of_samples(linearization, seed, num_samples)
@@ -143,14 +153,16 @@ class NTK(Adaptive):
         if self.average == "kernel":
             self._move(self.kernel, measured["mean"], usable)
             self.average_traces.assign(self._traces_of(self.kernel.value))
+            latest = self._traces_of(measured["mean"])
         else:
             self._move_variances(measured, usable)
             self._move(self.average_traces, measured["mean"], usable)
+            latest = measured["mean"]
         self.num_rejected.assign_add(tf.cast(measured["rejected"], tf.int64))
         # Until an initial sample is finite, every update takes initial samples.
         first = self.num_updates.value == 0
         self.num_updates.assign_add(tf.cast(~first | usable, tf.int64))
-        return weights_from_traces(self.traces, self.trace_floor)
+        return weights_from_traces(self.traces, self._floors((latest > 0) | ~usable))
 
     @property
     def traces(self) -> tf.Tensor:
@@ -165,6 +177,14 @@ class NTK(Adaptive):
         """
         return None if self.average == "kernel" else tf.sqrt(self.average_variances.value)
 
+    def held_weights(self) -> dict[str, str]:
+        """As for all strategies; and the groups whose traces are below the floor."""
+        return super().held_weights() | floors.held_weights(
+            dict(zip(self.adapted, self.traces.numpy(), strict=True)),
+            self.trace_floor,
+            self.sampled_groups,
+        )
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
@@ -178,13 +198,28 @@ class NTK(Adaptive):
             "average": self.average,
         }
 
+    def _floors(self, alive: tf.Tensor) -> float | tf.Tensor:
+        """The smallest share of the total that each trace may have, ``[adapted]`` or one for all.
+
+        Args:
+            alive: ``[adapted]``, whether the latest trace was positive. While it is not, as of an
+                inequality that holds, the average falls to nothing, but the next step may need the
+                weight.
+        """
+        if self.trace_floor is not None:
+            return self.trace_floor
+        exact = tf.constant([group not in self.sampled_groups for group in self.adapted])
+        return floors.SAMPLED * tf.cast(~(exact & alive), self.state_dtype)
+
     @property
     def _rate(self) -> float:
         return moving_average.rate_of_update(self.averaging_rate, self.update_every)
 
     def _move(self, average: keras.Variable, mean: tf.Tensor, usable: tf.Tensor) -> None:
         """Moves an average towards the mean of samples, if that is usable."""
-        rate = tf.cast(tf.where(self.num_updates.value == 0, 1.0, self._rate), mean.dtype)
+        # What has always been zero, as of an inequality that held so far, is no average either.
+        fresh = (self.num_updates.value == 0) | (average.value == 0)
+        rate = tf.where(fresh, tf.ones([], mean.dtype), tf.cast(self._rate, mean.dtype))
         moved = moving_average.moved(average.value, mean, rate)
         average.assign(tf.where(usable, moved, average.value))
 
@@ -272,7 +307,7 @@ class _FurtherArguments(Rules, total=False):
 
     num_initial_probes: int
     num_probes: int
-    trace_floor: float
+    trace_floor: float | None
     clip: bool
     exclude_variables: Sequence[str]
     average: Literal["traces", "kernel"]

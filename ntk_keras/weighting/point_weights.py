@@ -42,6 +42,14 @@ class PointWeighting(Adaptive):
         """The weight of every entry, ``[n]``."""
         return self.entry_weights.value
 
+    def weights_by_group(self) -> dict[str, np.ndarray]:
+        """The current weights of every entry of the adapted groups; not in a graph."""
+        by_term = self.split(self.entry_weights.value)
+        return {
+            group: np.concatenate([by_term[term] for term in self.terms_of(group)])
+            for group in self.adapted
+        }
+
     def adopt(self, weights: tf.Tensor) -> None:
         """Assigns the weights, and their means by group."""
         self.entry_weights.assign(weights)

@@ -2,27 +2,33 @@
 
 import tensorflow as tf
 
+from ntk_keras.weighting import floors
+
 __all__ = ["weights_from_traces"]
 
 
-def weights_from_traces(traces: tf.Tensor, floor: float = 0.0) -> tf.Tensor:
+def weights_from_traces(traces: tf.Tensor, floor: float | tf.Tensor = 0.0) -> tf.Tensor:
     """Loss weights lambda_b = Tr K / Tr K_bb, equations (5) and (12).
 
-    A trace is never negative, but an estimate of one can be; such a trace, and one that is zero, is
-    raised to ``floor`` times the total, so that every weight is finite and at most ``1 / floor``
-    (up to what the raising adds to the total).
+    A trace below ``floor`` times the total is raised to that, so that its weight is at most
+    ``1 / floor`` (up to what the raising adds to the total). Without a floor, traces are raised
+    as far as the dtype needs it; and one that is not positive, as no trace but an estimate of one
+    or that of a group without influence can be, to 1e-5 of the total.
 
     Args:
         traces: Tr K_bb, ``[groups]``.
-        floor: smallest share of the total that a trace may have.
+        floor: smallest share of the total that a trace may have, for all or ``[groups]``.
 
     Returns:
-        ``[groups]``. The inverses of the weights sum to one. If no trace is positive, all weights
-        are equal.
+        ``[groups]``, finite. The inverses of the weights sum to one. If no trace is positive, all
+        weights are equal.
     """
     positive = tf.maximum(traces, 0)
     positive = tf.math.divide_no_nan(positive, tf.reduce_max(positive))  # nothing overflows below
     total = tf.reduce_sum(positive)
-    floored = tf.maximum(positive, tf.cast(floor, traces.dtype) * total)
+    floor = tf.convert_to_tensor(floor, traces.dtype)
+    least = [tf.constant(x, traces.dtype) for x in (floors.smallest(traces.dtype), floors.SAMPLED)]
+    floor = tf.maximum(floor, tf.where((traces > 0) | (floor > 0), *least))
+    floored = tf.maximum(positive, floor * total)
     floored = tf.where(total > 0, floored, tf.ones_like(traces))
     return tf.reduce_sum(floored) / floored

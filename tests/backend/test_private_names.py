@@ -28,6 +28,7 @@ def compiled(**options):
 
 def test_every_private_name_is_there():
     """What fails here names what a new version has taken away; the package does without it."""
+    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
     from tensorflow.python.ops.gradients_util import PossibleTapeGradientTypes
 
     model, network = compiled(), functional()
@@ -36,6 +37,7 @@ def test_every_private_name_is_there():
     assert tf.function(len)._autograph
     assert tf.__internal__.autograph.tf_convert
     assert tf.__internal__.autograph.control_status_ctx
+    assert callable(GraphOrParentsInXlaContext)
     assert tf.GradientTape(persistent=True)._persistent
     assert network._flatten_layers
     assert network.outputs[0]._keras_history
@@ -76,6 +78,21 @@ def test_without_a_way_to_see_tapes_derivatives_are_right_all_the_same(monkeypat
     assert private_names.tape_watches(X)
     again = nk.derivatives.laplacian(nk.derivatives.NetworkView(network, reuse=True), X)
     np.testing.assert_array_equal(again, expected)
+
+
+def test_what_xla_compiles_is_known(monkeypatch):
+    def known(**compiler):
+        found = []
+        tf.function(
+            lambda: found.append(private_names.in_xla()), **compiler
+        ).get_concrete_function()
+        return found[0]
+
+    assert (known(), known(jit_compile=True), private_names.in_xla()) == (False, True, False)
+    from tensorflow.python.ops import control_flow_util
+
+    monkeypatch.delattr(control_flow_util, "GraphOrParentsInXlaContext")
+    assert (known(), private_names.in_xla()) == (True, False)
 
 
 def test_layers_are_found_by_their_public_list(monkeypatch):
