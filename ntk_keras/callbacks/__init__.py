@@ -2,6 +2,7 @@
 
 from ntk_keras.callbacks.checkpoint import Checkpoint
 from ntk_keras.callbacks.history import HistoryFile, Stopwatch, read_history
+from ntk_keras.callbacks.importance import ImportanceScheduler
 from ntk_keras.callbacks.kernel_convergence import ExactWeights, KernelConvergence
 from ntk_keras.callbacks.ntk_weighting import NTKWeighting
 from ntk_keras.callbacks.solution import SolutionImages
@@ -12,6 +13,7 @@ __all__ = [
     "Checkpoint",
     "ExactWeights",
     "HistoryFile",
+    "ImportanceScheduler",
     "KernelConvergence",
     "NTKTensorBoard",
     "NTKWeighting",

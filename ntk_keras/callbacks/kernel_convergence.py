@@ -19,7 +19,8 @@ class _BesideExactKernel(keras.callbacks.Callback):
 
     At the parameters that the last step led to and the terms' points for the next. Exact weights
     are Tr K / Tr K_bb of the groups that it adapts, with the weighting's trace floor where it was
-    given one. It takes a gradient for each point, and the matrix where that is averaged.
+    given one, times its importance factors. It takes a gradient for each point, and the matrix
+    where that is averaged.
 
     Args:
         every_epochs: epochs from one computation to the next, the first epoch included.
@@ -55,6 +56,7 @@ class _BesideExactKernel(keras.callbacks.Callback):
         blocks = {term.name: known[term.name] for term in self._adapted_terms()}
         traces = weighting.pool(kernel.traces(blocks, variables))
         weights = weights_from_traces(traces, weighting.trace_floor or 0.0)
+        weights *= weighting.spread(weighting.importance_factors.value)
         matrix = kernel.matrix(blocks, variables) if weighting.average == "kernel" else None
         return self._by_name(traces, weights, matrix)
 
@@ -130,7 +132,9 @@ class KernelConvergence(_BesideExactKernel):
     def _averaged_quantities(self) -> dict[str, tf.Tensor]:
         weighting = self.model.weighting
         average = weighting.kernel.value if weighting.average == "kernel" else None
-        return self._by_name(weighting.traces, weighting.current_weights(), average)
+        return self._by_name(
+            weighting.traces, weighting.spread(weighting.effective_weights), average
+        )
 
 
 class ExactWeights(_BesideExactKernel):

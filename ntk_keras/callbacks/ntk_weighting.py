@@ -13,6 +13,7 @@ from ntk_keras.backend.variables import is_connected, watchable
 from ntk_keras.kernel.block import Block, named_blocks
 from ntk_keras.training import weight_warnings
 from ntk_keras.weighting import floors, weights_from_traces
+from ntk_keras.weighting.base import check_weights
 
 __all__ = ["NTKWeighting"]
 
@@ -35,10 +36,12 @@ class NTKWeighting(keras.callbacks.Callback):
         averaging_rate: alpha of a moving average over updates, in (0, 1]; 1, the default, is
             Algorithm 1.
         variables: the parameters theta; by default the model's trainable variables.
+        importance: factors of your own by name, on top of Tr K / Tr K_bb.
         trace_floor: smallest share of the total trace that a block may have, in (0, 1); by default
             none but for a trace of zero, 1e-5, as traces here are exact.
 
     Attributes:
+        importance: a change of it counts from the next update on.
         traces: the present traces by name, floats.
         weights: the present weights by name, floats; also in the logs, as ``weights/<name>``.
 
@@ -58,6 +61,7 @@ class NTKWeighting(keras.callbacks.Callback):
         update_every: int = 1000,
         averaging_rate: float = 1.0,
         variables: Sequence[Any] | None = None,
+        importance: Mapping[str, float] | None = None,
         trace_floor: float | None = None,
     ):
         super().__init__()
@@ -66,6 +70,7 @@ class NTKWeighting(keras.callbacks.Callback):
         self.update_every = check_count("update_every", update_every)
         self.averaging_rate = check_range("averaging_rate", averaging_rate, "(0, 1]")
         self.variables = variables
+        self.importance = check_weights(importance or {}, "factor of importance")
         if trace_floor is not None:
             check_range("trace_floor", trace_floor, "(0, 1)")
         self.trace_floor = trace_floor
@@ -88,6 +93,9 @@ class NTKWeighting(keras.callbacks.Callback):
                 "calling it on a point, or pass `variables=`."
             )
         self._names = list(residuals)
+        unknown = sorted(set(self.importance) - set(residuals))
+        if unknown:
+            raise ValueError(f"importance names {unknown}. The residuals are {self._names}.")
         unconnected = _unconnected(residuals, variables)
         if unconnected:
             raise ValueError(
@@ -135,7 +143,8 @@ class NTKWeighting(keras.callbacks.Callback):
         weights = weights_from_traces(tf.constant(traces), self.trace_floor or least).numpy()
         self.traces = dict(zip(self._names, traces.tolist(), strict=True))
         self._warn(traces.astype(computed.dtype))
-        self.weights = dict(zip(self._names, weights.tolist(), strict=True))
+        by_name = zip(self._names, weights.tolist(), strict=True)
+        self.weights = {name: self.importance.get(name, 1.0) * weight for name, weight in by_name}
         if callable(self._targets):
             self._targets(self.weights)
         else:

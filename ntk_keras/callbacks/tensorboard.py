@@ -24,6 +24,7 @@ _COPIED = (
     "loss/",
     "weights/",
     "bounded/",
+    "importance/",
     "convergence/",
     "gate/",
     "unknowns/",

@@ -61,7 +61,7 @@ class TimeAverages(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Notes the weights of the step."""
-        self._weights.append(self.model.weighting.loss_weights.value.numpy())
+        self._weights.append(self.model.weighting.effective_weights.numpy())
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds averages and slopes to the logs."""

@@ -31,10 +31,10 @@ class LossBalancer(WeightReadings, StateHolder):
 
     Args:
         terms: names of the loss terms; or a dict from names to groups, whose terms share a weight.
-        weighting: a name of :data:`ntk_keras.weighting.WEIGHTINGS` or a weighting object. By
-            default NTK weights from one reverse pass over the tape for each term, averaged at the
-            rate 1e-2, at which these reach an error soonest (``NTK("reverse")`` keeps the paper's
-            1e-3).
+        weighting: a name of :data:`ntk_keras.weighting.WEIGHTINGS`, a weighting object, or
+            constant weights by group. By default NTK weights from one reverse pass over the tape
+            for each term, averaged at the rate 1e-2, at which these reach an error soonest
+            (``NTK("reverse")`` keeps the paper's 1e-3).
         sizes: the number of residual entries of every term, for weightings that keep something for
             each: those by point, and ``NTK(average="kernel")``.
         seed: of the probes; None takes one from ``keras.utils.set_random_seed``'s state.
@@ -66,7 +66,7 @@ class LossBalancer(WeightReadings, StateHolder):
     def __init__(
         self,
         terms: Iterable[str] | Mapping[str, str],
-        weighting: str | Weighting | None = None,
+        weighting: str | Mapping[str, Any] | Weighting | None = None,
         *,
         sizes: Mapping[str, int] | None = None,
         seed: int | None = None,
@@ -103,11 +103,8 @@ class LossBalancer(WeightReadings, StateHolder):
         terms = list(getattr(self, "group_of", ()))
         return f"LossBalancer({terms}, {getattr(self, 'weighting', None)!r})"
 
-    @property
-    def loss_weights(self) -> dict[str, float]:
-        """The current loss weight of every group."""
+    def _before_reading(self) -> None:
         weight_warnings.warn_of_bounds(self.weighting, {})  # steps that XLA compiles say nothing
-        return super().loss_weights
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LossBalancer":

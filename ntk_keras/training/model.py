@@ -49,8 +49,8 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
     Args:
         network: a Keras model or layer that maps points ``[n, d]`` to ``[n, outputs]``.
         terms: the loss terms.
-        weighting: a name of :data:`ntk_keras.weighting.WEIGHTINGS`, as ``"ntk"`` or
-            ``"constant"``, or a weighting object.
+        weighting: a name of :data:`ntk_keras.weighting.WEIGHTINGS`, as ``"ntk"``, a weighting
+            object, or constant weights by group, as ``{"data": 10.0}``.
         reduction: ``"sum"``, the paper's convention, or ``"mean"``, which divides ||R_b||^2 by its
             number of entries everywhere.
         derivatives: how residuals differentiate the network: ``"auto"``, forward if every layer has
@@ -77,7 +77,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         self,
         network: keras.layers.Layer,
         terms: Iterable[Term],
-        weighting: str | Weighting = "ntk",
+        weighting: str | Mapping[str, Any] | Weighting = "ntk",
         *,
         reduction: Reduction = "sum",
         derivatives: Mode = "auto",

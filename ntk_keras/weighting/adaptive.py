@@ -21,6 +21,7 @@ class Rules(TypedDict, total=False):
     """Arguments of :class:`Adaptive` that its subclasses take too, and those of any Keras layer."""
 
     initial_weights: Mapping[str, float] | None
+    importance: Mapping[str, float] | None
     bounds: tuple[float, float]
     exclude: Sequence[str]
     gate: Gate | None
@@ -49,6 +50,9 @@ class Adaptive(Weighting):
         update_every: number of steps from one update to the next.
         initial_weights: by group, the weights before the first update, and for good those of
             excluded groups; a group left out has weight one.
+        importance: factors of your own by group, on top of what the strategy finds: a weight in use
+            is factor x weight, of initial, excluded and frozen weights too. Averages and bounds
+            are of the weights without them. :meth:`set_importance` changes them at any time.
         bounds: smallest and largest weight; whatever is proposed beyond is clipped.
         exclude: groups that keep their initial weights. Nothing is computed for them, and they do
             not count in the weights of the others.
@@ -72,6 +76,7 @@ class Adaptive(Weighting):
         *,
         update_every: int = 1,
         initial_weights: Mapping[str, float] | None = None,
+        importance: Mapping[str, float] | None = None,
         bounds: tuple[float, float] = (0.0, float("inf")),
         exclude: Sequence[str] = (),
         gate: Gate | None = None,
@@ -81,7 +86,8 @@ class Adaptive(Weighting):
     ):
         super().__init__(**kwargs)
         self.update_every = check_count("update_every", update_every)
-        self.initial_weights = dict(initial_weights or {})
+        self.initial_weights = check_weights(initial_weights or {})
+        self.importance = check_weights(importance or {}, "factor of importance")
         self.bounds = tuple(bounds)
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
         self.gate = gate
@@ -149,8 +155,11 @@ class Adaptive(Weighting):
 
     def current_weights(self) -> tf.Tensor:
         """The weights that proposals are to replace, in their shape."""
-        indices = [self.groups.index(group) for group in self.adapted]
-        return tf.gather(self.loss_weights.value, indices)
+        return self.spread(self.loss_weights.value)
+
+    def spread(self, values: tf.Tensor) -> tf.Tensor:
+        """Values ``[groups]`` in the shape of proposals."""
+        return tf.gather(values, [self.groups.index(group) for group in self.adapted])
 
     def adopt(self, weights: tf.Tensor) -> None:
         """Makes new weights, in the shape of proposals, the present ones."""
@@ -177,6 +186,25 @@ class Adaptive(Weighting):
             if (smallest > 0 and np.any(weights <= smallest))
             or (np.isfinite(largest) and np.any(weights >= largest))
         }
+
+    def set_loss_weights(self, weights: Mapping[str, float]) -> None:
+        """Sets weights of excluded groups by hand; others are the strategy's, which would undo it.
+
+        Args:
+            weights: by group.
+
+        Raises:
+            ValueError: for a group whose weight the strategy adapts.
+        """
+        adapted = sorted(set(check_weights(weights)) & set(self.adapted))
+        if adapted:
+            raise ValueError(
+                f"{type(self).__name__} computes the weights of {adapted} at every update, so a "
+                "value set by hand would not stay. Put a factor on top of them, as in "
+                f"model.set_importance({{{adapted[0]!r}: 10.0}}); leave groups to yourself by "
+                "exclude=[...]; or choose all weights by hand: weighting={...}."
+            )
+        super().set_loss_weights(weights)
 
     def fixed_sizes(self, sizes: Mapping[str, int | None], what: str) -> dict[str, int]:
         """The number of residual entries of every adapted term.
@@ -233,6 +261,7 @@ class Adaptive(Weighting):
             **super().get_config(),
             "update_every": self.update_every,
             "initial_weights": self.initial_weights,
+            "importance": self.importance,
             "bounds": self.bounds,
             "exclude": self.exclude,
             "gate": keras.saving.serialize_keras_object(self.gate),
@@ -262,7 +291,8 @@ class Adaptive(Weighting):
             gate: the rule.
         """
         norm = tf.cast(norm, proposed.dtype)
-        change = tf.reduce_max(proposed - self.current_weights()) * norm
+        importance = self.spread(self.importance_factors.value)
+        change = tf.reduce_max(importance * (proposed - self.current_weights())) * norm
         first = self.gate_accepted.value + self.gate_rejected.value == 0
         constant = norm if gate.constant is None else tf.constant(gate.constant, norm.dtype)
         self.gate_constant.assign(tf.where(first, constant, self.gate_constant.value))
@@ -278,7 +308,6 @@ class Adaptive(Weighting):
         return tf.where(accepted, proposed, self.current_weights())
 
     def _check_rules(self) -> None:
-        check_weights(self.initial_weights)
         if not (len(self.bounds) == 2 and 0 <= self.bounds[0] < self.bounds[1]):
             raise ValueError(
                 "bounds must be two numbers, 0 <= smallest < largest. "

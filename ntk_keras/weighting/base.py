@@ -1,5 +1,6 @@
 """The protocol of all weightings."""
 
+import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,18 +23,35 @@ def by_name(names: Iterable[str], values: tf.Tensor | None) -> dict[str, float]:
     return {} if values is None else dict(zip(names, values.numpy().tolist(), strict=True))
 
 
-def check_weights(weights: Mapping[str, float]) -> None:
-    """Checks loss weights chosen by hand.
+def check_weights(weights: Mapping[str, float], what: str = "loss weight") -> dict[str, float]:
+    """Weights chosen by hand, as floats.
+
+    Args:
+        weights: by group.
+        what: they are, for messages.
 
     Raises:
+        TypeError: for anything but a dict of numbers.
         ValueError: for one that is negative or not finite.
     """
+    if not isinstance(weights, Mapping):
+        raise TypeError(
+            f"Give a {what} by group, as in {{'boundary': 10.0}}. Received {weights!r}."
+        )
+    checked = {}
     for group, weight in weights.items():
-        if not 0 <= weight < float("inf"):
+        try:
+            checked[group] = float("none" if isinstance(weight, str) else weight)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"A {what} must be a number, as in {{'boundary': 10.0}}; a dict that names a "
+                f"weighting has the key 'name'. Received {weight!r} for {group!r}."
+            ) from None
+        if not 0 <= checked[group] < float("inf"):
             raise ValueError(
-                "A loss weight must be finite and not negative. "
-                f"Received {weight} for group {group!r}."
+                f"A {what} must be finite and not negative. Received {weight} for group {group!r}."
             )
+    return checked
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
@@ -49,7 +67,9 @@ class Weighting(StateHolder):
         adapted: the groups whose weights the strategy moves, in the order of :attr:`traces`: all of
             them, unless some are excluded.
         exclude_variables: names or paths of variables that the kernel leaves out.
-        loss_weights: the weights lambda, a variable ``[groups]``.
+        loss_weights: the weights lambda that the strategy has found, a variable ``[groups]``.
+        importance_factors: the user's own factors on top of them, a variable ``[groups]``; their
+            product are the weights in use, :attr:`effective_weights`.
         uses_kernel: whether the weights follow from the kernel, which wants every row of a residual
             to be a function of its own point.
         differentiates: whether an update takes products with the Jacobian or rows of it.
@@ -62,7 +82,9 @@ class Weighting(StateHolder):
     groups: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     exclude_variables: tuple[str, ...] = ()
+    importance: Mapping[str, float] = types.MappingProxyType({})
     loss_weights: keras.Variable
+    importance_factors: keras.Variable
 
     def prepare(
         self, group_of: Mapping[str, str], dtype: str, sizes: Mapping[str, int | None]
@@ -92,6 +114,9 @@ class Weighting(StateHolder):
         self.state_dtype = dtype
         self.loss_weights = self.add_state("loss_weights", [len(self.groups)], "ones")
         self.build_state(sizes)
+        # The last variable: files of before there was one are loaded without it.
+        self.importance_factors = self.add_state("importance_factors", [len(self.groups)], "ones")
+        self.set_importance(self.importance)
         self.warned: set[str] = set()  # groups whose user was told that a bound holds their weight
         self.built = True
 
@@ -148,8 +173,59 @@ class Weighting(StateHolder):
         Returns:
             A scalar, the weight of the term's group; or ``[n_b]``, a weight for every entry.
         """
-        weight = self.loss_weights.value[self.groups.index(self._group_of[term])]
+        weight = self.effective_weights[self.groups.index(self._group_of[term])]
         return tf.cast(weight, residual.dtype)
+
+    @property
+    def effective_weights(self) -> tf.Tensor:
+        """The weights in use, ``[groups]``: the strategy's times the importance factors."""
+        return self.importance_factors.value * self.loss_weights.value
+
+    def set_loss_weights(self, weights: Mapping[str, float]) -> None:
+        """Sets weights by hand; other groups keep theirs.
+
+        Args:
+            weights: by group, the weights in use from now on: importance factors become one.
+
+        Raises:
+            TypeError: for anything but a dict of numbers.
+            ValueError: for a weight that is negative or not finite, or a group no term belongs to.
+        """
+        weights = check_weights(weights)
+        self.check_groups(weights)
+        self._assign(self.loss_weights, weights)
+        self._assign(self.importance_factors, dict.fromkeys(weights, 1.0))
+
+    def set_importance(self, importance: Mapping[str, float]) -> None:
+        """Sets the factors on top of the strategy's weights; other groups keep theirs.
+
+        Args:
+            importance: by group.
+
+        Raises:
+            TypeError: for anything but a dict of numbers.
+            ValueError: for a factor that is negative or not finite, or a group no term belongs to.
+        """
+        importance = check_weights(importance, "factor of importance")
+        self.check_groups(importance)
+        self._assign(self.importance_factors, importance)
+
+    def load_own_variables(self, store: Any) -> None:
+        """As for any layer; a file of before there were importance factors leaves them as they are.
+
+        Args:
+            store: variables by number.
+        """
+        last = str(len(self.variables))
+        if last not in store.keys():  # noqa: SIM118, a group of an HDF5 file
+            kept = self.importance_factors.numpy()
+            store = {**{key: store[key] for key in store.keys()}, last: kept}  # noqa: SIM118
+        super().load_own_variables(store)
+
+    def _assign(self, variable: keras.Variable, by_group: Mapping[str, float]) -> None:
+        """Assigns some entries of a variable ``[groups]``."""
+        present = dict(zip(self.groups, variable.numpy(), strict=True))
+        variable.assign(list({**present, **by_group}.values()))
 
     def check_groups(self, named: Sequence[str] | Mapping[str, float]) -> None:
         """Raises ValueError for a name that is no group."""
@@ -164,6 +240,11 @@ class Weighting(StateHolder):
     def from_config(cls, config: dict[str, Any]) -> "Weighting":
         """The strategy of a configuration, as Keras stores it; its state is not part of that."""
         return cls(**keras.saving.deserialize_keras_object(config))
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The strategy's own: without the importance factors, which the user alone changes."""
+        return [v for v in super().variables if v is not getattr(self, "importance_factors", None)]
 
     @property
     def state(self) -> list[keras.Variable]:
@@ -182,5 +263,5 @@ class Weighting(StateHolder):
 
     def logs(self) -> dict[str, tf.Tensor]:
         """Scalars for the logs of a step: ``weights/<group>``."""
-        weights = tf.unstack(self.loss_weights.value)
+        weights = tf.unstack(self.effective_weights)
         return {f"weights/{g}": w for g, w in zip(self.groups, weights, strict=True)}

@@ -12,9 +12,11 @@ __all__ = ["Constant"]
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class Constant(Weighting):
-    """Weights that stay as they are; without any, the plain sum of the terms.
+    """Weights chosen by hand; without any, the plain sum of the terms.
 
-    ``Constant(model.loss_weights)`` keeps the weights that another strategy found.
+    A dict will do wherever a weighting is taken: ``PINNModel(..., weighting={"data": 10.0})``;
+    ``model.set_loss_weights`` changes them. ``Constant(model.loss_weights)`` keeps those that
+    another strategy found.
 
     Args:
         weights: weight by group; a group left out has weight one.
@@ -25,8 +27,7 @@ class Constant(Weighting):
 
     def __init__(self, weights: Mapping[str, float] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        self.initial_weights = dict(weights or {})
-        check_weights(self.initial_weights)
+        self.initial_weights = check_weights(weights or {})
 
     def __repr__(self) -> str:
         return f"Constant({self.initial_weights or ''})"

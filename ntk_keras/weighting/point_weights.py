@@ -42,6 +42,11 @@ class PointWeighting(Adaptive):
         """The weight of every entry, ``[n]``."""
         return self.entry_weights.value
 
+    def spread(self, values: tf.Tensor) -> tf.Tensor:
+        """Values ``[groups]`` for every entry, ``[n]``."""
+        places = [self.groups.index(self._group_of[term]) for term in self._sizes]
+        return tf.repeat(tf.gather(values, places), list(self._sizes.values()))
+
     def weights_by_group(self) -> dict[str, np.ndarray]:
         """The current weights of every entry of the adapted groups; not in a graph."""
         by_term = self.split(self.entry_weights.value)
@@ -60,7 +65,8 @@ class PointWeighting(Adaptive):
     def weight_of(self, term: str, residual: tf.Tensor) -> tf.Tensor:
         if term not in self._sizes or residual.shape[0] != self._sizes[term]:
             return super().weight_of(term, residual)
-        return tf.cast(self.split(self.entry_weights.value)[term], residual.dtype)
+        factor = self.importance_factors.value[self.groups.index(self._group_of[term])]
+        return tf.cast(factor * self.split(self.entry_weights.value)[term], residual.dtype)
 
     def split(self, entries: tf.Tensor) -> dict[str, tf.Tensor]:
         """Entries ``[n]`` as ``[n_b]`` by adapted term."""

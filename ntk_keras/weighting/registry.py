@@ -30,12 +30,15 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
 def get(identifier: str | Mapping[str, Any] | Weighting) -> Weighting:
     """A weighting by its name in :data:`WEIGHTINGS`; an object as it is.
 
-    Arguments go with a name as in ``{"name": "ntk", "averaging_rate": 1e-3}``.
+    Arguments go with a name as in ``{"name": "ntk", "averaging_rate": 1e-3}``. A dict without a
+    name holds constant weights by group, ``{"boundary": 10.0}``.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or a weight that is negative or not finite.
         TypeError: for anything that is no weighting, or an argument the weighting has not.
     """
+    if isinstance(identifier, Mapping) and not isinstance(identifier.get("name"), str):
+        return Constant(identifier)
     return by_identifier("weighting", identifier, WEIGHTINGS, _is_weighting, "weighting.Weighting")
 
 
