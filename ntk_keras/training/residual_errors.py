@@ -163,7 +163,11 @@ def _reshaping(shape: Sequence[int]) -> str:
     """How a residual gets a row for each point."""
     if len(shape) > 2:
         return "Pick what the equation speaks of: derivatives are [n, outputs, d], as in [:, 0, 1]."
-    return "Do not reduce over points: the kernel needs the residual of each."
+    return (
+        "Do not reduce over points: the kernel needs the residual of each, and the loss sums their "
+        "squares later. An integral is a row of its own, whose point holds all nodes, [1, q, d]: "
+        "see docs/how-to/terms.md."
+    )
 
 
 def check_finite(term: Term, residual: tf.Tensor, points: Any) -> None:

@@ -30,7 +30,8 @@ class Term:
     Args:
         name: names the term in logs, plots and messages.
         residual: ``residual(u, points)`` returns ``[n]`` or ``[n, k]``, row i from point i alone,
-            or a tuple of such components; ``u`` is the network, callable on points.
+            or a tuple of such components, which the loss squares: of an energy or another loss
+            give what has it as its square; ``u`` is the network, callable on points.
         points: where the residual is to vanish. A tensor or any nest of tensors that share their
             first axis stays the same; a :class:`~ntk_keras.domains.Sampler` draws new points at
             every step; None takes them from the data given to ``fit``. Reaches ``residual`` as it
