@@ -162,7 +162,7 @@ class NTK(Adaptive):
         # Until an initial sample is finite, every update takes initial samples.
         first = self.num_updates.value == 0
         self.num_updates.assign_add(tf.cast(~first | usable, tf.int64))
-        return weights_from_traces(self.traces, self._floors((latest > 0) | ~usable))
+        return weights_from_traces(self.traces, self._floors(latest, usable))
 
     @property
     def traces(self) -> tf.Tensor:
@@ -198,18 +198,24 @@ class NTK(Adaptive):
             "average": self.average,
         }
 
-    def _floors(self, alive: tf.Tensor) -> float | tf.Tensor:
+    def _floors(self, latest: tf.Tensor, usable: tf.Tensor) -> float | tf.Tensor:
         """The smallest share of the total that each trace may have, ``[adapted]`` or one for all.
 
+        An average lags: for long it may hold a peak of one trace, or the time in which another was
+        zero, as of an inequality that held. So its weight exceeds that of a sampled trace only as
+        far as the exact one does.
+
         Args:
-            alive: ``[adapted]``, whether the latest trace was positive. While it is not, as of an
-                inequality that holds, the average falls to nothing, but the next step may need the
-                weight.
+            latest: traces of this update, ``[adapted]``.
+            usable: whether there is any.
         """
         if self.trace_floor is not None:
             return self.trace_floor
+        positive = tf.maximum(latest, 0)
+        share = tf.math.divide_no_nan(positive, tf.reduce_sum(positive))
         exact = tf.constant([group not in self.sampled_groups for group in self.adapted])
-        return floors.SAMPLED * tf.cast(~(exact & alive), self.state_dtype)
+        known = exact & ((share > 0) | ~usable)
+        return tf.where(known, tf.minimum(share, floors.SAMPLED), floors.SAMPLED)
 
     @property
     def _rate(self) -> float:

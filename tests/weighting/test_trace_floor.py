@@ -10,6 +10,7 @@ import tensorflow as tf
 import ntk_keras as nk
 from ntk_keras.weighting import NTK, weights_from_traces
 from tests.support.models import START, X, build, fit, network, slope, still, value
+from tests.support.steps import stepper
 
 SINGLE = 1e-5
 
@@ -90,6 +91,14 @@ def test_a_moving_average_of_exact_traces_needs_none_either():
     assert np.all(moved != 0)
     assert model.loss_weights["equation"] > 1e20
     assert "bounded/equation" not in history
+
+
+def test_a_peak_that_an_average_remembers_makes_no_weight_larger_than_the_exact_one():
+    """Nor than that of a sampled trace, 1e5; for long it would, by orders of magnitude."""
+    step = stepper(NTK("exact", averaging_rate=0.01))
+    for index, (size, expected) in enumerate([(1e6, 1e12), (1, 1e5), (1e3, 1e6), (1e4, 1e8)]):
+        weights = step(index, np.array([size, 0, 0, 1, 0]))
+        assert weights[1] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_weight_at_the_end_of_the_dtype_is_finite_and_said():
