@@ -39,6 +39,8 @@ class NTKWeighting(keras.callbacks.Callback):
         importance: factors of your own by name, on top of Tr K / Tr K_bb.
         trace_floor: smallest share of the total trace that a block may have, in (0, 1); by default
             none but for a trace of zero, 1e-5, as traces here are exact.
+        chunk_size: points, or entries of residuals without points, whose gradients are computed at
+            a time; chosen by memory by default.
 
     Attributes:
         importance: a change of it counts from the next update on.
@@ -63,6 +65,7 @@ class NTKWeighting(keras.callbacks.Callback):
         variables: Sequence[Any] | None = None,
         importance: Mapping[str, float] | None = None,
         trace_floor: float | None = None,
+        chunk_size: int | None = None,
     ):
         super().__init__()
         self.residuals = residuals
@@ -74,6 +77,7 @@ class NTKWeighting(keras.callbacks.Callback):
         if trace_floor is not None:
             check_range("trace_floor", trace_floor, "(0, 1)")
         self.trace_floor = trace_floor
+        self.chunk_size = None if chunk_size is None else check_count("chunk_size", chunk_size)
         self.traces: dict[str, float] = {}
         self.weights: dict[str, float] = {}
         self._steps = self._iterations = 0
@@ -102,9 +106,12 @@ class NTKWeighting(keras.callbacks.Callback):
                 f"The residuals of {unconnected} do not depend on the variables that are trained. "
                 "Compute them from the model that `fit` trains, which a loaded model is not."
             )
-        self._compute = tf.function(
-            lambda: tf.stack(list(kernel.traces(residuals, variables).values())), autograph=False
-        )
+
+        def compute() -> tf.Tensor:
+            traces = kernel.traces(residuals, variables, chunk_size=self.chunk_size)
+            return tf.stack(list(traces.values()))
+
+        self._compute = tf.function(compute, autograph=False)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Updates the weights when n steps have gone by."""

@@ -21,7 +21,6 @@ from ntk_keras.kernel.block import Block, Blocks, check_block_names, checked_blo
 from ntk_keras.kernel.factored import FactoredJacobian
 from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.kernel.per_sample import (
-    CHUNK_BYTES,
     map_gradients,
     points_in,
     squared_norms,
@@ -36,7 +35,8 @@ __all__ = [
     "traces",
 ]
 
-_KEPT_BYTES = 2 * 2**30  # Of Jacobian rows that a kernel keeps; beyond, it computes them anew.
+_KEPT_BYTES = 2 * 2**30  # Of Jacobian rows that a kernel keeps; beyond, it computes them anew,
+_PIECE_BYTES = 128 * 2**20  # in pieces.
 
 
 @as_graph
@@ -214,7 +214,7 @@ def _pieces(block: Block, variables: Variables, chunk_size: int | None) -> list[
     """A block cut into blocks whose Jacobians fit into memory."""
     if block.points is None:
         return [block]
-    size = chunk_size or points_in(CHUNK_BYTES, variables)
+    size = chunk_size or points_in(_PIECE_BYTES, variables)
     points = tf.nest.map_structure(tf.convert_to_tensor, block.points)
     count = tf.nest.flatten(points)[0].shape[0]
     if count is None or count <= size:

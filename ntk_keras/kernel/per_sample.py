@@ -15,7 +15,10 @@ from ntk_keras.kernel.block import Block
 
 __all__ = ["CHUNK_BYTES", "map_gradients", "points_in", "squared_norms"]
 
-CHUNK_BYTES = 128 * 2**20  # Of Jacobian rows at a time; a few copies of them are alive at once.
+# Of Jacobian rows at a time, of which several copies are alive at once. More is no faster.
+CHUNK_BYTES = 32 * 2**20
+# Of reverse passes through all points at a time, of which few are slower than many.
+_PASSES_BYTES = 96 * 2**20
 
 
 def map_gradients(
@@ -79,7 +82,8 @@ def _map_entries(
         return reduce([g[tf.newaxis] for g in gradient(unit)])[0]
 
     entries = tf.range(count) if subset is None else subset
-    return _map_chunks(one, entries, chunk_size or points_in(CHUNK_BYTES, variables))
+    passes = points_in(_PASSES_BYTES, variables, residuals.shape[0] or 1)
+    return _map_chunks(one, entries, chunk_size or passes)
 
 
 def _recorded(
@@ -129,12 +133,18 @@ def _output_dtype(function: Callable[[Any], tf.Tensor], points: Any) -> tf.DType
     )
 
 
-def points_in(memory: int, variables: Variables) -> int:
+def points_in(memory: int, variables: Variables, each_through: int = 1) -> int:
     """The number of points, at least one, whose gradients fit into memory.
 
     Args:
         memory: bytes.
         variables: the parameters theta.
+        each_through: points that the reverse pass of each goes through, with units by the last
+            axes of the parameters.
     """
-    row = sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
+    row = sum(
+        (math.prod(v.shape) + each_through * (v.shape[-1] if len(v.shape) > 1 else 0))
+        * tf.as_dtype(v.dtype).size
+        for v in variables
+    )
     return max(1, memory // max(row, 1))

@@ -576,6 +576,16 @@ def test_weights_are_ratios_of_the_exact_traces_before_each_step(kind):
     assert list(weighting.traces.values()) == pytest.approx(watch.traces[-1], rel=SINGLE)
 
 
+def test_weights_are_the_same_however_many_gradients_are_held():
+    weights = []
+    for chunk_size in None, 2:
+        model = hand_written()
+        weighting = nk.callbacks.NTKWeighting(by_blocks(model), chunk_size=chunk_size)
+        train(model, weighting, epochs=1)
+        weights.append(weighting.weights)
+    assert weights[0] == pytest.approx(weights[1], rel=SINGLE)
+
+
 def updates(watch):
     """The executions that began with new weights."""
     changed = [a != b for a, b in zip([[1, 1], *watch.weights[:-1]], watch.weights, strict=True)]
@@ -753,6 +763,7 @@ def test_models_are_refused_before_training(case):
         ),
         ({"trace_floor": 2.0}, r"trace_floor must lie in \(0, 1\). Received trace_floor=2.0"),
         ({"averaging_rate": 1.5}, r"must lie in \(0, 1\]. Received averaging_rate=1.5"),
+        ({"chunk_size": 0}, "chunk_size must be an integer of at least 1. Received 0"),
     ],
 )
 def test_weighting_refuses_arguments_out_of_range(argument, message):

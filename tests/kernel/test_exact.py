@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from ntk_keras import Block, derivatives, kernel
+from ntk_keras.kernel import per_sample
 
 # The quadratic predictor of the paper: R_i = sum_j theta_j^2 x_i^j - y_i, so that
 # J_ij = 2 theta_j x_i^j, and K = J J^T has rank 3.
@@ -66,6 +67,14 @@ def test_the_kernel_may_be_computed_point_by_point():
     theta = parameters()
     K = kernel.matrix(quadratic(theta, slice(0, 3)), [theta], chunk_size=1)
     np.testing.assert_allclose(K, KERNEL[:3, :3], **roundings())
+
+
+def test_a_wide_network_has_few_gradients_in_memory_at_a_time():
+    """2 x 1000 neurons, where 4 MB are a gradient and 8 MB a pass through 1000 points."""
+    layers = [keras.layers.Dense(n) for n in (1000, 1000, 1)]
+    variables = keras.Sequential([keras.Input((2,)), *layers]).trainable_variables
+    assert per_sample.points_in(per_sample.CHUNK_BYTES, variables) == 8
+    assert per_sample.points_in(96 * 2**20, variables, each_through=1000) == 8
 
 
 @pytest.mark.parametrize("chunk_size", [None, 2])
