@@ -15,6 +15,7 @@ from ntk_keras.backend.variables import parameters_at, watchable
 from ntk_keras.training import data as data_module
 from ntk_keras.training import points as points_module
 from ntk_keras.training.callback_checks import prepare_callbacks
+from ntk_keras.training.gradient_culprits import describe_bad_gradients
 from ntk_keras.training.model import PINNModel
 from ntk_keras.training.nan_check import TrainingDivergedError
 
@@ -302,7 +303,9 @@ def _next_epoch(model: PINNModel) -> int:
 def _check_start(objective: Objective, theta: np.ndarray) -> None:
     loss, gradient = objective.loss_and_gradients(theta)
     if not (np.isfinite(loss) and np.all(np.isfinite(gradient))):
+        bad = describe_bad_gradients(objective.blocks, objective.model.trainable_variables)
+        more = f" Not finite: {' and '.join(bad)}." if bad else ""
         raise TrainingDivergedError(
             "Loss or gradient are NaN or infinite at the model's present parameters, from where "
-            f"nothing can be polished. Losses: {objective.logs(theta)}."
+            f"nothing can be polished. Losses: {objective.logs(theta)}.{more}"
         )

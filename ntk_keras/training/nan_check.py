@@ -13,6 +13,7 @@ import numpy as np
 from ntk_keras.backend import precision
 from ntk_keras.training import weight_warnings
 from ntk_keras.training.checked_step import LAYERS, UPDATE
+from ntk_keras.training.gradient_culprits import describe_bad_gradients
 from ntk_keras.training.term_changes import FollowTerms
 
 __all__ = [
@@ -105,7 +106,7 @@ def raise_if_diverged(model: Any) -> None:
     first = steps[codes >= 0].min()
     terms = [t.name for t, step in zip(model.terms, steps, strict=False) if step == first]
     # Where a residual fails the gradient does too, and says nothing new.
-    what, mend = _of_terms(terms) if terms else _of_update(model.optimizer, int(codes[-1] % 3))
+    what, mend = _of_terms(terms) if terms else _of_update(model, int(codes[-1] % 3))
     raise TrainingDivergedError(
         f"Step {first}: {what}. The network, optimizer and weights are as before that step. {mend}"
     )
@@ -117,8 +118,9 @@ def _of_terms(names: list[str]) -> tuple[str, str]:
     return f"{culprits} became NaN or infinite", _MEND
 
 
-def _of_update(optimizer: Any, culprit: int) -> tuple[str, str]:
+def _of_update(model: Any, culprit: int) -> tuple[str, str]:
     """What happened after the residuals, and the mend."""
+    optimizer = model.optimizer
     if culprit == UPDATE:
         name = type(getattr(optimizer, "inner_optimizer", optimizer)).__name__
         return (
@@ -134,14 +136,17 @@ def _of_update(optimizer: Any, culprit: int) -> tuple[str, str]:
             "became NaN or infinite",
             "Look at the layer, and scale its inputs down.",
         )
-    scaled = ""
     if precision.scales(optimizer):
         scaled = (
             ". The optimizer skipped step after step while it scaled the loss down to "
             f"{precision.SMALLEST_SCALE:.0e}: the gradient is not finite at any scale. Call "
             "`compile` again to start from the first scale"
         )
-    return f"the gradient of the loss became NaN or infinite{scaled}", _MEND
+        return f"the gradient of the loss became NaN or infinite{scaled}", _MEND
+    # Everything is as before the step, the random state of its points too.
+    terms = describe_bad_gradients(model.blocks(), model.trainable_variables)
+    what = " and ".join(terms) or "the gradient of the loss"
+    return f"{what} became NaN or infinite", _MEND
 
 
 _MEND = (

@@ -122,7 +122,7 @@ def test_a_refused_step_gives_back_everything_it_assigned(fault, weighting):
         [nk.Term("faulty", residual, sampler)], weighting, net=stateful(), optimizer=ADAM()
     )
     spoilt = Spoil(2)
-    culprit = {"residual": "'faulty'", "gradient": "gradient of the loss became"}
+    culprit = {"residual": "'faulty'", "gradient": "gradient of .* became"}
     with pytest.raises(nk.TrainingDivergedError, match=culprit.get(fault, "Adam, made")):
         fit(model, steps=4, callbacks=[spoilt])
     assert_as_before(model, spoilt.state)
