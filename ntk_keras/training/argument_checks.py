@@ -18,7 +18,7 @@ __all__ = [
     "check_unused",
 ]
 
-_MADE_WITH = ("network", "terms", "weighting", "reduction", "derivatives")
+_MADE_WITH = ("network", "terms", "weighting", "reduction", "derivatives", "seed")
 _FOR_ONE_REPLICA = ("jit_compile", "metrics", "weighted_metrics")
 
 

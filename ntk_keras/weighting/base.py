@@ -1,5 +1,6 @@
 """The protocol of all weightings."""
 
+import contextlib
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -80,6 +81,7 @@ class Weighting(StateHolder):
     differentiates = False
     distributes = True
     groups: tuple[str, ...] = ()
+    _settings: frozenset[str] = frozenset()  # which a model depends on, once there is one
     exclude: tuple[str, ...] = ()
     exclude_variables: tuple[str, ...] = ()
     importance: Mapping[str, float] = types.MappingProxyType({})
@@ -119,6 +121,18 @@ class Weighting(StateHolder):
         self.set_importance(self.importance)
         self.warned: set[str] = set()  # groups whose user was told that a bound holds their weight
         self.built = True
+        with contextlib.suppress(NotImplementedError):  # of one's own that cannot be saved
+            self._settings = frozenset(self.get_config()) - {"name", "trainable", "dtype"}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._settings:
+            raise AttributeError(
+                f"This {type(self).__name__} belongs to a model whose steps are compiled with its "
+                f"{name}, so a change would be ignored. Build a new model on the same network with "
+                f"the weighting that you want. Factors, and constant weights, change at any time "
+                "by model.set_importance and model.set_loss_weights."
+            )
+        super().__setattr__(name, value)
 
     def check_sizes(self, sizes: Mapping[str, int | None]) -> None:
         """Refuses terms of another length, if the state holds something for every entry.

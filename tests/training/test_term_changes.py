@@ -193,3 +193,14 @@ def test_values_held_for_every_point_outside_the_points_still_train():
     reference = models.build([nk.Term("data", misfit, points)])
     expected = models.fit(reference)["loss/data"]
     assert models.fit(model)["loss/data"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("setting", ["averaging_rate", "bounds", "update_every", "trace_floor"])
+def test_settings_that_would_be_ignored_are_refused(setting):
+    model = built(nk.weighting.NTK(update_every=2))
+    before = getattr(model.weighting, setting)
+    with pytest.raises(AttributeError, match=f"NTK belongs to a model .* its {setting}"):
+        setattr(model.weighting, setting, 0.5)
+    assert getattr(model.weighting, setting) == before
+    with pytest.raises(AttributeError, match="built with its seed"):
+        model.seed = 2
