@@ -7,7 +7,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-__all__ = ["Variables", "WrappedVariable", "is_connected", "names_of", "parameters_at", "watchable"]
+__all__ = [
+    "Unassigned",
+    "Variables",
+    "WrappedVariable",
+    "is_connected",
+    "names_of",
+    "parameters_at",
+    "watchable",
+]
 
 Variables = Sequence[tf.Variable | keras.Variable]
 
@@ -62,7 +70,9 @@ def is_connected(tape: tf.GradientTape, values: tf.Tensor, sources: Sequence[Any
 
 
 @contextlib.contextmanager
-def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator[None]:
+def parameters_at(
+    variables: Variables, values: Sequence[tf.Tensor]
+) -> Iterator[keras.StatelessScope]:
     """Lets functions of ``variables`` see ``values`` instead, inside a ``with`` statement.
 
     A ``keras.Variable`` is never written: Keras' stateless scope shows the values to whoever reads
@@ -73,6 +83,9 @@ def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator
     Args:
         variables: the parameters to replace.
         values: one tensor for each variable.
+
+    Yields:
+        The scope, which knows what was assigned in it.
 
     Raises:
         ValueError: for functions that read the variables past the scope.
@@ -85,8 +98,8 @@ def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator
     try:
         for variable, value in bare_pairs:
             variable.assign(value)
-        with tf.GradientTape() as tape, keras.StatelessScope(state_mapping=keras_pairs):
-            yield
+        with tf.GradientTape() as tape, keras.StatelessScope(state_mapping=keras_pairs) as scope:
+            yield scope
     finally:
         for (variable, _), value in zip(bare_pairs, saved, strict=True):
             variable.assign(value)
@@ -98,6 +111,19 @@ def parameters_at(variables: Variables, values: Sequence[tf.Tensor]) -> Iterator
             "it cannot be shown other values of them. Call the Python function or the tf.function "
             "that it was made of."
         )
+
+
+class Unassigned(keras.StatelessScope):
+    """A scope in which variables keep their values, as one around it shows them.
+
+    What layers assign in training is assigned once a step, however often an estimator evaluates.
+    """
+
+    def get_current_value(self, variable: keras.Variable) -> Any:
+        """What was assigned in the scope, else what a scope around shows; None if there is none."""
+        own = super().get_current_value(variable)
+        outer = getattr(self, "original_scope", None)
+        return outer.get_current_value(variable) if own is None and outer is not None else own
 
 
 def _knows_scopes(variable: tf.Variable | keras.Variable) -> bool:

@@ -1,5 +1,6 @@
 """NTK weights for a Keras model that is not ours: Algorithm 1 as a callback."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ import tensorflow as tf
 
 from ntk_keras import kernel
 from ntk_keras.backend.checks import check_count, check_range
-from ntk_keras.backend.variables import is_connected, watchable
+from ntk_keras.backend.variables import Unassigned, is_connected, watchable
 from ntk_keras.kernel.block import Block, named_blocks
+from ntk_keras.kernel.coupling import is_coupled
 from ntk_keras.training import weight_warnings
 from ntk_keras.weighting import floors, weights_from_traces
 from ntk_keras.weighting.base import check_weights
@@ -106,9 +108,11 @@ class NTKWeighting(keras.callbacks.Callback):
                 f"The residuals of {unconnected} do not depend on the variables that are trained. "
                 "Compute them from the model that `fit` trains, which a loaded model is not."
             )
+        blocks = {name: _examined(block) for name, block in named_blocks(residuals).items()}
 
         def compute() -> tf.Tensor:
-            traces = kernel.traces(residuals, variables, chunk_size=self.chunk_size)
+            with Unassigned():  # averages that layers keep are the training step's
+                traces = kernel.traces(blocks, variables, chunk_size=self.chunk_size)
             return tf.stack(list(traces.values()))
 
         self._compute = tf.function(compute, autograph=False)
@@ -200,6 +204,11 @@ class NTKWeighting(keras.callbacks.Callback):
                 f"The weights of {moved} are trainable, so the optimizer would move them too. Make "
                 "them with `trainable=False`."
             )
+
+
+def _examined(block: Block) -> Block:
+    """A block that says so if its rows depend on other points."""
+    return block if block.is_whole else dataclasses.replace(block, coupled=is_coupled(block))
 
 
 def _unconnected(residuals: Mapping[str, Any], variables: Sequence[Any]) -> list[str]:

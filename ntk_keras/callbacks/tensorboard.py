@@ -149,7 +149,7 @@ class NTKTensorBoard(EventWriter):
     def _kernel(self) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """K at a few points of every term, and the number of rows of each."""
         blocks = {
-            name: Block(block.residual, _first(block.points, self.num_kernel_points), block.scale)
+            name: _first_rows(block, self.num_kernel_points)
             for name, block in self.model.blocks().items()
         }
         sizes = {name: tf.shape(block())[0] for name, block in blocks.items()}
@@ -169,5 +169,9 @@ def _plain(value: Any) -> bool | int | float | str:
     return value if isinstance(value, bool | int | float | str) else str(value)
 
 
-def _first(points: Any, count: int) -> Any:
-    return tf.nest.map_structure(lambda x: x[:count], points)
+def _first_rows(block: Block, count: int) -> Block:
+    """A block's residuals at a few points; of coupled ones so many rows of all."""
+    if block.coupled:
+        return Block(lambda: block()[:count])
+    points = tf.nest.map_structure(lambda x: x[:count], block.points)
+    return Block(block.residual, points, block.scale)

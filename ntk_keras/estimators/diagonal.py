@@ -29,7 +29,8 @@ class Diagonal:
 
     Attributes:
         num_points: m, for every term or by term; by default all of a factored block, of others 3,
-            or all where there are fewer. A block without points counts its entries as points.
+            or all where there are fewer. A block without points,
+            or whose rows depend on other points, counts its entries as points.
     """
 
     num_points: int | Mapping[str, int] | None = None
@@ -125,9 +126,9 @@ class Exact:
 
 
 def _num_points(linearization: Linearization, name: str) -> int | tf.Tensor:
-    """Points of a block, or its residual entries if it has none."""
-    points = linearization.blocks[name].points
-    first = linearization.residuals[name] if points is None else tf.nest.flatten(points)[0]
+    """Points of a block, or its residual entries where rows have no point of their own."""
+    block = linearization.blocks[name]
+    first = linearization.residuals[name] if block.is_whole else tf.nest.flatten(block.points)[0]
     return tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
 
 

@@ -31,7 +31,8 @@ class Block:
 
     Attributes:
         residual: maps ``points`` to residuals ``[n]`` or ``[n, k]``. Each row must depend on its
-            own point only. Without points it takes no argument, and rows may depend on anything.
+            own point only, unless ``coupled``. Without points it takes no argument, and rows may
+            depend on anything.
         points: a tensor or any nest of tensors that share their first axis, of length ``n``.
         scale: constant factor of the residual, ``1 / sqrt(n k)`` under the mean convention.
         with_hook: the same function of points and a layer hook, which is told of every product
@@ -41,6 +42,9 @@ class Block:
         hooked_variables: the parameters that these products account for.
         computed_in: a dtype in between that is coarser than the residuals' own, which differences
             of residuals have to overcome; None if there is none.
+        coupled: whether a row may depend on other points than its own, by a mean over points or a
+            layer that normalizes batches. Rows of the Jacobian then take a reverse pass of the
+            whole block each.
     """
 
     residual: Callable[..., tf.Tensor]
@@ -49,10 +53,16 @@ class Block:
     with_hook: Callable[[Any, LayerHook], tf.Tensor] | None = None
     hooked_variables: Variables = ()
     computed_in: tf.DType | None = None
+    coupled: bool = False
 
     def __repr__(self) -> str:
         shapes = tf.nest.map_structure(np.shape, self.points)
         return f"Block(points of shape {shapes})"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether rows have no point of their own that they could be computed from."""
+        return self.points is None or self.coupled
 
     def __call__(self) -> tf.Tensor:
         """The block's residuals at the current parameters, ``[n * k]``, point by point."""

@@ -78,7 +78,7 @@ def diagonal(
         variables: the parameters theta.
         chunk_size: points whose gradients are computed at a time; chosen by memory by default.
         subset: by block, the indices of the points that count, or of the entries of a block
-            without points; all by default.
+            without points or with coupled ones; all by default.
 
     Returns:
         ``[n_b]`` by block, fewer with a subset; a block given by itself is named ``"residual"``.
@@ -212,7 +212,7 @@ def _num_points(blocks: Mapping[str, Block]) -> int:
 
 def _pieces(block: Block, variables: Variables, chunk_size: int | None) -> list[Block]:
     """A block cut into blocks whose Jacobians fit into memory."""
-    if block.points is None:
+    if block.is_whole:
         return [block]
     size = chunk_size or points_in(_PIECE_BYTES, variables)
     points = tf.nest.map_structure(tf.convert_to_tensor, block.points)

@@ -17,7 +17,7 @@ from ntk_keras.backend.graphs import run_sequentially, run_with_xla
 from ntk_keras.backend.variables import Variables, is_connected, names_of, parameters_at, watchable
 from ntk_keras.kernel.block import Block, check_real, check_rows
 from ntk_keras.kernel.factored import FactoredJacobian
-from ntk_keras.kernel.per_sample import map_gradients, squared_norms
+from ntk_keras.kernel.per_sample import map_entries, map_gradients, squared_norms
 
 __all__ = ["Linearization", "TapeLinearization"]
 
@@ -121,7 +121,7 @@ class Linearization:
 
         Args:
             subset: by block, the indices of the points that count, or of the entries of a block
-                without points; all by default.
+                without points or with coupled ones; all by default.
             chunk_size: points whose gradients are computed at a time, where a block is not
                 factored; chosen by memory by default.
 
@@ -134,8 +134,18 @@ class Linearization:
             return self._jacobians[name].diagonal(self._places, chosen.get(name))
 
         def taped(name: str) -> tf.Tensor:
-            block = self.blocks[name]
-            return map_gradients(squared_norms, block, self.variables, chunk_size, chosen.get(name))
+            block, subset = self.blocks[name], chosen.get(name)
+            if not block.coupled:
+                return map_gradients(squared_norms, block, self.variables, chunk_size, subset)
+            recorded = self.residuals[name]
+            return map_entries(
+                squared_norms,
+                recorded,
+                lambda cotangent: self._taped_vjp({name: cotangent}),
+                self.variables,
+                chunk_size,
+                subset,
+            )
 
         cheap = [name for name in self.blocks if name in self._jacobians]
         dear = [name for name in self.blocks if name not in self._jacobians]

@@ -10,10 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from ntk_keras.backend.variables import Variables, watchable
+from ntk_keras.backend.variables import Unassigned, Variables, watchable
 from ntk_keras.kernel.block import Block
 
-__all__ = ["CHUNK_BYTES", "map_gradients", "points_in", "squared_norms"]
+__all__ = ["CHUNK_BYTES", "map_entries", "map_gradients", "points_in", "squared_norms"]
 
 # Of Jacobian rows at a time, of which several copies are alive at once. More is no faster.
 CHUNK_BYTES = 32 * 2**20
@@ -35,15 +35,18 @@ def map_gradients(
         block: its residual.
         variables: the parameters theta.
         chunk_size: points whose gradients are computed at a time; None chooses it by memory.
-        subset: indices of the points that count, or of the entries of a block without points.
+        subset: indices of the points that count, or of the entries of a block whose rows have no
+            point of their own.
     """
-    if block.points is None:
-        return _map_entries(reduce, block, variables, chunk_size, subset)
+    if block.is_whole:
+        residuals, gradient = _recorded(block, variables)
+        return map_entries(reduce, residuals, gradient, variables, chunk_size, subset)
 
     def one(point: Any) -> tf.Tensor:
-        residuals, gradient = _recorded(
-            lambda: block.at(tf.nest.map_structure(lambda x: x[tf.newaxis], point)), variables
-        )
+        with Unassigned():
+            residuals, gradient = _recorded(
+                lambda: block.at(tf.nest.map_structure(lambda x: x[tf.newaxis], point)), variables
+            )
         if residuals.shape[0] is None:
             raise ValueError("A residual must give every point the same, known number of entries.")
         units = tf.unstack(tf.eye(residuals.shape[0], dtype=residuals.dtype))
@@ -66,15 +69,24 @@ def squared_norms(gradients: list[tf.Tensor]) -> tf.Tensor:
     return tf.add_n([tf.reduce_sum(g**2, axis=range(1, g.shape.rank)) for g in gradients])
 
 
-def _map_entries(
+def map_entries(
     reduce: Callable[[list[tf.Tensor]], tf.Tensor],
-    block: Block,
+    residuals: tf.Tensor,
+    gradient: Callable[[tf.Tensor], list[tf.Tensor]],
     variables: Variables,
     chunk_size: int | None,
     subset: tf.Tensor | None,
 ) -> tf.Tensor:
-    """:func:`map_gradients` for a block without points: one reverse pass of the block per entry."""
-    residuals, gradient = _recorded(block, variables)
+    """:func:`map_gradients` of residuals that are recorded as a whole: a reverse pass per entry.
+
+    Args:
+        reduce: takes the gradient of one entry, ``[1, *shape]`` for each variable.
+        residuals: ``[n]``.
+        gradient: of the residuals, a function from cotangents ``[n]`` to gradients.
+        variables: the parameters theta.
+        chunk_size: entries whose gradients are computed at a time; None chooses it by memory.
+        subset: indices of the entries that count.
+    """
     count = tf.shape(residuals)[0]
 
     def one(index: tf.Tensor) -> tf.Tensor:

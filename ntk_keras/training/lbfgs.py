@@ -57,7 +57,7 @@ class Objective:
         given = {} if data is None else data
         for name, points in points_module.points_by_term(model.terms, given).items():
             points_module.check_points(name, points)
-        self.blocks = model.blocks(data)
+        self.blocks = model.blocks(data, training=False)
         self._variables = model.trainable_variables
         compiler = {"jit_compile": bool(getattr(model, "jit_compile", False)), "autograph": False}
         self._differentiated = tf.function(self._loss_and_gradients, **compiler)

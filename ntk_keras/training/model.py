@@ -139,17 +139,21 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         """Dtype of the network's parameters, and so of points, weights and traces."""
         return precision.parameter_dtype(self.network)
 
-    def blocks(self, data: Any = None) -> dict[str, Block]:
+    def blocks(self, data: Any = None, training: bool | None = None) -> dict[str, Block]:
         """The residual blocks by term at the next step's points, for :mod:`ntk_keras.kernel`.
 
         Args:
             data: points by term name, for terms that have none of their own.
+            training: whether layers compute as in training, a BatchNormalization with the means of
+                the points; nothing that they assign is kept. By default if weights follow from the
+                kernel.
         """
         self.follow_terms()
         draw: Callable[[tf.Tensor], dict[str, Any]] = functools.partial(self._points, data)
         if self.jit_compile and not self.run_eagerly:  # XLA draws other numbers
             draw = tf.function(draw, autograph=False, jit_compile=True)
-        return self._residuals.blocks(draw(self.random_state.value), training=False)
+        training = self.weighting.uses_kernel if training is None else training
+        return self._residuals.blocks(draw(self.random_state.value), training)
 
     def derivatives_summary(self) -> str:
         """How each term's residual differentiates the network, and why, as text.
@@ -279,7 +283,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         seed = seeds.advance(self.random_state)
         points = points_by_term(self.terms, self._points(data, seed))
         linearization = Linearization(
-            self._residuals.blocks(points, training=True),
+            self._residuals.blocks(points, training=True, assigns=True),
             self.trainable_variables,
             factored=self.weighting.differentiates,
         )

@@ -20,6 +20,7 @@ __all__ = [
     "check_finite",
     "check_residual",
     "named_failure",
+    "refuse_change",
     "warn_of_underflow",
 ]
 
@@ -204,6 +205,30 @@ def warn_of_underflow(term: Term, residual: tf.Tensor) -> None:
             "constant: kernel weights make up for it.",
             stacklevel=5,
         )
+
+
+def refuse_change(term: Term, assigned: Sequence[keras.Variable]) -> None:
+    """Raises ValueError for a residual that is another one at the next evaluation.
+
+    Args:
+        term: for the message.
+        assigned: what layers assign in training.
+    """
+    why = (
+        "which would drown the kernel. Either the residual draws random points itself: have them "
+        "drawn, as in points=box.interior(100) or a Sampler of your own. Or the network holds "
+        'noise (Dropout, GaussianNoise): remove those layers, or use weighting="constant".'
+    )
+    if assigned and all(v.dtype.startswith("float") for v in assigned):  # seeds are integers
+        why = (
+            "because layers change in training what they compute with, so that there is no kernel "
+            "to go by (SpectralNormalization divides its kernel anew each time). They assign "
+            f"{[v.path for v in assigned]}. Take another normalization, as LayerNormalization, or "
+            'use weighting="constant".'
+        )
+    raise ValueError(
+        f"Term {term.name!r}: two evaluations at the same points and parameters differ, {why}"
+    )
 
 
 def check_components(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None:

@@ -1,5 +1,6 @@
 """The residuals of a model's terms as blocks, and what is known of how each is differentiated."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +11,11 @@ import tensorflow as tf
 
 from ntk_keras.backend import precision
 from ntk_keras.backend.layer_hook import LayerHook
+from ntk_keras.backend.variables import Unassigned
 from ntk_keras.derivatives import Mode, NetworkView, RequestedDerivatives
 from ntk_keras.kernel.block import Block, check_real
 from ntk_keras.training.term_inspection import (
+    COUPLED,
     check_finite_everywhere,
     inspect_in_training,
     inspect_term,
@@ -94,27 +97,31 @@ class Residuals:
         """What is trained: the network's variables and the coefficients."""
         return [*self._network.trainable_variables, *self._coefficients.trainable_variables]
 
-    def blocks(self, points: Mapping[str, Any], training: bool) -> dict[str, Block]:
+    def blocks(
+        self, points: Mapping[str, Any], training: bool, assigns: bool = False
+    ) -> dict[str, Block]:
         """The residual blocks of those terms that ``points`` names, scaled by the reduction.
 
         Args:
             points: by term, a nest of tensors each.
             training: whether the network is called as in training.
+            assigns: whether what layers assign then is kept, as averages of BatchNormalization.
         """
         coarse = precision.half_precision(self._network)
         served = [v for v in self.variables if id(v) in self._factored_for]
         blocks = {}
         for term in self._terms:
             if term.name in points:
-                residual = functools.partial(self._evaluate, term, training)
-                factored = self.not_factored.get(term.name, "not evaluated yet") is None
+                residual = functools.partial(self._evaluate, term, training, assigns)
+                reason = self.not_factored.get(term.name, "not evaluated yet")
                 blocks[term.name] = Block(
                     residual,
                     points[term.name],
                     self._scale(term, points[term.name]),
-                    with_hook=residual if factored else None,
+                    with_hook=residual if reason is None else None,
                     hooked_variables=served,
                     computed_in=coarse,
+                    coupled=reason == COUPLED,
                 )
         return blocks
 
@@ -190,7 +197,7 @@ class Residuals:
             term: one of the model's.
             points: a nest of tensors.
         """
-        return self._evaluate(term, False, points)
+        return self._evaluate(term, False, False, points)
 
     def view(self) -> NetworkView:
         """The network as one evaluation of a function that is no term sees it."""
@@ -215,9 +222,15 @@ class Residuals:
         return "\n".join(lines)
 
     def _evaluate(
-        self, term: Term, training: bool, points: Any, hook: LayerHook | None = None
+        self,
+        term: Term,
+        training: bool,
+        assigns: bool,
+        points: Any,
+        hook: LayerHook | None = None,
     ) -> tf.Tensor:
-        return term.evaluate(self._view(term, training, hook), points)
+        with contextlib.nullcontext() if assigns or not training else Unassigned():
+            return term.evaluate(self._view(term, training, hook), points)
 
     def _view(self, term: Term, training: bool, hook: LayerHook | None = None) -> NetworkView:
         """The network as one evaluation of a term's residual sees it."""
@@ -234,5 +247,4 @@ class Residuals:
     def _scale(self, term: Term, points: Any) -> tf.Tensor | float:
         if self._reduction == "sum":
             return 1.0
-        # Not as in training, which moves the averages of a BatchNormalization once more.
-        return mean_scale(functools.partial(self._evaluate, term, False), points)
+        return mean_scale(functools.partial(self._evaluate, term, False, False), points)

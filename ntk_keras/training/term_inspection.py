@@ -1,7 +1,6 @@
 """What is found out about a term with a network before anything is trained."""
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,24 +12,30 @@ from ntk_keras.backend import private_names
 from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.backend.variables import Variables, is_connected, parameters_at, watchable
 from ntk_keras.kernel import factorable
+from ntk_keras.kernel.coupling import are_close, moved_by_others
 from ntk_keras.training.foreign_variables import warn_of_foreign
 from ntk_keras.training.residual_errors import (
     check_components,
     check_finite,
     check_residual,
     named_failure,
+    refuse_change,
     warn_of_underflow,
 )
 from ntk_keras.training.second_derivatives import check_second_derivatives
 from ntk_keras.training.terms import Term
 
 __all__ = [
+    "COUPLED",
     "check_finite_everywhere",
     "inspect_in_training",
     "inspect_term",
     "num_rows",
     "some_rows",
 ]
+
+# Why a Jacobian is not factored, and its rows take a reverse pass of all points each.
+COUPLED = "its rows depend on other points"
 
 # How many points are looked at before training, and evaluated at a time.
 _FEW, _MANY = 256, 32768
@@ -182,21 +187,22 @@ def inspect_in_training(
         Why the residual's Jacobian cannot be factored, None if it can.
 
     Raises:
-        ValueError: if the residual fails in a graph, its components are points, or it holds noise
-            under a kernel.
-
-    Warns:
-        UserWarning: if a row depends on other points under a kernel.
+        ValueError: if the residual fails in a graph, its components are points, or, under a
+            kernel, if it is another one at every evaluation.
     """
     reasons: list[str | None] = []
+    assigned: list[keras.Variable] = []
     trained = [*network.trainable_variables, *unknowns]
 
-    def at_all_points(at: Any) -> tuple[tf.Tensor, ...]:
+    def at_all_points(at: Any, scope: keras.StatelessScope) -> tuple[tf.Tensor, ...]:
+        shown = [scope.get_current_value(v) for v in network.variables]
         reason, residual, coupled = _examined(term, at, trained, view)
         reasons.append(reason)
+        known = zip(network.variables, shown, strict=True)
+        assigned.extend(v for v, value in known if scope.get_current_value(v) is not value)
         return term.evaluate(view(True), at), residual, coupled
 
-    def at_one_point(at: Any) -> tuple[tf.Tensor, ...]:
+    def at_one_point(at: Any, scope: keras.StatelessScope) -> tuple[tf.Tensor, ...]:
         return (term.evaluate(view(True), at),)
 
     def row(index: int) -> Any:
@@ -209,38 +215,25 @@ def inspect_in_training(
         rows = sorted({0, len(whole) // 2, len(whole) - 1})
         single = [alone(row(index))[0] for index in rows]
     check_components(term, whole, single[0])
-    if uses_kernel and not _same(whole, again):
-        raise ValueError(
-            f"Term {term.name!r}: two evaluations at the same points and parameters differ, which "
-            "would drown the kernel. Either the residual draws random points itself: have them "
-            "drawn, as in points=box.interior(100) or a Sampler of your own. Or the network holds "
-            'noise (Dropout, GaussianNoise): remove those layers, or use weighting="constant".'
-        )
+    if uses_kernel and not are_close(whole, again):
+        refuse_change(term, assigned)
     if reasons[0] is not None or single[0].shape[0] != 1:  # else the cotangents say
-        coupled = not _same(tf.gather(whole, rows), tf.concat(single, axis=0), whole)
-        coupled = coupled or _moved_by_others(lambda at: evaluated(at)[0], points, whole)
-    if not coupled:
-        return reasons[0]
-    if uses_kernel:
-        warnings.warn(
-            f"Term {term.name!r}: the residual of a point is another one without the "
-            "other points. Exact traces take each point by itself and will differ from what is "
-            "trained. Usual causes: a mean over points; values held outside the points (give "
-            "both, as in points=(x, y)); BatchNormalization.",
-            stacklevel=4,
-        )
-    return "its rows depend on other points"
+        coupled = not are_close(tf.gather(whole, rows), tf.concat(single, axis=0), whole)
+        coupled = coupled or moved_by_others(lambda at: evaluated(at)[0], points, whole)
+    return COUPLED if coupled else reasons[0]
 
 
 def _graph(
-    evaluate: Callable[[Any], tuple[tf.Tensor, ...]], points: Any, trained: Variables
+    evaluate: Callable[[Any, keras.StatelessScope], tuple[tf.Tensor, ...]],
+    points: Any,
+    trained: Variables,
 ) -> Callable[[Any], tuple[tf.Tensor, ...]]:
-    """A function of points as a graph; what layers assign in it is not kept."""
+    """A function of points as a graph; what layers assign in it is not kept but by the scope."""
 
     def evaluated(*flat: tf.Tensor) -> tuple[tf.Tensor, ...]:
         values = [tf.identity(v.value) for v in trained]
-        with parameters_at(trained, values):
-            return evaluate(tf.nest.pack_sequence_as(points, flat))
+        with parameters_at(trained, values) as scope:
+            return evaluate(tf.nest.pack_sequence_as(points, flat), scope)
 
     flat = tf.nest.flatten(points)
     graph = tf.function(evaluated, autograph=False).get_concrete_function(*flat)
@@ -284,39 +277,3 @@ def _check_layer_losses(
 
 def _regularizes_outputs(layer: Any) -> bool:
     return getattr(layer, "activity_regularizer", None) is not None
-
-
-def _moved_by_others(evaluate: Callable[[Any], tf.Tensor], points: Any, whole: tf.Tensor) -> bool:
-    """Whether rows change where other points do: every two points are in different halves once."""
-    count, relative = len(whole), 64 * np.finfo(whole.dtype.as_numpy_dtype).eps
-    numbers = np.random.default_rng(0).permutation(count)
-    for half in range(2 * (count - 1).bit_length()):
-        kept = np.flatnonzero(numbers >> half // 2 & 1 == half % 2)
-        if len(kept):
-            index = np.full(count, kept[0])
-            index[kept] = kept
-            moved = evaluate(tf.nest.map_structure(lambda x, at=index: tf.gather(x, at), points))
-            if not _same(tf.gather(whole, kept), tf.gather(moved, kept), whole, relative):
-                return True
-    return False
-
-
-def _same(
-    one: tf.Tensor,
-    other: tf.Tensor,
-    scale_of: tf.Tensor | None = None,
-    relative: float | None = None,
-) -> bool:
-    """Whether two residuals are equal, up to sums taken in another order.
-
-    Args:
-        one: a residual.
-        other: another.
-        scale_of: what tells how large residuals are; the first by default.
-        relative: tolerance; half of the digits by default.
-    """
-    if one.shape != other.shape:
-        return False
-    size = np.max(np.abs(one if scale_of is None else scale_of))
-    scale = size * (relative or np.sqrt(np.finfo(one.dtype.as_numpy_dtype).eps))
-    return not np.any(np.abs(one - other) > scale)  # NaN is met in training, and named there

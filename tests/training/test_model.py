@@ -923,15 +923,14 @@ MIXED = {
 
 
 @pytest.mark.parametrize("case", MIXED.values(), ids=MIXED)
-def test_a_residual_that_mixes_points_is_told_of_where_the_kernel_counts(case):
+def test_a_residual_that_mixes_points_is_known_to_and_looked_at_without_trace(case):
     make, residual = case
     net = make()
     before = numbers(net.variables)
-    with pytest.warns(UserWarning, match="Term 'mixed': the residual of a point is another one"):
-        nk.PINNModel(net, [nk.Term("mixed", residual, X)], "exact-ntk")
+    model = nk.PINNModel(net, [nk.Term("mixed", residual, X)], "exact-ntk")
+    assert model.blocks()["mixed"].coupled
     for kept, variable in zip(before, numbers(net.variables), strict=True):
         np.testing.assert_array_equal(kept, variable)
-    build([nk.Term("mixed", residual, X)], net=make())  # of no matter to constant weights
 
 
 def test_means_take_no_more_steps_of_batch_normalization_than_sums():
