@@ -148,14 +148,16 @@ def add_iterations(optimizer: Any, number: int) -> None:
         optimizer.iterations.assign_add(number)
 
 
-def loss_tracker(model: keras.Model) -> keras.metrics.Metric:
+def loss_tracker(model: keras.Model, dtype: str) -> keras.metrics.Metric:
     """The mean that Keras resets with an epoch and shows as ``loss``; one of our own without it.
 
     Args:
         model: compiled.
+        dtype: that it is to have; Keras takes ``floatx``, where losses in float64 may be infinite.
     """
-    if getattr(model, "_loss_tracker", None) is None:
-        model._loss_tracker = keras.metrics.Mean(name="loss")
+    if getattr(getattr(model, "_loss_tracker", None), "dtype", None) != dtype:
+        # Past the tracking of attributes, as Keras sets its own: it stands in `metrics` already.
+        object.__setattr__(model, "_loss_tracker", keras.metrics.Mean(name="loss", dtype=dtype))
     return model._loss_tracker
 
 

@@ -192,6 +192,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
                 optimizer = precision.scaling(optimizer)
             super().compile(optimizer=optimizer, **kwargs)
             argument_checks.check_optimizer(self.optimizer)
+            private_names.loss_tracker(self, self.parameter_dtype)  # made before a step is traced
             if not self.optimizer.built:  # so that `load_weights` finds its variables
                 self.optimizer.build(self.trainable_variables)
 
@@ -327,7 +328,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         return steps.batches, steps.steps_per_epoch
 
     def _loss_logs(self, losses: list[tf.Tensor], loss: tf.Tensor) -> dict[str, tf.Tensor]:
-        means = [private_names.loss_tracker(self), *self._term_losses]
+        means = [private_names.loss_tracker(self, self.parameter_dtype), *self._term_losses]
         return step.mean_logs(means, [loss, *losses])
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:

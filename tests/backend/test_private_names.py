@@ -136,4 +136,4 @@ def test_the_loss_has_a_mean_without_keras_own():
     model._loss_tracker = None
     history = model.fit(epochs=2, verbose=0).history
     assert history["loss"] == history["loss/value"]
-    assert private_names.loss_tracker(model) is model._loss_tracker
+    assert private_names.loss_tracker(model, "float32") is model._loss_tracker
