@@ -38,6 +38,7 @@ class Linearization:
         factored: whether blocks that can be recorded keep their Jacobians in factored form
             (:mod:`ntk_keras.kernel.factored`). It costs what a plain reverse pass costs, and after
             it rows of J and products with J are cheap.
+        jit_compile: whether a graph on a CPU has their diagonals compiled by XLA; False for never.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class Linearization:
         variables: Variables,
         *,
         factored: bool = False,
+        jit_compile: bool = True,
     ):
         self.blocks = {
             name: block if isinstance(block, Block) else Block(block)
             for name, block in blocks.items()
         }
+        self._compute = run_with_xla if jit_compile else _as_it_is
         self.variables = list(variables)
         check_real(self.variables)
         self._theta = watchable(self.variables)
@@ -149,7 +152,7 @@ class Linearization:
 
         cheap = [name for name in self.blocks if name in self._jacobians]
         dear = [name for name in self.blocks if name not in self._jacobians]
-        entries = run_with_xla(lambda: _each_sequentially(factored, cheap)) if cheap else {}
+        entries = self._compute(lambda: _each_sequentially(factored, cheap)) if cheap else {}
         entries |= _each_sequentially(taped, dear)
         return {name: entries[name] for name in self.blocks}
 
@@ -315,6 +318,10 @@ class TapeLinearization(Linearization):
                 f"The tape has recorded no way from {lost} to the variables. Compute residuals "
                 "from the network inside `with tape:`, and pass the variables they depend on."
             )
+
+
+def _as_it_is(function: Callable[[], dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+    return function()
 
 
 def _each_sequentially(

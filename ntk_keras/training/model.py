@@ -185,7 +185,10 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
 
         The optimizer of a network that computes in float16 scales the loss, unless
         ``auto_scale_loss=False``: Keras looks at the policy of the model, which is not its own.
+        ``jit_compile=False`` keeps XLA out of the step altogether; by default it compiles exact
+        diagonals on a CPU, where Keras leaves the step to TensorFlow.
         """
+        self.given_jit_compile = kwargs.get("jit_compile", "auto")
         argument_checks.check_compile(kwargs, self.distribute_strategy.num_replicas_in_sync)
         with self.distribute_strategy.scope():
             if kwargs.get("auto_scale_loss", True) and precision.needs_scale(self.network):
@@ -287,6 +290,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
             self._residuals.blocks(points, training=True, assigns=True),
             self.trainable_variables,
             factored=self.weighting.differentiates,
+            jit_compile=self.given_jit_compile is not False,
         )
         in_kernel = linearization.without(*self.coefficients.outside_kernel)
         self.weighting.update(in_kernel, seeds.fold_in(seed, 0))

@@ -24,6 +24,7 @@ class SavedWhole(keras.Model):
     derivatives: Mode
     coefficients: Unknowns
     seed: int | None
+    given_jit_compile: bool | str = "auto"  # of `compile`
 
     def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """As ``keras.Model.save``; what could not be loaded again leaves an earlier file alone."""
@@ -70,8 +71,11 @@ class SavedWhole(keras.Model):
         config = super().get_compile_config()
         for name, part in (config or {}).items():
             saving.check_loadable(f"The {name} of the model", part)
-        return config
+        return config and {**config, "given_jit_compile": self.given_jit_compile}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as the model was that is loaded."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        config = dict(config)
+        # Keras writes what came of "auto"; and so it stands in files of the version before.
+        given = config.pop("given_jit_compile", config.get("jit_compile") or "auto")
+        self.compile(**keras.saving.deserialize_keras_object({**config, "jit_compile": given}))

@@ -1,9 +1,13 @@
 """Parts of a step that XLA compiles by itself: when it does, and that numbers stay."""
 
+import functools
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import ntk_keras as nk
 from ntk_keras import Linearization, PINNModel, problems
 from ntk_keras.backend import graphs
 from ntk_keras.backend.graphs import run_with_xla
@@ -57,6 +61,38 @@ def test_a_training_step_has_one_part_for_all_blocks(estimator):
     model.compile("adam")
     step = tf.function(lambda: model.train_step(None), autograph=False)
     assert compiled_parts(step.get_concrete_function()) == 1
+
+
+def saved_and_loaded(model, folder):
+    model.save(folder / "model.keras")
+    return keras.models.load_model(folder / "model.keras")
+
+
+@pytest.mark.parametrize("given", ["auto", False, True])
+def test_xla_is_where_it_was_asked_for_and_so_after_loading(given, tmp_path):
+    model = problems.build_model(problem := problems.get("poisson"), problem.presets["quick"])
+    model.compile("adam", jit_compile=given)
+    for trained in (model, saved_and_loaded(model, tmp_path)):
+        step = tf.function(functools.partial(trained.train_step, None), autograph=False)
+        # Within a step that is compiled as a whole the diagonal is a part of its own still.
+        assert compiled_parts(step.get_concrete_function()) == (given is not False)
+        assert bool(trained.jit_compile) == (given is True)
+
+
+def test_no_step_of_fit_is_compiled_where_xla_is_refused(monkeypatch):
+    def refuse(*_, **options):
+        assert not options.get("jit_compile")
+        return graph_of(*_, **options)
+
+    graph_of = tf.function
+    monkeypatch.setattr(tf, "function", refuse)
+    model = problems.build_model(problem := problems.get("poisson"), problem.presets["quick"])
+    model.compile("adam", jit_compile=False)
+    model.fit(epochs=1, steps_per_epoch=2, verbose=0)
+    model.compile("adam", run_eagerly=True)
+    model.fit(epochs=1, steps_per_epoch=1, verbose=0)
+    nk.polish(model, iterations_per_epoch=1, verbose=0)
+    model.blocks()
 
 
 def test_the_diagonal_is_that_of_the_graph(monkeypatch):
