@@ -15,6 +15,7 @@ import tensorflow as tf
 
 __all__ = [
     "add_iterations",
+    "autograph_in_force",
     "compiled_metrics",
     "converted_by_autograph",
     "in_xla",
@@ -26,6 +27,7 @@ __all__ = [
     "producer_of",
     "sublayers",
     "tape_watches",
+    "without_autograph",
 ]
 
 
@@ -49,6 +51,33 @@ _AUTOGRAPH: Any = getattr(getattr(tf, "__internal__", None), "autograph", None)
 _UNDECIDED: Any = (
     _AUTOGRAPH.control_status_ctx() if hasattr(_AUTOGRAPH, "control_status_ctx") else None
 )
+
+
+def without_autograph(function: Any) -> Any:
+    """The function, marked as one that AutoGraph calls as it is; without a mark it is converted.
+
+    Unlike ``tf.autograph.experimental.do_not_convert`` it lets the function know whether AutoGraph
+    is in force.
+
+    Args:
+        function: a plain one.
+    """
+    function.autograph_info__ = None
+    return function
+
+
+@without_autograph
+def autograph_in_force() -> Any:
+    """What converts a function as AutoGraph does around here; None where it does not.
+
+    Without a way to know, None: AutoGraph is then kept from the functions that users give.
+    """
+    if not hasattr(_AUTOGRAPH, "control_status_ctx"):
+        return None
+    context = _AUTOGRAPH.control_status_ctx()
+    if getattr(context.status, "name", None) != "ENABLED":
+        return None
+    return lambda function: _AUTOGRAPH.tf_convert(function, context)
 
 
 def converted_by_autograph(function: Any) -> Any:

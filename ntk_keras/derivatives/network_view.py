@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from ntk_keras.backend import precision, private_names
+from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.derivatives import propagation
 from ntk_keras.derivatives.channels import VALUE, Channel, SecondOrder, describe
@@ -136,6 +137,7 @@ class NetworkView:
         """
         return OutputView(self, key)
 
+    @unconverted
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         """The network's outputs.
 
@@ -324,6 +326,7 @@ class OutputView:
             raise AttributeError(name)
         return getattr(self._view, name)
 
+    @unconverted
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         """The output's values, ``[n, outputs]``; arguments are those of the view."""
         if len(inputs) == 1 and set(kwargs) <= {"training"}:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras.backend.autograph import unconverted
 from ntk_keras.derivatives import tapes
 from ntk_keras.derivatives.argument_checks import as_axes, as_points, as_second_order
 from ntk_keras.derivatives.channels import Biharmonic, Channel
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 
+@unconverted
 def gradient(u: Network, points: tf.Tensor) -> tf.Tensor:
     """First derivatives of every output with respect to every input.
 
@@ -47,6 +49,7 @@ def gradient(u: Network, points: tf.Tensor) -> tf.Tensor:
 jacobian = gradient
 
 
+@unconverted
 def hessian_diagonal(u: Network, points: tf.Tensor) -> tf.Tensor:
     """Unmixed second derivatives of every output with respect to every input.
 
@@ -68,6 +71,7 @@ def hessian_diagonal(u: Network, points: tf.Tensor) -> tf.Tensor:
     return tapes.hessian_diagonal(u, points) if channels is None else tf.stack(channels, axis=-1)
 
 
+@unconverted
 def second_order(u: Network, points: tf.Tensor, coefficients: Any) -> tf.Tensor:
     """A second-order operator sum_k c_k d^2 u / dx_k^2 of every output.
 
@@ -94,6 +98,7 @@ def second_order(u: Network, points: tf.Tensor, coefficients: Any) -> tf.Tensor:
     return tapes.second_order(u, points, operator) if channels is None else channels[0]
 
 
+@unconverted
 def laplacian(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tensor:
     """Sum of the unmixed second derivatives of every output over ``axes``.
 
@@ -117,6 +122,7 @@ def laplacian(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None) 
     return second_order(u, points, [float(axes.count(k)) for k in range(points.shape[1])])
 
 
+@unconverted
 def biharmonic(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tensor:
     """The Laplacian of the Laplacian of every output over ``axes``: plates, stream functions.
 
@@ -146,6 +152,7 @@ def biharmonic(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None)
     return tapes.biharmonic(u, points, axes) if channels is None else channels[0]
 
 
+@unconverted
 def divergence(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tensor:
     """Divergence of a vector field: the derivative of output ``j`` along ``axes[j]``, summed.
 
@@ -170,6 +177,7 @@ def divergence(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None)
     return tf.add_n([channel[:, j] for j, channel in enumerate(channels)])
 
 
+@unconverted
 def partial(u: Network, points: tf.Tensor, *axes: int) -> tf.Tensor:
     """A partial derivative of any order; axes ``0, 0, 1`` give ``d^3 u / dx_0^2 dx_1``.
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.checks import check_count
 from ntk_keras.domains import unit_cube
 from ntk_keras.domains.samplers import PeriodicSampler, Sampler, UnionSampler
@@ -192,6 +193,7 @@ class BoxSampler(Sampler):
     def num_points(self) -> int:
         return self._num_points
 
+    @unconverted
     def draw(self, seed: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
         unit = unit_cube.draw(
             self.method, seed, self.num_points, len(self.box.axes), tf.as_dtype(dtype)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.reprs import represent
 from ntk_keras.backend.seeds import fold_in
 
@@ -73,6 +74,7 @@ class UnionSampler(Sampler):
     def num_points(self) -> int:
         return sum(sampler.num_points for sampler in self.samplers)
 
+    @unconverted
     def draw(self, seed: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
         return tf.concat(
             [s.draw(fold_in(seed, index), dtype) for index, s in enumerate(self.samplers)], axis=0
@@ -106,6 +108,7 @@ class PeriodicSampler(Sampler):
     def num_points(self) -> int:
         return self.sampler.num_points
 
+    @unconverted
     def draw(self, seed: tf.Tensor, dtype: str = "float32") -> tuple[tf.Tensor, tf.Tensor]:
         points = self.sampler.draw(seed, dtype)
         columns = tf.unstack(points, axis=1)

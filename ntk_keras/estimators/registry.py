@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.graphs import as_graph
 from ntk_keras.backend.lookup import by_identifier
 from ntk_keras.estimators.diagonal import Diagonal, Exact
@@ -59,6 +60,7 @@ def serialize(estimator: Estimator) -> str | dict[str, Any] | Estimator:
     return {"name": name, **changed} if changed else name
 
 
+@unconverted
 @as_graph
 def estimate(
     estimator: str | Mapping[str, Any] | Estimator,

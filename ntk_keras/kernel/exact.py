@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.graphs import as_graph, run_sequentially
 from ntk_keras.backend.variables import Variables
 from ntk_keras.kernel.block import Block, Blocks, check_block_names, checked_blocks, named_blocks
@@ -39,6 +40,7 @@ _KEPT_BYTES = 2 * 2**30  # Of Jacobian rows that a kernel keeps; beyond, it comp
 _PIECE_BYTES = 128 * 2**20  # in pieces.
 
 
+@unconverted
 @as_graph
 def jacobian(blocks: Blocks, variables: Variables, *, chunk_size: int | None = None) -> tf.Tensor:
     """J = dR/dtheta of the stacked residual.
@@ -63,6 +65,7 @@ def jacobian(blocks: Blocks, variables: Variables, *, chunk_size: int | None = N
     return tf.concat(rows, axis=0)
 
 
+@unconverted
 @as_graph
 def diagonal(
     blocks: Blocks,
@@ -96,6 +99,7 @@ def diagonal(
     return dict(zip(named, entries, strict=True))
 
 
+@unconverted
 def traces(
     blocks: Blocks, variables: Variables, *, chunk_size: int | None = None
 ) -> dict[str, tf.Tensor]:
@@ -113,6 +117,7 @@ def traces(
     return {name: tf.reduce_sum(values) for name, values in entries.items()}
 
 
+@unconverted
 @as_graph
 def matrix(blocks: Blocks, variables: Variables, *, chunk_size: int | None = None) -> tf.Tensor:
     """K = J J^T of the stacked residual, every entry.
@@ -149,6 +154,7 @@ def matrix(blocks: Blocks, variables: Variables, *, chunk_size: int | None = Non
     return tf.concat([tf.concat(row, axis=1) for row in entries], axis=0)
 
 
+@unconverted
 def blocks(
     blocks: Blocks, variables: Variables, *, chunk_size: int | None = None
 ) -> dict[str, tf.Tensor]:
@@ -168,6 +174,7 @@ def blocks(
     }
 
 
+@unconverted
 def product(
     blocks: Blocks, variables: Variables, vector: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:

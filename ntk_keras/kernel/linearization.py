@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import tensorflow as tf
 
 from ntk_keras.backend import private_names
+from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.graphs import run_sequentially, run_with_xla
 from ntk_keras.backend.variables import Variables, is_connected, names_of, parameters_at, watchable
 from ntk_keras.kernel.block import Block, check_real, check_rows
@@ -76,6 +77,7 @@ class Linearization:
         blocks = {name: residual.shape[0] for name, residual in self.residuals.items()}
         return f"{type(self).__name__}(residuals={blocks}, variables={len(self.variables)})"
 
+    @unconverted
     def vjp(self, cotangents: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         """J^T v, one reverse pass over the recorded residuals.
 
@@ -94,11 +96,13 @@ class Linearization:
             for theta, part, place in zip(self._theta, by_tape, self._places, strict=True)
         ]
 
+    @unconverted
     def loss_gradient(self, *names: str) -> tf.Tensor:
         """The gradient of 1/2 ||R_b||^2 summed over some blocks, J_b^T R_b, as a vector ``[p]``."""
         pulled = self.vjp({name: self.residuals[name] for name in names})
         return tf.concat([tf.reshape(part, [-1]) for part in pulled], axis=0)
 
+    @unconverted
     def product(self, vector: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """K v = J (J^T v), without forming J or K.
 
@@ -117,6 +121,7 @@ class Linearization:
             for name in vector
         }
 
+    @unconverted
     def diagonal(
         self, subset: Mapping[str, tf.Tensor] | None = None, chunk_size: int | None = None
     ) -> dict[str, tf.Tensor]:
@@ -156,6 +161,7 @@ class Linearization:
         entries |= _each_sequentially(taped, dear)
         return {name: entries[name] for name in self.blocks}
 
+    @unconverted
     def residuals_at(self, parameters: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
         """R at other parameters; the variables keep their values bit for bit.
 

@@ -6,6 +6,7 @@ import numpy as np
 import scipy
 import tensorflow as tf
 
+from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.variables import Variables
 from ntk_keras.kernel.block import Block, Blocks, named_blocks
 from ntk_keras.kernel.exact import matrix, product
@@ -13,6 +14,7 @@ from ntk_keras.kernel.exact import matrix, product
 __all__ = ["effective_rank", "eigenvalues"]
 
 
+@unconverted
 def eigenvalues(blocks: Blocks, variables: Variables, num: int | None = None) -> tf.Tensor:
     """Eigenvalues of K, largest first: the rates at which residuals decay under gradient flow.
 
@@ -49,6 +51,7 @@ def eigenvalues(blocks: Blocks, variables: Variables, num: int | None = None) ->
     return tf.constant(_largest_eigenvalues(operator, num))
 
 
+@unconverted
 def effective_rank(blocks: Blocks, variables: Variables, *, order: int = 1) -> tf.Tensor:
     """How many eigenvalues K has, counted by their shares p_i = lambda_i / Tr K.
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from ntk_keras import weighting as weighting_module
 from ntk_keras.backend import seeds
+from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.state_holder import StateHolder
 from ntk_keras.kernel.block import Block
 from ntk_keras.kernel.linearization import Linearization, TapeLinearization
@@ -112,6 +113,7 @@ class LossBalancer(WeightReadings, StateHolder):
         return cls(**keras.saving.deserialize_keras_object(config))
 
     # Not `call`: Keras would cast residuals, and the tape would not know them again.
+    @unconverted
     def __call__(
         self,
         residuals: Mapping[str, tf.Tensor | Block | Callable[[], tf.Tensor]],

@@ -2,11 +2,13 @@
 
 import tensorflow as tf
 
+from ntk_keras.backend.autograph import unconverted
 from ntk_keras.weighting import floors
 
 __all__ = ["weights_from_traces"]
 
 
+@unconverted
 def weights_from_traces(traces: tf.Tensor, floor: float | tf.Tensor = 0.0) -> tf.Tensor:
     """Loss weights lambda_b = Tr K / Tr K_bb, equations (5) and (12).
 

@@ -36,17 +36,32 @@ def test_every_private_name_is_there():
     assert callable(PossibleTapeGradientTypes)
     assert tf.function(len)._autograph
     assert tf.__internal__.autograph.tf_convert
-    assert tf.__internal__.autograph.control_status_ctx
+    assert tf.__internal__.autograph.control_status_ctx().status.name == "UNSPECIFIED"
+    assert hasattr(tf.autograph.experimental.do_not_convert(functional), "autograph_info__")
     assert callable(GraphOrParentsInXlaContext)
     assert tf.GradientTape(persistent=True)._persistent
     assert network._flatten_layers
     assert network.outputs[0]._keras_history
     assert network.layers[1]._inbound_nodes[0].arguments
+    assert network.layers[1]._inbound_nodes[0].output_tensors
+    assert network._outputs_struct is not None
     assert model.optimizer._iterations is not None
     assert model._loss_tracker.name == "loss"
     assert model._compile_metrics is not None
     assert keras.Model._maybe_symbolic_build
     assert keras.metrics.MeanSquaredError()._direction == "down"
+
+
+def test_without_the_structure_of_outputs_several_are_a_list():
+    class WithoutStructure:
+        outputs = (1, 2)
+
+    assert private_names.output_structure(WithoutStructure) == [1, 2]
+
+
+def test_without_a_way_to_autograph_no_function_is_converted(monkeypatch):
+    monkeypatch.setattr(private_names, "_AUTOGRAPH", None)
+    assert private_names.autograph_in_force() is None
 
 
 def test_without_autograph_a_decorated_function_runs_as_it_is(monkeypatch):

@@ -1,0 +1,50 @@
+"""AutoGraph, which converts what a user's ``tf.function`` calls, and has no business in here."""
+
+import dataclasses
+import functools
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+import tensorflow as tf
+
+from ntk_keras.backend import private_names
+
+__all__ = ["unconverted"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def unconverted(function: Function) -> Function:
+    """Lets AutoGraph leave a function as it is, but not functions that users give it.
+
+    Conversion takes seconds, warns of what it cannot read, and changes nothing in code that is
+    written for graphs. A user's function may count on it.
+
+    Args:
+        function: a public one, which a user's ``tf.function`` may call.
+    """
+    as_it_is = tf.autograph.experimental.do_not_convert(function)
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        convert = private_names.autograph_in_force()
+        if convert is None:
+            return function(*args, **kwargs)
+        args = tuple(_converted(argument, convert) for argument in args)
+        return as_it_is(*args, **{k: _converted(v, convert) for k, v in kwargs.items()})
+
+    return cast(Function, private_names.without_autograph(wrapped))
+
+
+@private_names.without_autograph
+def _converted(argument: Any, convert: Callable[[Any], Any]) -> Any:
+    """An argument, its functions converted."""
+    if isinstance(argument, types.FunctionType | types.MethodType | functools.partial):
+        return convert(argument)
+    if isinstance(argument, Mapping):
+        return {name: _converted(value, convert) for name, value in argument.items()}
+    if dataclasses.is_dataclass(argument) and hasattr(argument, "residual"):  # a block
+        residual = _converted(argument.residual, convert)
+        return dataclasses.replace(cast(Any, argument), residual=residual)
+    return argument
