@@ -1,5 +1,6 @@
 """Loss weights for training loops of one's own."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -35,17 +36,21 @@ class LossBalancer(WeightReadings, StateHolder):
         weighting: a name of :data:`ntk_keras.weighting.WEIGHTINGS`, a weighting object, or
             constant weights by group. By default NTK weights from one reverse pass over the tape
             for each term, averaged at the rate 1e-2, at which these reach an error soonest
-            (``NTK("reverse")`` keeps the paper's 1e-3).
+            (``NTK("reverse")`` keeps the paper's 1e-3), and ten at the first call: as certain as
+            after a hundred (``num_initial_probes=100``) once a hundred steps have gone by.
         sizes: the number of residual entries of every term, for weightings that keep something for
             each: those by point, and ``NTK(average="kernel")``.
         seed: of the probes; None takes one from ``keras.utils.set_random_seed``'s state.
-        dtype: of weights and traces, that of the parameters.
+        dtype: of weights and traces, that of the parameters; ``keras.config.floatx()`` by default.
 
     Attributes:
         weighting: the weighting object.
 
     Raises:
         ValueError: for no terms, or what the weighting refuses.
+
+    Warns:
+        UserWarning: when called with residuals of more digits than ``dtype`` has.
 
     Example::
 
@@ -71,9 +76,10 @@ class LossBalancer(WeightReadings, StateHolder):
         *,
         sizes: Mapping[str, int] | None = None,
         seed: int | None = None,
-        dtype: str = "float32",
+        dtype: str | None = None,
         **kwargs: Any,
     ):
+        dtype = dtype or keras.config.floatx()
         super().__init__(dtype=dtype, **{"trainable": False, **kwargs})
         if isinstance(terms, str):
             raise ValueError(f"terms must be several names, as in [{terms!r}].")
@@ -81,7 +87,7 @@ class LossBalancer(WeightReadings, StateHolder):
         if not self.group_of:
             raise ValueError("A LossBalancer needs at least one term. Received none.")
         if weighting is None:
-            weighting = NTK("reverse", averaging_rate=1e-2)
+            weighting = NTK("reverse", averaging_rate=1e-2, num_initial_probes=10)
         self.weighting = weighting_module.get(weighting)
         self.sizes = {term: (sizes or {}).get(term) for term in self.group_of}
         self.weighting.prepare(self.group_of, dtype, self.sizes)
@@ -146,6 +152,7 @@ class LossBalancer(WeightReadings, StateHolder):
             linearization = Linearization(ordered, variables)
         else:
             linearization = TapeLinearization(ordered, tape, variables)
+        self._warn_of_digits(linearization.residuals)
         previous = [tf.identity(v.value) for v in self.weighting.state]
         self.weighting.update(linearization, seeds.advance(self.random_state))
         present = [tf.identity(v.value) for v in self.weighting.state]
@@ -159,3 +166,13 @@ class LossBalancer(WeightReadings, StateHolder):
             name: self.weighting.weight_of(name, linearization.residuals[name])
             for name in residuals
         }
+
+    def _warn_of_digits(self, residuals: Mapping[str, tf.Tensor]) -> None:
+        own = tf.as_dtype(self.variable_dtype)
+        finer = sorted({r.dtype.name for r in residuals.values() if r.dtype.size > own.size})
+        if finer:
+            warnings.warn(
+                f"Residuals are {', '.join(finer)}, weights and traces {own.name}, which has fewer "
+                f"digits and a smaller range. Say LossBalancer(..., dtype={finer[-1]!r}).",
+                stacklevel=3,
+            )

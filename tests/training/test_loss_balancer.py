@@ -110,6 +110,25 @@ def test_other_weightings_balance_too(network, name):
     assert (chosen.loss_weights != {"equation": 1, "boundary": 1}) == (name != "constant")
 
 
+def test_the_first_call_takes_ten_probes():
+    chosen = nk.LossBalancer(["a"])
+    assert chosen.weighting.num_initial_probes == 10
+
+
+def test_it_is_of_keras_own_dtype_and_warns_of_residuals_with_more_digits(network):
+    ours = nk.LossBalancer(["equation", "boundary"], seed=1)
+    assert ours.weighting.loss_weights.dtype == "float32"
+    with pytest.warns(UserWarning, match=r"float64, .* float32, .*LossBalancer\(.*'float64'\)"):
+        ours(*recorded(network), network.trainable_variables)
+    keras.config.set_floatx("float64")
+    try:
+        ours = nk.LossBalancer(["equation", "boundary"], seed=1)
+    finally:
+        keras.config.set_floatx("float32")
+    weights = ours(*recorded(network), network.trainable_variables)
+    assert weights["equation"].dtype == ours.weighting.loss_weights.dtype == "float64"
+
+
 # The loop.
 
 
