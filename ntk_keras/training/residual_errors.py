@@ -68,7 +68,7 @@ def _mend(error: Exception, term: Term, points: Any, network: keras.layers.Layer
     if isinstance(error, NotImplementedError) and frames[-1].f_code.co_name == "__array__":
         return (
             "Use TensorFlow in a residual: tf.sin, not np.sin; for a table, in place of np.interp, "
-            "nk.domains.GridInterpolator; or call NumPy by tf.numpy_function."
+            "ntk_keras.domains.GridInterpolator; or call NumPy by tf.numpy_function."
         )
     if isinstance(error, TypeError) and "symbolic" in str(error).lower():
         return (
@@ -116,21 +116,20 @@ _DTYPES_DIFFER = re.compile(r"was expected to be a \w+ tensor but is a|does not 
 
 def _mend_of_dtypes(error: Exception, points: Any) -> str:
     """What to do about dtypes that do not fit, where they may be why a residual failed."""
+    kinds = tf.errors.InvalidArgumentError | TypeError | ValueError
+    if not (isinstance(error, kinds) and _DTYPES_DIFFER.search(str(error))):
+        return ""
     dtypes = [x.dtype for x in tf.nest.flatten(points)]
-    differ = isinstance(error, tf.errors.InvalidArgumentError | TypeError | ValueError)
-    differ = differ and _DTYPES_DIFFER.search(str(error)) is not None
     if any(dtype.is_integer for dtype in dtypes):
         return (
             "Its points hold integers [n], which stay integers in a nest: make coordinates and "
             "measured values floats, as in np.asarray(x, float), or by tf.cast in the residual."
         )
-    if differ:
-        return (
-            f"Points and outputs of the network are {dtypes[0].name}. Make constants of that "
-            "dtype, as in tf.constant(c, x.dtype) or tf.cast(c, x.dtype); numbers and NumPy arrays "
-            "beside tensors take it by themselves."
-        )
-    return ""
+    return (
+        f"Points and outputs of the network are {dtypes[0].name}. Make constants of that dtype, as "
+        "in tf.constant(c, x.dtype) or tf.cast(c, x.dtype); numbers and NumPy arrays beside "
+        "tensors take it by themselves."
+    )
 
 
 def check_residual(term: Term, residual: Any, points: Any) -> None:
