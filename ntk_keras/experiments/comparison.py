@@ -11,7 +11,7 @@ from typing import Any
 from ntk_keras import plots
 from ntk_keras.callbacks import read_history
 from ntk_keras.estimators import ESTIMATORS
-from ntk_keras.experiments.runs import Result, run, run_name
+from ntk_keras.experiments.runs import Result, run, run_name, size_name
 from ntk_keras.problems import Settings
 from ntk_keras.weighting import WEIGHTINGS, PointWeighting
 
@@ -104,9 +104,9 @@ def compare(
         ]
         for of_variant in results
     }
-    first = variants[0]
     figure = plots.comparison(histories)
-    figure.savefig(Path(logdir) / f"compare-{first.problem}-{first.preset}.png", dpi=120)
+    named = variants[:2][-1]  # constant weights, the first, do not look at all settings
+    figure.savefig(Path(logdir) / f"compare-{size_name(named)}.png", dpi=120)
     return results
 
 

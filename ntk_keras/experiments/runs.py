@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import os
+import re
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ __all__ = [
     "result_table",
     "run",
     "run_name",
+    "size_name",
     "solution_figure",
     "writers",
 ]
@@ -85,15 +87,15 @@ def run(
         settings: what to run.
         folder: of the run.
         resume: go on from the last checkpoint in the folder; from the start if there is none.
-        overwrite: delete the run's folder if it is already there.
+        overwrite: delete the run in the folder, if it has the same settings.
         verbose: as for ``keras.Model.fit``.
         callbacks: more of them, whose logs go into the history too.
 
     Raises:
         FileExistsError: if the folder holds a run and neither ``resume`` nor ``overwrite`` is set.
         ImportError: if the problem's reference needs a package that is not installed.
-        ValueError: if the run to resume has other settings or none, or the problem not the
-            parameters of these.
+        ValueError: if the run to resume or replace has other settings, or one to resume none, or
+            the problem not the parameters of these.
     """
     folder = Path(folder)
     problem = problems.of(settings)
@@ -149,20 +151,50 @@ def writers(
 
 
 def run_name(settings: Settings) -> str:
-    """The folder name of a run, with what is not the preset's: parameters, estimator, points."""
+    """The folder name of a run, with all that is not the preset's and has an effect.
+
+    Args:
+        settings: of the run.
+    """
     usual = problems.get(settings.problem).presets[settings.preset]
-    parts = [settings.problem, settings.preset]
-    parts += [
-        f"{name}={value}"
-        for name, value in settings.parameters.items()
-        if usual.parameters.get(name) != value
-    ]
-    parts.append(settings.weighting)
+    parts = [size_name(settings), settings.weighting]
     if settings.weighting == "ntk" and settings.estimator != usual.estimator:
         parts.append(settings.estimator_label)
     if settings.redrawn != usual.redrawn:
         parts.append("redrawn" if settings.redrawn else "fixed")
     return "-".join([*parts, f"seed{settings.seed}"])
+
+
+def size_name(settings: Settings) -> str:
+    """What the name of a run says of all but weighting, estimator, kind of points and seed.
+
+    Args:
+        settings: of the run.
+    """
+    usual = problems.get(settings.problem).presets[settings.preset]
+    changed = {
+        name: value
+        for name, value in settings.parameters.items()
+        if usual.parameters.get(name) != value
+    }
+    apart = _IN_NAMES | without_effect(settings.weighting)
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in apart and value != getattr(usual, field.name):
+            changed[field.name] = value
+    changes = [f"{name}={_as_text(value)}" for name, value in changed.items()]
+    return "-".join([settings.problem, settings.preset, *changes])
+
+
+# Settings that have a place of their own in the names of folders.
+_IN_NAMES = {"problem", "preset", "weighting", "seed", "estimator", "redrawn", "parameters"}
+
+
+def _as_text(value: Any) -> str:
+    """A setting as a part of a folder's name."""
+    if isinstance(value, Mapping):
+        value = "+".join(f"{key}{part}" for key, part in value.items())
+    return re.sub(r"[^\w.+-]", "_", str(value))
 
 
 def load_settings(path: str | os.PathLike[str]) -> Settings:
@@ -194,33 +226,38 @@ def result_table(result: Result) -> str:
 def _prepare(folder: Path, settings: Settings, resume: bool, overwrite: bool) -> None:
     """Makes the folder ready and writes the settings, or checks that they are those to resume."""
     path = folder / "settings.json"
-    if folder.exists() and overwrite:
-        shutil.rmtree(folder)
     left = [name for name in (CHECKPOINT, "history.csv") if (folder / name).exists()]
-    if left and not path.exists():
+    if left and not path.exists() and not overwrite:
         raise ValueError(
             f"{folder} holds {left} of a run whose settings.json is gone, so nobody knows what it "
             "was. Replace it with --overwrite, or choose another --logdir."
         )
     if path.exists():
-        if not resume:
+        if not (resume or overwrite):
             raise FileExistsError(
                 f"{folder} holds a run. Continue it with --resume, replace it with --overwrite, "
                 "or choose another --logdir."
             )
-        stored = dataclasses.asdict(load_settings(path))
-        wanted = dataclasses.asdict(settings)
-        idle = without_effect(settings.weighting)
-        other = {k: (stored[k], wanted[k]) for k in wanted.keys() - idle if stored[k] != wanted[k]}
-        if other:
-            raise ValueError(
-                f"{folder} holds a run with other settings, (there, here): {other}. Resume it with "
-                "its own, or choose another --logdir."
-            )
-        return
+        _check_same(folder, load_settings(path), settings)
+        if resume:
+            return
+    if left or path.exists():
+        shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with replaced(path) as temporary:
         temporary.write_text(json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
+
+
+def _check_same(folder: Path, found: Settings, settings: Settings) -> None:
+    """Refuses to resume or replace a run that was made with other settings."""
+    stored, wanted = dataclasses.asdict(found), dataclasses.asdict(settings)
+    idle = without_effect(settings.weighting)
+    other = {k: (stored[k], wanted[k]) for k in wanted.keys() - idle if stored[k] != wanted[k]}
+    if other:
+        raise ValueError(
+            f"{folder} holds a run with other settings, (there, here): {other}. It is neither "
+            "resumed nor replaced: choose another --logdir, or delete that folder."
+        )
 
 
 def _result(settings: Settings, folder: Path, rows: Sequence[Mapping[str, float]]) -> Result:

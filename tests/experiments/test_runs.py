@@ -29,6 +29,7 @@ from ntk_keras import cli, estimators, problems, weighting
 from ntk_keras.experiments import comparison, runs
 
 SIZE = ["--width", "8", "--steps", "60", "--steps-per-epoch", "20", "--verbose", "0"]
+NAME = "wave-quick-steps=60-width=8-steps_per_epoch=20"
 TAGS = {
     *(f"loss/{name}" for name in ("total", "equation", "velocity", "initial", "left", "right")),
     *(f"weights/{group}" for group in ("equation", "velocity", "boundary")),
@@ -72,7 +73,7 @@ def finished(tmp_path_factory):
     """A finished run of the wave problem, small."""
     logdir = tmp_path_factory.mktemp("logs")
     assert cli.main(["run", "wave", *SIZE, "--logdir", str(logdir)]) == 0
-    return logdir / "wave-quick-ntk-seed0"
+    return logdir / f"{NAME}-ntk-seed0"
 
 
 def test_list_names_every_problem(capsys):
@@ -191,7 +192,8 @@ def test_a_run_of_the_liquid_crystal_is_held_against_finite_elements(tmp_path):
     assert cli.main([*arguments, "--parameter", "initial=sequential"]) == 0
     (folder,) = tmp_path.iterdir()
     assert folder.name == (
-        "liquid_crystal-quick-cells=32-time_steps=80-initial=sequential-ntk-seed0"
+        "liquid_crystal-quick-cells=32-time_steps=80-initial=sequential"
+        "-steps=60-width=8-steps_per_epoch=20-ntk-seed0"
     )
     settings = runs.load_settings(folder / "settings.json")
     assert settings.parameters == {"cells": 32, "time_steps": 80, "initial": "sequential"}
@@ -208,7 +210,7 @@ def test_a_run_of_the_quadratic_predictor_fits_its_data(tmp_path):
     arguments = ["run", "quadratic", "--steps", "3000", "--num-initial-probes", "5"]
     arguments += ["--verbose", "0", "--logdir", str(tmp_path)]
     assert cli.main([*arguments, "--parameter", "noise=0"]) == 0
-    folder = tmp_path / "quadratic-quick-noise=0-ntk-seed0"
+    folder = tmp_path / "quadratic-quick-noise=0-steps=3000-num_initial_probes=5-ntk-seed0"
     result = json.loads((folder / "result.json").read_text())
     assert result["relative_l2"] < 1e-5  # 9.0e-7 when it was written
     assert result["weights"] == {"data": 1.0}
@@ -234,10 +236,68 @@ def test_a_run_is_resumed_or_replaced_not_both(capsys):
     assert "not allowed with" in capsys.readouterr().err
 
 
-def test_a_run_is_not_resumed_with_other_settings(finished, capsys):
-    arguments = ["run", "wave", *SIZE, "--logdir", str(finished.parent), "--resume"]
-    assert cli.main([*arguments, "--averaging-rate", "0.5"]) == 1
-    assert "averaging_rate" in capsys.readouterr().err
+@pytest.mark.parametrize("way", ["resume", "overwrite"])
+def test_a_run_is_neither_resumed_nor_replaced_with_other_settings(finished, way):
+    settings = runs.load_settings(finished / "settings.json")
+    other = dataclasses.replace(settings, averaging_rate=0.5)
+    before = sorted(finished.iterdir())
+    with pytest.raises(ValueError, match=r"other settings.*averaging_rate.*None, 0\.5.*neither"):
+        runs.run(other, finished, verbose=0, **{way: True})
+    assert sorted(finished.iterdir()) == before
+
+
+def test_a_run_of_another_size_has_a_folder_of_its_own(tmp_path):
+    """Whatever is an option of the command line; and replacing one leaves the other."""
+    small = ["run", "poisson", "--steps", "2", "--steps-per-epoch", "1", "--verbose", "0"]
+    small += ["--logdir", str(tmp_path)]
+    assert cli.main([*small, "--width", "4"]) == 0
+    (first,) = tmp_path.iterdir()
+    written = (first / "result.json").stat().st_mtime_ns
+    assert cli.main([*small, "--width", "5", "--overwrite"]) == 0
+    assert cli.main([*small, "--width", "5"]) == 1
+    assert len(list(tmp_path.iterdir())) == 2
+    assert (first / "result.json").stat().st_mtime_ns == written
+
+
+def test_names_tell_every_setting_apart():
+    usual = problems.get("wave").presets["quick"]
+    assert runs.run_name(usual) == "wave-quick-ntk-seed0"
+    changes = {
+        "points": {name: 7 for name in usual.points},
+        "optimizer": "sgd",
+        "estimator": {"name": "diagonal", "num_points": 3},
+        "reduction": "mean",
+        "dtype": "float64",
+        "average": "kernel",
+        "redrawn": not usual.redrawn,
+        "weighting": "constant",
+        "learning_rate": 0.5,
+    }
+    for name in ("steps", "width", "depth", "seed", "decay_rate", "decay_steps"):
+        changes[name] = 1000 * (getattr(usual, name) + 1)
+    for name in ("averaging_rate", "num_initial_probes", "update_every"):
+        changes[name] = 5
+    changes["steps_per_epoch"] = 1
+    named = {field.name for field in dataclasses.fields(usual)} - {
+        "problem",
+        "preset",
+        "parameters",
+    }
+    assert set(changes) == named
+    names = {runs.run_name(dataclasses.replace(usual, **{k: v})) for k, v in changes.items()}
+    assert len(names | {runs.run_name(usual)}) == len(changes) + 1
+    assert not any("/" in name or " " in name for name in names)
+    # What a weighting does not look at is left out, so that comparisons may be extended.
+    constant = dataclasses.replace(usual, weighting="constant", averaging_rate=0.5)
+    assert runs.run_name(constant) == "wave-quick-constant-seed0"
+
+
+def test_overwriting_leaves_a_folder_alone_that_holds_no_run(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    settings = problems.get("poisson").presets["quick"]
+    settings = dataclasses.replace(settings, width=4, steps=1, steps_per_epoch=1)
+    runs.run(settings, tmp_path, overwrite=True, verbose=0)
+    assert (tmp_path / "notes.txt").exists()
 
 
 def test_a_comparison_may_be_extended(finished):
@@ -300,7 +360,7 @@ def test_equal_settings_give_equal_runs(finished, tmp_path):
 def test_a_killed_run_resumes_to_the_same_result(tmp_path):
     """``kill -9`` in the middle of an epoch loses nothing but that epoch, which is run again."""
     arguments = ["--width", "8", "--steps", "600", "--steps-per-epoch", "50", "--verbose", "0"]
-    killed = tmp_path / "killed" / "wave-quick-ntk-seed0"
+    killed = tmp_path / "killed" / "wave-quick-steps=600-width=8-steps_per_epoch=50-ntk-seed0"
     command = [sys.executable, "-m", "ntk_keras.cli", "run", "wave", *arguments, "--logdir"]
     process = subprocess.Popen(
         [*command, str(killed.parent)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -357,20 +417,21 @@ def hparams_page(logdir):
     ]
 
 
+RATES = {"constant": "", "ntk": "-averaging_rate=0.5"}
+
+
 def test_compare_sets_constant_weights_beside_others(tmp_path, capsys):
     arguments = ["compare", "wave", *SIZE, "--seeds", "7", "--logdir", str(tmp_path)]
     arguments += ["--averaging-rate", "0.5"]
     assert cli.main(arguments) == 0
     table, results = table_of(capsys), results_of(tmp_path)
-    errors = {name: results[f"wave-quick-{name}-seed7"] for name in ("constant", "ntk")}
+    folders = {name: f"{NAME}{rate}-{name}-seed7" for name, rate in RATES.items()}
+    errors = {name: results[folder] for name, folder in folders.items()}
     for row, error in zip(table, errors.values(), strict=True):
         assert row[1:4] == [f"{error:.3g}"] * 2 + [f"{errors['constant'] / error:.1f}"]
     assert [row[0] for row in table] == ["constant", "ntk, diagonal"]
-    assert (tmp_path / "compare-wave-quick.png").stat().st_size > 10_000
-    expected = [
-        ([name, "diagonal", 0.5, 7], results[f"wave-quick-{name}-seed7"])
-        for name in ("constant", "ntk")
-    ]
+    assert (tmp_path / f"compare-{NAME}-averaging_rate=0.5.png").stat().st_size > 10_000
+    expected = [([name, "diagonal", 0.5, 7], error) for name, error in errors.items()]
     assert hparams_page(tmp_path) == sorted(expected, key=lambda row: row[1])
 
 
