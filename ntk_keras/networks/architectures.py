@@ -44,6 +44,7 @@ def feedforward(
 
     Raises:
         ValueError: for a count that is not positive, or a box that is flat along an axis.
+        TypeError: for what is no box.
     """
     dense = _dense_layers(outputs=outputs, width=width, depth=depth, dtype=dtype, seed=seed)
     layers = [_standardise(box, dtype)]
@@ -81,13 +82,14 @@ def residual(
 
     Raises:
         ValueError: for a count that is not positive, or a box that is flat along an axis.
+        TypeError: for what is no box.
 
     Reference:
         He et al., "Deep residual learning for image recognition", CVPR (2016).
     """
     dense = _dense_layers(outputs=outputs, width=width, depth=depth, dtype=dtype, seed=seed)
-    points = _input(box, dtype)
-    hidden = dense(width, activation, "hidden")(_standardise(box, dtype)(points))
+    standardise, points = _standardise(box, dtype), _input(box, dtype)
+    hidden = dense(width, activation, "hidden")(standardise(points))
     for index in range(1, depth + 1):
         inner = dense(width, activation, f"block_{index}_inner")(hidden)
         outer = dense(width, activation, f"block_{index}_outer")(inner)
@@ -127,14 +129,15 @@ def gated(
 
     Raises:
         ValueError: for a count that is not positive, or a box that is flat along an axis.
+        TypeError: for what is no box.
 
     Reference:
         Wang, Teng, Perdikaris, "Understanding and mitigating gradient flow pathologies in
         physics-informed neural networks", SIAM J. Sci. Comput. 43 (2021).
     """
     dense = _dense_layers(outputs=outputs, width=width, depth=depth, dtype=dtype, seed=seed)
-    points = _input(box, dtype)
-    hidden = standardised = _standardise(box, dtype)(points)
+    standardise, points = _standardise(box, dtype), _input(box, dtype)
+    hidden = standardised = standardise(points)
     first = dense(width, activation, "encoding_1")(standardised)
     second = dense(width, activation, "encoding_2")(standardised)
     difference = keras.layers.Subtract(dtype=dtype, name="difference")([second, first])
@@ -169,6 +172,11 @@ def _input(box: Box, dtype: str | None) -> Any:
 
 def _standardise(box: Box, dtype: str | None) -> keras.layers.Normalization:
     """To mean 0 and standard deviation 1 over the box."""
+    if not isinstance(box, Box):
+        raise TypeError(
+            "A network is built on the box of its inputs, which are scaled there, as in "
+            f"feedforward(nk.domains.Box(t=(0, 1), x=(-1, 1)), outputs=1). Received {box!r}."
+        )
     widths = box.upper - box.lower
     if not all(widths > 0):
         raise ValueError(f"Inputs cannot be scaled on {box}: it is flat along an axis.")

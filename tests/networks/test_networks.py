@@ -61,6 +61,12 @@ def test_counts_are_checked(build, name):
 
 
 @every_builder
+def test_a_number_of_inputs_in_place_of_a_box_is_refused(build):
+    with pytest.raises(TypeError, match=r"box of its inputs.*Box\(t=.*Received 2"):
+        build(2)
+
+
+@every_builder
 def test_a_flat_box_is_refused(build):
     with pytest.raises(ValueError, match="flat along an axis"):
         build(domains.Box(t=(0, 1), x=(1, 1)))
