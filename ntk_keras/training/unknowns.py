@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras.backend.readings import Readings
 from ntk_keras.backend.state_holder import StateHolder
 from ntk_keras.training.points import check_numbers
 
@@ -94,9 +95,32 @@ class Unknowns(StateHolder):
         ]
 
     def values(self) -> dict[str, Any]:
-        """The present values, floats or arrays."""
+        """The present values, floats or arrays; one that is assigned is set."""
         by_name = {name: v.numpy() for name, v in self._variables_by_name.items()}
-        return {name: value if value.ndim else float(value) for name, value in by_name.items()}
+        return Readings({n: v if v.ndim else float(v) for n, v in by_name.items()}, self.set_values)
+
+    def set_values(self, values: Mapping[str, Any]) -> None:
+        """Sets coefficients, which training goes on from.
+
+        Args:
+            values: by name; others keep theirs.
+
+        Raises:
+            ValueError: for an undeclared name, another shape, or what is no finite number.
+        """
+        for name, value in values.items():
+            if name not in self._variables_by_name:
+                raise ValueError(
+                    f"No unknown {name!r} was declared. Declared: {list(self.declared)}."
+                )
+            variable, given = self._variables_by_name[name], np.asarray(value)
+            check_numbers(f"Unknown {name!r}", given)
+            if given.shape != tuple(variable.shape) or not np.all(np.isfinite(given)):
+                raise ValueError(
+                    f"Unknown {name!r} takes finite numbers of shape {tuple(variable.shape)}. "
+                    f"Received {value!r}."
+                )
+            variable.assign(given)
 
     def logs(self) -> dict[str, tf.Tensor]:
         """Scalars for the logs of a step: ``unknowns/<name>``, ``unknowns/<name>/<entry>``."""

@@ -231,3 +231,26 @@ def test_the_wave_speed_is_recovered_from_noisy_observations():
 def test_the_slowness_of_the_eikonal_equation_is_recovered():
     model = inverse_eikonal.main(epochs=5, steps_per_epoch=300, logdir=None, verbose=0)
     assert model.unknowns["slowness"] == pytest.approx(inverse_eikonal.SLOWNESS, rel=0.15)
+
+
+def test_a_coefficient_is_set_by_assignment():
+    model = build({"rate": 0.5, "pair": [1.0, 2.0]}, extra=[nk.Term("mixture", mixture, X)])
+    model.unknowns["rate"] = 2.0
+    assert model.unknowns["rate"] == float(model.coefficients["rate"]) == 2.0
+    model.unknowns.update(pair=[3.0, 4.0])
+    np.testing.assert_array_equal(model.unknowns["pair"], [3.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"speed": 1.0}, r"No unknown 'speed' was declared. Declared: \['rate'\]"),
+        ({"rate": [1.0, 2.0]}, r"'rate' takes finite numbers of shape \(\)"),
+        ({"rate": np.nan}, "takes finite numbers.*Received nan"),
+    ],
+)
+def test_what_is_no_value_of_a_coefficient_is_refused(values, message):
+    model = build({"rate": 0.5})
+    with pytest.raises(ValueError, match=message):
+        model.unknowns.update(values)
+    assert model.unknowns == {"rate": 0.5}

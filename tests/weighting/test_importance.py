@@ -95,7 +95,7 @@ def test_weights_that_were_read_are_a_dict_of_their_own():
         assert type(copied) is dict
     assert json.loads(json.dumps(weights)) == weights
     assert Constant(weights).initial_weights == weights
-    with pytest.raises(TypeError, match="can be set but not be taken away"):
+    with pytest.raises(TypeError, match="can be set, but not be taken away"):
         del weights["start"]
 
 
@@ -199,6 +199,15 @@ def test_a_factor_of_zero_mutes_a_group():
     fit(model)
     assert model.loss_weights["start"] == 0
     assert model.importance == {"equation": 1.0, "start": 0.0}
+
+
+def test_factors_are_set_by_assignment_too():
+    model = build(weighting="ntk")
+    model.importance["start"] = 3.0
+    model.importance |= {"equation": 2.0}
+    assert model.importance == {"equation": 2.0, "start": 3.0}
+    model.importance = {"start": 1.0}
+    assert model.importance == {"equation": 2.0, "start": 1.0}
 
 
 def test_a_weight_set_by_hand_is_the_weight_in_use():
