@@ -48,7 +48,11 @@ def map_gradients(
                 lambda: block.at(tf.nest.map_structure(lambda x: x[tf.newaxis], point)), variables
             )
         if residuals.shape[0] is None:
-            raise ValueError("A residual must give every point the same, known number of entries.")
+            raise ValueError(
+                "A residual must give every point the same, known number of entries. Of what "
+                "tf.numpy_function or tf.py_function returns nothing is known: say its shape, as "
+                "in tf.ensure_shape(values, points.shape[:1])."
+            )
         units = tf.unstack(tf.eye(residuals.shape[0], dtype=residuals.dtype))
         by_entry = [gradient(unit) for unit in units]
         return reduce([tf.stack(parts) for parts in zip(*by_entry, strict=True)])

@@ -11,6 +11,7 @@ from ntk_keras.backend.checks import check_count
 
 __all__ = [
     "check_assigned",
+    "check_compilable",
     "check_compile",
     "check_fit",
     "check_init",
@@ -142,6 +143,27 @@ def check_fit(y: Any, arguments: Mapping[str, Any], steps_per_epoch: int | None)
     check_unused("fit", arguments)
     if steps_per_epoch is not None:
         check_count("steps_per_epoch", steps_per_epoch)
+
+
+def check_compilable(model: Any) -> None:
+    """Refuses residuals that XLA is to compile and cannot.
+
+    Args:
+        model: compiled by Keras, whose terms were evaluated.
+
+    Raises:
+        ValueError: for a residual that calls Python; the message names the term.
+    """
+    if model.run_eagerly or not getattr(model, "jit_compile", False):
+        return
+    for term in model.terms:
+        if term.calls_python:
+            raise ValueError(
+                f"Term {term.name!r}: its residual calls Python (tf.numpy_function or "
+                "tf.py_function), which XLA cannot compile. Use `compile(..., jit_compile=False)`; "
+                "or an ntk_keras.domains.GridInterpolator for a table; or compute the values once "
+                "and give them with the points, as in points=(x, values)."
+            )
 
 
 def check_assigned(name: str) -> None:

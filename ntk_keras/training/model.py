@@ -329,6 +329,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         steps = data_module.for_steps(x, self.terms, self.parameter_dtype, self.distribute_strategy)
         if steps.first is not None:
             self._inspect(steps.first, finite)
+        argument_checks.check_compilable(self)
         return steps.batches, steps.steps_per_epoch
 
     def _loss_logs(self, losses: list[tf.Tensor], loss: tf.Tensor) -> dict[str, tf.Tensor]:

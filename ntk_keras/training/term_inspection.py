@@ -40,6 +40,9 @@ COUPLED = "its rows depend on other points"
 # How many points are looked at before training, and evaluated at a time.
 _FEW, _MANY = 256, 32768
 
+# Operations that call Python, which XLA does not compile.
+_PYTHON = ("EagerPyFunc", "PyFunc", "PyFuncStateless")
+
 
 # Makes the network view of an evaluation of a residual: in training or not, with or without hook.
 MakeView = Callable[..., Any]
@@ -200,7 +203,10 @@ def inspect_in_training(
         reasons.append(reason)
         known = zip(network.variables, shown, strict=True)
         assigned.extend(v for v, value in known if scope.get_current_value(v) is not value)
-        return term.evaluate(view(True), at), residual, coupled
+        again = term.evaluate(view(True), at)
+        operations = tf.compat.v1.get_default_graph().get_operations()
+        term.calls_python = any(operation.type in _PYTHON for operation in operations)
+        return again, residual, coupled
 
     def at_one_point(at: Any, scope: keras.StatelessScope) -> tuple[tf.Tensor, ...]:
         return (term.evaluate(view(True), at),)

@@ -51,6 +51,7 @@ class Term:
     group: str
     points: Any
     _tensors: dict[str, Any]
+    calls_python: bool = False  # as far as was seen before training
     _row_shapes: RowShapes
 
     def __init__(

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import ntk_keras as nk
-from tests.support.models import START, X, build, fit, still, value
+from tests.support.models import START, X, build, fit, network, still, value
 
 TIMES = np.linspace(0, 1, 11)
 TABLE = np.cos(3 * TIMES)
@@ -87,3 +87,21 @@ def by_gradients(u, x):
 def test_what_is_first_seen_in_a_graph_says_its_shape():
     with pytest.raises(ValueError, match=r"Term 'equation'.*tf.ensure_shape\(values, points.shape"):
         trained(by_gradients)
+
+
+@pytest.mark.parametrize("residual", [flat, eager])
+def test_xla_is_refused_before_it_fails(residual):
+    terms = [nk.Term("equation", residual, X)]
+    message = r"Term 'equation': its residual calls Python.*jit_compile=False.*points=\(x, values\)"
+    model = build(terms, compiled={"jit_compile": True})
+    with pytest.raises(ValueError, match=message):
+        fit(model)
+    with pytest.raises(ValueError, match=message):
+        model.evaluate(verbose=0)
+
+
+def test_kernels_say_what_is_missing():
+    net = network()
+    block = nk.Block(lambda x: flat(net, x), tf.constant(X, tf.float32))
+    with pytest.raises(ValueError, match="known number of entries.*tf.ensure_shape"):
+        nk.kernel.traces(block, net.trainable_variables)
