@@ -1,6 +1,6 @@
 """Inputs and outputs of a network: points or several columns, a tensor or a nest of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -75,6 +75,8 @@ def arguments(given: Sequence[Any], network: Any) -> Sequence[Any]:
         network: a Keras model or layer.
     """
     count = len(_widths(network))
+    if len(given) == 1 and isinstance(given[0], Mapping):  # columns by name
+        return given
     return [as_columns(given, network)] if count > 1 and len(given) in (1, count) else given
 
 

@@ -137,3 +137,20 @@ def test_points_drawn_in_a_residual_are_told_of():
         build(lambda u, x: u(tf.random.uniform([5, 1]))[:, 0])
     assert "points=box.interior(100)" in str(refusal.value)
     assert "Dropout" in str(refusal.value)
+
+
+def test_columns_by_name_reach_the_network_as_they_are():
+    inputs = {"t": keras.Input((1,), name="t"), "x": keras.Input((1,), name="x")}
+    joined = keras.layers.Concatenate()(list(inputs.values()))
+    net = keras.Model(inputs, keras.layers.Dense(1)(joined))
+
+    def residual(u, points):  # watched columns are left to nested tapes
+        with tf.GradientTape() as tape:
+            tape.watch(points)
+            values = u(points)
+        return tape.gradient(values, points)["t"][:, 0]
+
+    columns = {"t": POINTS, "x": 2 * POINTS}
+    model = nk.PINNModel(net, [nk.Term("a", residual, columns)], "constant")
+    slope = net.layers[-1].kernel[0, 0]
+    np.testing.assert_allclose(model.blocks()["a"](), np.full(5, slope), rtol=1e-6)
