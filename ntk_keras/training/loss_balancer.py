@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from ntk_keras import weighting as weighting_module
-from ntk_keras.backend import seeds
+from ntk_keras.backend import saving, seeds
 from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.state_holder import StateHolder
 from ntk_keras.kernel.block import Block
@@ -96,7 +96,12 @@ class LossBalancer(WeightReadings, StateHolder):
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
-        """What it is made of, for Keras; its state is that of a variable."""
+        """What it is made of, for Keras; its state is that of a variable.
+
+        Raises:
+            ValueError: if the weighting could not be loaded again.
+        """
+        saving.check_loadable("The weighting of the balancer", self.weighting)
         return {
             **keras.layers.Layer.get_config(self),
             "terms": self.group_of,

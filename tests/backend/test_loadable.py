@@ -149,6 +149,11 @@ def test_saving_names_the_part_and_the_mend(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_balancer_is_refused_with_a_weighting_that_is_not_registered():
+    with pytest.raises(ValueError, match="The weighting of the balancer cannot be saved"):
+        nk.LossBalancer(["a"], Unregistered()).get_config()
+
+
 LOADED = {
     "sin": keras.ops.sin,
     "tf.sin": tf.sin,
