@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -56,10 +57,10 @@ def _call(function: Any, *args: Any, **kwargs: Any) -> Any:
     if not _is_inlined(function):
         return _originals["__call__"](function, *args, **kwargs)
     python = function.python_function
-    if not tf.executing_eagerly():
+    if not tf.executing_eagerly() and _layer_of(python) is None:
         python = private_names.converted_by_autograph(function)
     args, kwargs = tf.nest.map_structure(_as_tensor, (args, kwargs))  # as tracing does
-    return python(*args, **kwargs)
+    return python(*_as_signed(args, function.input_signature), **kwargs)
 
 
 def _get_concrete_function(function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -69,8 +70,27 @@ def _get_concrete_function(function: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _is_inlined(function: Any) -> bool:
-    module = getattr(function.python_function, "__module__", None) or ""
-    return getattr(_here, "depth", 0) > 0 and module.split(".")[0] not in ("tensorflow", "keras")
+    if not getattr(_here, "depth", 0):
+        return False
+    python = function.python_function
+    module = getattr(python, "__module__", None) or ""
+    return module.split(".")[0] not in ("tensorflow", "keras") or _layer_of(python) is not None
+
+
+def _layer_of(python: Any) -> keras.layers.Layer | None:
+    """The Keras layer or model that a function is, or is a method of."""
+    owner = getattr(python, "__self__", python)
+    return owner if isinstance(owner, keras.layers.Layer) else None
+
+
+def _as_signed(args: tuple[Any, ...], signature: Any) -> list[Any]:
+    """Positional arguments as tensors where an ``input_signature`` says so."""
+    specs = tuple(signature or ())[: len(args)]
+    made = [
+        tf.convert_to_tensor(x, spec.dtype) if isinstance(spec, tf.TensorSpec) else x
+        for x, spec in zip(args, specs, strict=False)
+    ]
+    return [*made, *args[len(made) :]]
 
 
 def _as_tensor(argument: Any) -> Any:

@@ -19,6 +19,7 @@ __all__ = [
     "compiled_metrics",
     "converted_by_autograph",
     "in_xla",
+    "input_names",
     "is_persistent",
     "is_repeated_validation",
     "loss_tracker",
@@ -150,6 +151,16 @@ def producer_of(tensor: Any) -> tuple[Any, Any] | None:
     operation, index, _ = history
     nodes = nodes_of(operation)
     return (operation, nodes[index]) if nodes else None
+
+
+def input_names(model: Any) -> list[str]:
+    """The keys of a functional model's dict of inputs; none of another one, or if not known.
+
+    Args:
+        model: built.
+    """
+    structure = getattr(model, "_inputs_struct", None)
+    return list(structure) if isinstance(structure, dict) else []
 
 
 def output_structure(model: Any) -> Any:

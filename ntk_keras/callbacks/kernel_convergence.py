@@ -9,6 +9,7 @@ import tensorflow as tf
 from ntk_keras import kernel
 from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.deprecation import renamed_arguments
+from ntk_keras.training.term_changes import compiled_with
 from ntk_keras.weighting import NTK, weights_from_traces
 
 __all__ = ["ExactWeights", "KernelConvergence"]
@@ -36,7 +37,7 @@ class _BesideExactKernel(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the model, and compiles the exact kernel."""
         self._check()
-        self._exact = tf.function(self._exact_quantities, autograph=False)
+        self._exact = compiled_with(self.model, self._exact_quantities)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds to the logs where it is due."""

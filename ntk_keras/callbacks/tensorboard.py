@@ -16,6 +16,7 @@ from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.deprecation import renamed_arguments
 from ntk_keras.callbacks.event_writer import EventWriter
 from ntk_keras.kernel.block import Block
+from ntk_keras.training.term_changes import compiled_with
 
 __all__ = ["NTKTensorBoard"]
 
@@ -98,7 +99,7 @@ class NTKTensorBoard(EventWriter):
             self._guarded(lambda: self._recorded(self._write_kernel))
 
     def _begin(self) -> None:
-        self._compiled_kernel = tf.function(self._kernel, autograph=False)
+        self._compiled_kernel = compiled_with(self.model, self._kernel)
         tf.summary.experimental.write_raw_pb(_layout().SerializeToString(), step=0)
         if self.settings:
             text = json.dumps(self.settings, indent=2, default=str)

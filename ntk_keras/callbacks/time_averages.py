@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from ntk_keras import kernel, theory
 from ntk_keras.kernel.linearization import Linearization
+from ntk_keras.training.term_changes import compiled_with
 from ntk_keras.weighting import PointWeighting, Weighting
 
 __all__ = ["TimeAverages"]
@@ -52,7 +53,7 @@ class TimeAverages(keras.callbacks.Callback):
         """Checks the model, and compiles what is measured. A second ``fit`` goes on."""
         self._check()
         self.groups = tuple(self.model.weighting.groups)
-        self._compiled = tf.function(self._quantities, autograph=False)
+        self._compiled = compiled_with(self.model, self._quantities)
         self._measured = self._measured[: len(self._weights)]
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:

@@ -47,9 +47,11 @@ def as_columns(given: Sequence[Any], network: Any) -> list[Any]:
         network: a Keras model or layer, built.
 
     Raises:
-        ValueError: for a width that the network does not take.
+        ValueError: for a width that the network does not take, or columns without names of a
+            network that takes them by name.
     """
     widths = _widths(network)
+    _check_names(given, network)
     if len(widths) > 1 and len(given) == 1 and getattr(given[0], "shape", None) is not None:
         _check_width(given[0].shape[1:], [sum(widths)])
         return tf.split(given[0], widths, axis=1)
@@ -114,6 +116,17 @@ def check_kind(inputs: Any, network: Any) -> None:
         raise ValueError(
             f"points are {complex_given[0]}, but the network takes real ones. Give real and "
             "imaginary part as two columns."
+        )
+
+
+def _check_names(given: Sequence[Any], network: Any) -> None:
+    """Refuses columns without names for a dict of inputs, whose order is that of its keys."""
+    names = private_names.input_names(network)
+    if len(names) > 1 and not (len(given) == 1 and isinstance(given[0], Mapping)):
+        example = ", ".join(f"{name!r}: x[:, {k}:{k + 1}]" for k, name in enumerate(names))
+        raise ValueError(
+            f"Network {network.name!r} takes its columns by name, and there is no telling in which "
+            f"order {names} stand in points. Call it as in u({{{example}}})."
         )
 
 

@@ -172,7 +172,7 @@ class Linearization:
             Residuals by block, each ``[n_b]``.
         """
         with parameters_at(self.variables, parameters):
-            return self._evaluate()
+            return {name: block() for name, block in self.blocks.items()}
 
     def restricted(self, *names: str) -> "Linearization":
         """Some blocks alone, on the same recording: their products do no work for the others."""
@@ -260,9 +260,6 @@ class Linearization:
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         return dict(zip(like, pushed, strict=True))
-
-    def _evaluate(self) -> dict[str, tf.Tensor]:
-        return {name: block() for name, block in self.blocks.items()}
 
 
 class TapeLinearization(Linearization):

@@ -18,6 +18,7 @@ from ntk_keras.training.callback_checks import prepare_callbacks
 from ntk_keras.training.gradient_culprits import describe_bad_gradients
 from ntk_keras.training.model import PINNModel
 from ntk_keras.training.nan_check import TrainingDivergedError
+from ntk_keras.training.term_changes import TermChanges
 
 __all__ = ["Objective", "polish"]
 
@@ -58,6 +59,7 @@ class Objective:
         for name, points in points_module.points_by_term(model.terms, given).items():
             points_module.check_points(name, points)
         self.blocks = model.blocks(data, training=False)
+        self._changes = TermChanges(model.terms)
         self._variables = model.trainable_variables
         compiler = {"jit_compile": bool(getattr(model, "jit_compile", False)), "autograph": False}
         self._differentiated = tf.function(self._loss_and_gradients, **compiler)
@@ -97,7 +99,15 @@ class Objective:
 
         Returns:
             The loss, and its gradient ``[p]`` in float64.
+
+        Raises:
+            RuntimeError: if a term was given other points or a new residual since.
         """
+        if self._changes.any():
+            raise RuntimeError(
+                "A term has other points, or another residual, than when this loss was made, which "
+                "L-BFGS takes for one function. Call `polish` again, or make a new Objective."
+            )
         loss, gradient = self._differentiated(tf.constant(theta, tf.float64))
         return float(loss), gradient.numpy()
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 from ntk_keras.training.terms import Term
 
 __all__ = [
+    "check_axis_of_points",
     "check_components",
     "check_finite",
     "check_residual",
@@ -228,6 +229,25 @@ def refuse_change(term: Term, assigned: Sequence[keras.Variable]) -> None:
     raise ValueError(
         f"Term {term.name!r}: two evaluations at the same points and parameters differ, {why}"
     )
+
+
+def check_axis_of_points(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None:
+    """Checks that the axis of points is there for one point too.
+
+    Args:
+        term: for the message.
+        residual: at all points, ``[n]`` or ``[n, k]``.
+        first: what the residual returned at the first point alone.
+
+    Raises:
+        ValueError: if it lost an axis.
+    """
+    if first.shape.rank != residual.shape.rank:
+        raise ValueError(
+            f"Term {term.name!r}: the residual has shape {list(residual.shape)}, but "
+            f"{list(first.shape)} at the first point alone, where tf.squeeze and the like take the "
+            "axis of points away. Say which axis goes, as in u(x)[:, 0] or tf.squeeze(u(x), -1)."
+        )
 
 
 def check_components(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None:

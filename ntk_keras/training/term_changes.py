@@ -1,14 +1,16 @@
 """Terms that are given other points or residuals after training began."""
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from ntk_keras.training.terms import Term
 from ntk_keras.weighting import Weighting
 
-__all__ = ["FollowTerms", "FollowsTerms", "TermChanges", "sizes_of"]
+__all__ = ["FollowTerms", "FollowsTerms", "TermChanges", "compiled_with", "sizes_of"]
 
 
 def sizes_of(terms: Sequence[Term], found: dict[str, int]) -> dict[str, int | None]:
@@ -34,14 +36,37 @@ class TermChanges:
 
     def accept(self) -> None:
         """Takes the terms as they are now for what the steps are compiled with."""
-        self._known = [(term.residual, term.points) for term in self._terms]
+        self._known = [(term.residual, tf.nest.flatten(term.points)) for term in self._terms]
 
     def any(self) -> bool:
         """Whether a term was given other points or another residual since."""
-        return any(
-            term.residual is not residual or term.points is not points
-            for term, (residual, points) in zip(self._terms, self._known, strict=True)
-        )
+        for term, (residual, leaves) in zip(self._terms, self._known, strict=True):
+            now = tf.nest.flatten(term.points)
+            if term.residual is not residual or len(now) != len(leaves):
+                return True
+            if any(map(operator.is_not, now, leaves)):
+                return True
+        return False
+
+
+def compiled_with(model: Any, function: Callable[[], Any]) -> Callable[[], Any]:
+    """A function of a model's terms as a graph, which is made anew once a term has changed.
+
+    Args:
+        model: any Keras model; one that has terms is a :class:`~ntk_keras.PINNModel`.
+        function: evaluates it.
+    """
+    changes = TermChanges(getattr(model, "terms", ()))
+    graph: list[Any] = [tf.function(function, autograph=False)]
+
+    def call() -> Any:
+        if changes.any():
+            model.follow_terms()
+            changes.accept()
+            graph[0] = tf.function(function, autograph=False)
+        return graph[0]()
+
+    return call
 
 
 class FollowsTerms(keras.Model):

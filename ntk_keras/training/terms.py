@@ -1,5 +1,6 @@
 """Loss terms: a name, a pointwise residual, and the points where it is to vanish."""
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
@@ -51,6 +52,7 @@ class Term:
     group: str
     points: Any
     _tensors: dict[str, Any]
+    _leaves: list[Any]
     calls_python: bool = False  # as far as was seen before training
     _row_shapes: RowShapes
 
@@ -89,6 +91,7 @@ class Term:
         if name == "points":
             value = _read_only(self.name, value)
             super().__setattr__("_tensors", {})  # of the points before
+            super().__setattr__("_leaves", tf.nest.flatten(value))
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
@@ -181,6 +184,9 @@ class Term:
         """
         if isinstance(self.points, Sampler):
             return self.points.draw(seed, dtype)
+        leaves = tf.nest.flatten(self.points)
+        if len(leaves) != len(self._leaves) or any(map(operator.is_not, leaves, self._leaves)):
+            self.points = self.points  # somebody put others into their dict or list
         if dtype not in self._tensors:
             # Made outside of the graph that asks, which takes them as an input: constants would be
             # part of it, of 2 GB at most, and folded when it is compiled.
@@ -209,6 +215,14 @@ class Column:
         self.index = index
         self.count = count
         self._row_shapes = RowShapes()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(self, "_row_shapes"):
+            raise AttributeError(
+                f"A column keeps its {name}. Set the residual of the term instead, to another "
+                "column: Term.columns(names, residual)[index].residual."
+            )
+        super().__setattr__(name, value)
 
     def __call__(self, u: Any, points: Any) -> tf.Tensor:
         """The component at points."""
@@ -279,11 +293,12 @@ def _read_only(name: str, points: Any) -> Any:
     """Points that were checked, and whose arrays nobody can write to."""
     if points is None or isinstance(points, Sampler):
         return points
+    points = tf.nest.map_structure(
+        lambda x: x.value if isinstance(x, keras.Variable) else x, points
+    )
     check_points(name, points)
 
     def copied(value: Any) -> Any:
-        if isinstance(value, keras.Variable):
-            return value.value
         if not (isinstance(value, np.ndarray) or is_array_like(value)):
             return value
         value = np.array(value)

@@ -45,6 +45,7 @@ def test_every_private_name_is_there():
     assert network.layers[1]._inbound_nodes[0].arguments
     assert network.layers[1]._inbound_nodes[0].output_tensors
     assert network._outputs_struct is not None
+    assert network._inputs_struct is not None
     assert model.optimizer._iterations is not None
     assert model._loss_tracker.name == "loss"
     assert model._compile_metrics is not None

@@ -298,3 +298,15 @@ def test_parts_have_learning_rates_of_their_own():
     model.fit(steps_per_epoch=1, verbose=0)
     moved = [np.any(p.layers[-1].kernel != k) for p, k in zip(parts, before, strict=True)]
     assert moved == [True, False]
+
+
+def test_columns_by_name_are_not_guessed_from_points():
+    t, x = keras.Input((1,), name="time"), keras.Input((1,), name="space")
+    joined = keras.layers.Dense(1)(keras.layers.Concatenate()([t, x]))
+    view = NetworkView(keras.Model({"time": t, "space": x}, joined))
+    points = tf.constant([[0.1, 0.2]])
+    for inputs in ([points], [points[:, :1], points[:, 1:]]):
+        with pytest.raises(ValueError, match=r"takes its columns by name.*u\(\{"):
+            view(*inputs)
+    named = {"time": points[:, :1], "space": points[:, 1:]}
+    np.testing.assert_array_equal(view(named), view.network(named))

@@ -261,3 +261,29 @@ def test_what_was_traced_and_cannot_be_shown_other_parameters_is_refused():
         )
     blocks = {"a": lambda: function(X)}
     assert float(nk.kernel.traces(blocks, network.trainable_variables)["a"]) > 0
+
+
+@pytest.mark.parametrize("graph_of", [tf.function, lambda n: tf.function(n.call)])
+def test_a_network_itself_may_be_decorated(graph_of):
+    traces = []
+    for decorate in (lambda n: n, graph_of):
+        network = models.network()
+        function = decorate(network)
+        terms = [
+            nk.Term("a", lambda u, x, f=function: f(x)[:, 0] - 1, models.X),
+            models.two_terms()[1],
+        ]
+        model = models.build(terms, NTK("predictor", num_initial_probes=2), net=network)
+        models.fit(model)
+        traces.append(model.kernel_traces["a"])
+    assert traces[0] == pytest.approx(traces[1], rel=1e-5)
+
+
+def test_arguments_are_tensors_where_a_signature_says_so():
+    @tf.function(input_signature=[*SIGNATURE, tf.TensorSpec([], tf.float32)])
+    def scaled(x, c):
+        return tf.cast(x, c.dtype) * c
+
+    model = models.build([nk.Term("a", lambda u, x: u(scaled(x, 2.0))[:, 0], models.X)])
+    expected = models.network()(2 * X)[:, 0]
+    np.testing.assert_allclose(model.blocks()["a"](), expected, rtol=1e-5)

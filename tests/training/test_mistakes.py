@@ -324,3 +324,11 @@ def test_what_looks_like_a_mistake_but_is_none():
     history = model.fit(verbose=0, validation_data=(fixed, np.ones(3)))
     assert np.isfinite(history.history["val_relative_l2"][0])
     assert int(model.optimizer.iterations) == 1
+
+
+def test_a_squeeze_of_the_axis_of_points_is_refused():
+    points = np.linspace(0, 1, 5)[:, np.newaxis]
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    term = nk.Term("a", lambda u, x: tf.squeeze(u(x)), points)
+    with pytest.raises(ValueError, match=r"'a'.*\[\] at the first point alone.*squeeze.*\[:, 0\]"):
+        nk.PINNModel(network, [term])

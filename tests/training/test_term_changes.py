@@ -204,3 +204,50 @@ def test_settings_that_would_be_ignored_are_refused(setting):
     assert getattr(model.weighting, setting) == before
     with pytest.raises(AttributeError, match="built with its seed"):
         model.seed = 2
+
+
+def test_points_put_into_the_dict_of_a_term_are_trained_on():
+    def residual(u, points):
+        return u(points["x"])[:, 0] - points["y"][:, 0]
+
+    model = built(residual=residual, points={"x": models.X, "y": models.X})
+    models.fit(model)
+    model.terms[0].points["y"] = np.full_like(models.X, 9.0)
+    expected = 0.5 * np.sum((model(models.X.astype("float32"))[:, 0] - 9) ** 2)
+    assert models.fit(model)["loss/equation"] == [pytest.approx(expected, rel=1e-5)]
+    assert exact_loss(model, "equation") == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_variable_of_keras_holds_points_too():
+    points = keras.Variable(models.X, trainable=False)
+    model = built(points=points)
+    models.fit(model)
+    points.assign(FAR)
+    expected = exact_loss(built(points=FAR), "equation")
+    assert models.fit(model)["loss/equation"] == [pytest.approx(expected, rel=1e-5)]
+
+
+def test_a_column_of_a_residual_is_not_exchanged():
+    (term,) = nk.Term.columns(["a"], lambda u, x: u(x), models.X)
+    with pytest.raises(AttributeError, match="column keeps its residual"):
+        term.residual.residual = models.slope
+
+
+def test_the_exact_kernel_is_that_of_the_points_now():
+    def move(model):
+        model.terms[0].points = np.concatenate([models.X, FAR])
+
+    model = built("exact-ntk")
+    history = models.fit(
+        model, epochs=3, callbacks=[Change(1, move), nk.callbacks.KernelConvergence()]
+    )
+    assert history["convergence/traces/equation"] == pytest.approx([0, 0, 0], abs=1e-4)
+
+
+def test_a_term_that_changes_ends_a_polish():
+    class Later(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.terms[0].points = FAR
+
+    with pytest.raises(RuntimeError, match="Call `polish` again"):
+        nk.polish(built(), epochs=2, iterations_per_epoch=2, callbacks=[Later()], verbose=0)
