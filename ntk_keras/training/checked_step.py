@@ -99,7 +99,9 @@ def apply_if_finite(
     total = _sum([*losses, *gradients, *updated, *in_layers])
     # A sum may overflow where no entry does: that is for `settle` to find out.
     sound = tf.math.is_finite(total) & (tf.reduce_max(known) < 0)
-    tf.cond(sound, lambda: None, settle)
+    # A function that stays one: TensorFlow would visit every operation of a branch not taken.
+    whole = tf.function(settle, autograph=False, experimental_attributes={"_noinline": True})
+    tf.cond(sound, lambda: None, whole)
 
 
 def _what_is_finite(losses: Sequence[tf.Tensor], gradients: Sequence[tf.Tensor]) -> tf.Tensor:
