@@ -826,6 +826,9 @@ OVERRIDDEN = {
     *("compile_from_config", "from_config", "get_config", "get_metrics_result"),
     *("make_test_function", "make_train_function"),
     "_maybe_symbolic_build",  # which adds up the points of replicas
+    "get_compile_config",
+    "save",
+    "train_on_batch",
 }
 
 
