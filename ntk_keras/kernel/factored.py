@@ -26,6 +26,10 @@ __all__ = ["MAX_ENTRIES", "FactoredJacobian", "LayerProduct", "parameters_of", "
 
 # Entries of a variable that is no layer's, each of which takes a reverse pass of its own.
 MAX_ENTRIES = 16
+# Above this number of channels of a layer, products of matrices take the place of each pair's own:
+# XLA compiles 14 channels in 0.4 s a layer in place of 7 s, and computes as fast.
+_FEW_CHANNELS = 9
+_BLOCK = 32
 
 
 class LayerProduct(NamedTuple):
@@ -204,16 +208,38 @@ def _by_point(tape: tf.GradientTape, component: tf.Tensor, variable: tf.Variable
 
 def _squares(layer: _Layer, kernel: bool, bias: bool) -> tf.Tensor | None:
     """||sum_s a_s (x) d_s||^2 + ||sum of the values' d||^2, ``[k, n]``."""
-    a = [row for f in layer.factors for row in tf.unstack(f.inputs)]
-    d = [rows for f in layer.factors for rows in tf.unstack(f.cotangents, axis=1)]
-    terms = []
-    for s, t in itertools.combinations_with_replacement(range(len(a) if kernel else 0), 2):
-        product = _dots(a[s], a[t]) * _dots(d[s], d[t])
-        terms.append(product if s == t else 2 * product)
+    channels = sum(f.inputs.shape[0] for f in layer.factors)
+    by_pairs = _squares_by_pairs if channels <= _FEW_CHANNELS else _squares_by_blocks
+    terms = by_pairs(layer) if kernel else []
     if bias:
         values = _of_values(layer)
         terms.append(None if values is None else tf.reduce_sum(values**2, axis=-1))
     return add_present(terms)
+
+
+def _squares_by_pairs(layer: _Layer) -> list[tf.Tensor]:
+    """What adds up to ||sum_s a_s (x) d_s||^2, a term for each pair of channels."""
+    a = [row for f in layer.factors for row in tf.unstack(f.inputs)]
+    d = [rows for f in layer.factors for rows in tf.unstack(f.cotangents, axis=1)]
+    terms = []
+    for s, t in itertools.combinations_with_replacement(range(len(a)), 2):
+        product = _dots(a[s], a[t]) * _dots(d[s], d[t])
+        terms.append(product if s == t else 2 * product)
+    return terms
+
+
+def _squares_by_blocks(layer: _Layer) -> list[tf.Tensor]:
+    """The same by a product of matrices for some channels at a time, with all that follow."""
+    a = tf.transpose(tf.concat([f.inputs for f in layer.factors], axis=0), [1, 0, 2])
+    d = tf.transpose(tf.concat([f.cotangents for f in layer.factors], axis=1), [0, 2, 1, 3])
+    terms = []
+    for s in range(0, a.shape[1], _BLOCK):
+        # [k, n, block, channels from s on]; pairs of two within the block come in both orders.
+        pairs = tf.matmul(a[:, s : s + _BLOCK], a[:, s:], transpose_b=True)
+        pairs *= tf.matmul(d[:, :, s : s + _BLOCK], d[:, :, s:], transpose_b=True)
+        within, beyond = pairs[..., :_BLOCK], pairs[..., _BLOCK:]
+        terms.append(tf.reduce_sum(within, axis=[2, 3]) + 2 * tf.reduce_sum(beyond, axis=[2, 3]))
+    return terms
 
 
 def _dots(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
