@@ -273,7 +273,7 @@ def test_a_network_itself_may_be_decorated(graph_of):
             nk.Term("a", lambda u, x, f=function: f(x)[:, 0] - 1, models.X),
             models.two_terms()[1],
         ]
-        model = models.build(terms, NTK("predictor", num_initial_probes=2), net=network)
+        model = models.build(terms, NTK("perturbation", num_initial_probes=2), net=network)
         models.fit(model)
         traces.append(model.kernel_traces["a"])
     assert traces[0] == pytest.approx(traces[1], rel=1e-5)
