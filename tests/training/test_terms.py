@@ -66,10 +66,12 @@ def test_arrays_of_floats_take_the_dtype_of_the_network(dtype):
     np.testing.assert_array_equal(points, POINTS)
 
 
-@pytest.mark.parametrize("values", [np.array([3, 1, 2]), np.array([True, False, True])])
-def test_arrays_of_other_kinds_keep_theirs(values):
+@pytest.mark.parametrize(
+    ("values", "dtype"), [(np.array([3, 1, 2]), "float32"), (np.array([True, False, True]), "bool")]
+)
+def test_whole_numbers_are_coordinates_and_truth_values_stay(values, dtype):
     points = term(points=values).points_at(SEED, "float32")
-    assert points.dtype == values.dtype
+    assert points.dtype == dtype
     np.testing.assert_array_equal(points, values)
 
 
