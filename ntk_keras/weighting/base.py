@@ -1,8 +1,8 @@
 """The protocol of all weightings."""
 
-import contextlib
+import inspect
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -53,6 +53,15 @@ def check_weights(weights: Mapping[str, float], what: str = "loss weight") -> di
                 f"A {what} must be finite and not negative. Received {weight} for group {group!r}."
             )
     return checked
+
+
+def _arguments(kind: type) -> Iterator[str]:
+    """The names of what a class, and those it is made of down to Keras', is constructed with."""
+    own = [base for base in kind.__mro__ if issubclass(base, Weighting)]
+    for base in own:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(base).parameters.values()
+            yield from (p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
@@ -121,8 +130,7 @@ class Weighting(StateHolder):
         self.set_importance(self.importance)
         self.warned: set[str] = set()  # groups whose user was told that a bound holds their weight
         self.built = True
-        with contextlib.suppress(NotImplementedError):  # of one's own that cannot be saved
-            self._settings = frozenset(self.get_config()) - {"name", "trainable", "dtype"}
+        self._settings = frozenset(_arguments(type(self)))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._settings:
