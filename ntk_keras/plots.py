@@ -3,7 +3,8 @@
 Every function returns a matplotlib ``Figure`` that belongs to no window and no global state.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -18,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 __all__ = ["comparison", "curves", "directors", "history", "kernel", "solution", "to_array"]
 
 # Rows, one an epoch; values by name; or what `fit` returns, which holds such values as `history`.
-History = Sequence[Mapping[str, float]] | Mapping[str, Sequence[float]] | Any
+History = Iterable[Mapping[str, float]] | Mapping[str, Sequence[float]] | Any
 
 _LINE_STYLES = ("-", "--", ":", "-.")
 
@@ -64,11 +65,17 @@ def history(rows: History) -> Figure:
     """Weights, losses and the relative L2 error over steps, or over epochs where steps are unknown.
 
     Args:
-        rows: what ``fit`` returns, its ``history``, or the rows of a ``HistoryFile``, with the
-            names that ``PINNModel`` logs.
+        rows: what ``fit`` returns, its ``history``, the rows of a ``HistoryFile``, or a frame of
+            them, with the names that ``PINNModel`` logs.
 
     Raises:
+        TypeError: for anything else, as the path of a file.
         ValueError: for a history of no epochs.
+
+    Warns:
+        UserWarning: if values are fewer than epochs and nothing says at which they were logged, as
+            in the ``history`` alone. They are drawn where just one ``validation_freq`` fits, else
+            left out.
     """
     rows = _rows(rows)
     if not rows:
@@ -233,20 +240,63 @@ def _plot_error(
 
 
 def _rows(history: History) -> Sequence[Mapping[str, float]]:
-    """A history as rows, one an epoch."""
-    epochs = getattr(history, "epoch", None)
-    values = getattr(history, "history", history)
-    if not isinstance(values, Mapping):
-        return values
-    count = max(map(len, values.values()), default=0)
-    rows: list[dict[str, float]] = [
-        {"epoch": epoch} for epoch in (range(count) if epochs is None else epochs[-count:])
+    """A history as rows, one an epoch; entries that are empty are left out.
+
+    Raises:
+        TypeError: for what is no history.
+    """
+    values: Any = getattr(history, "history", history)
+    if hasattr(values, "to_dict"):  # a frame, which has NaN where there is nothing
+        values = [{k: v for k, v in row.items() if v == v} for row in values.to_dict("records")]
+    if isinstance(values, Mapping) and all(hasattr(v, "__len__") for v in values.values()):
+        return _by_epoch(history, values)
+    rows: list[Any] = [None]
+    if isinstance(values, Iterable) and not isinstance(values, str):
+        rows = list(values)
+    if not all(isinstance(row, Mapping) for row in rows):
+        raise TypeError(
+            "A history is what `fit` returns, its `history`, or rows by name, one an epoch. "
+            f"Received {history!r}. Of a file give ntk_keras.callbacks.read_history(path)."
+        )
+    return [
+        {name: float(value) for name, value in row.items() if value not in (None, "")}
+        for row in rows
     ]
+
+
+def _by_epoch(history: History, values: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
+    """Rows of values by name; of some epochs only, they are put where they were logged."""
+    count = max(map(len, values.values()), default=0)
+    epochs = list(getattr(history, "epoch", range(count)))
+    epochs = epochs[len(epochs) - count :]
+    rows: dict[int, dict[str, float]] = {epoch: {"epoch": epoch} for epoch in epochs}
     for name, series in values.items():
-        every = count // max(len(series), 1)  # of values that only some epochs have
-        for number, value in enumerate(series):
-            rows[every * (number + 1) - 1][name] = value
-    return rows
+        logged = getattr(history, "epochs_by_name", {}).get(name)
+        if logged is None:
+            logged = epochs if len(series) == count else _guessed(name, len(series), epochs)
+        for epoch, value in zip(logged, series, strict=False):
+            rows[epoch][name] = float(value)
+    return list(rows.values())
+
+
+def _guessed(name: str, count: int, epochs: Sequence[int]) -> Sequence[int]:
+    """The epochs of values that only some have, as of a ``validation_freq`` if just one fits."""
+    fitting: dict[tuple[int, ...], int] = {}
+    for frequency in range(2, max(epochs) + 2):
+        logged = tuple(epoch for epoch in epochs if (epoch + 1) % frequency == 0)
+        if len(logged) == count > 0:
+            fitting[logged] = frequency
+    drawn: tuple[int, ...] = ()
+    shown = "left out"
+    if len(fitting) == 1:
+        ((drawn, frequency),) = fitting.items()
+        shown = f"drawn as of validation_freq={frequency}"
+    warnings.warn(
+        f"{name!r} has {count} values for {len(epochs)} epochs, and nothing says which: {shown}. "
+        "What PINNModel.fit returns says it, as do the rows of a HistoryFile.",
+        stacklevel=5,
+    )
+    return drawn
 
 
 def _label(rows: Sequence[Mapping[str, float]]) -> str:

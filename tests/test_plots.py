@@ -1,5 +1,8 @@
 """Figures hold the data they were given, under the right labels."""
 
+from pathlib import Path
+
+import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -7,6 +10,9 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
 from ntk_keras import plots
+from ntk_keras.training.nan_check import with_own_callbacks
+from tests.support.models import X as POINTS
+from tests.support.models import build
 
 T = np.linspace(0, 2, 4)
 X = np.linspace(-1, 1, 3)
@@ -223,19 +229,10 @@ def test_pictures_are_bytes_with_the_figure_in_them():
 
 
 class Returned:
-    """As ``fit`` returns it."""
+    """As ``fit`` of Keras returns it."""
 
     def __init__(self, history, epoch):
         self.history, self.epoch = history, epoch
-
-
-def without_steps(rows):
-    return [{k: v for k, v in row.items() if k != "step"} for row in rows]
-
-
-def by_name(rows):
-    names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch"))
-    return {name: [row[name] for row in rows if name in row] for name in names}
 
 
 # Validated every other epoch: in 1 and 3, counted from 0.
@@ -245,26 +242,90 @@ FOUR = [
 ]
 
 
+class Frame:
+    """As much of a pandas frame as is asked for."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def to_dict(self, orient):
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        return [{name: row.get(name, np.nan) for name in names} for row in self.rows]
+
+
+def as_text(rows):
+    """As ``csv.DictReader`` yields them."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return ({name: str(row.get(name, "")) for name in names} for row in rows)
+
+
 @pytest.mark.parametrize(
     "given",
-    [Returned(by_name(FOUR), [0, 1, 2, 3]), by_name(FOUR), FOUR, [{**row} for row in FOUR]],
-    ids=["returned", "dict", "rows", "copies"],
+    [
+        lambda: FOUR,
+        lambda: [{**row} for row in FOUR],
+        lambda: (row for row in FOUR),
+        lambda: as_text(FOUR),
+        lambda: Frame(FOUR),
+    ],
+    ids=["rows", "copies", "generator", "text", "frame"],
 )
 def test_a_history_is_drawn_over_epochs_however_it_is_given(given):
-    weights, losses, error = plots.history(given).axes
+    weights, losses, error = plots.history(given()).axes
     assert lines(losses) == {"a": [[e, 2.0 / (e + 1)] for e in range(4)]}
     assert np.array(error.lines[0].get_data()).T.tolist() == [[1, 0.5], [3, 0.125]]
     assert error.get_xlabel() == losses.get_xlabel() == "epoch"
     assert weights.get_legend() is None
 
 
+@pytest.mark.parametrize(
+    ("epochs", "count", "drawn", "message"),
+    [
+        ([0, 1, 2, 3], 2, [1, 3], "drawn as of validation_freq=2"),
+        ([1, 2, 3], 2, [1, 3], "drawn as of validation_freq=2"),
+        ([0, 1, 2, 3, 4], 1, [], "nothing says which: left out"),
+        ([0, 1, 2], 2, [], "nothing says which: left out"),
+    ],
+)
+def test_values_of_some_epochs_are_drawn_where_only_one_frequency_fits(
+    epochs, count, drawn, message
+):
+    given = Returned({"loss": [1.0] * len(epochs), "val_relative_l2": [0.5] * count}, epochs)
+    with pytest.warns(UserWarning, match=message):
+        *_, error = plots.history(given).axes
+    assert list(error.lines[0].get_xdata()) == drawn
+
+
+def test_what_fit_returns_says_at_which_epochs_it_validated():
+    model = build(weighting="constant")
+    given = {"validation_data": (POINTS, POINTS), "verbose": 0}
+    for epochs, frequency, expected in ((5, 3, [2]), (4, [1, 4], [0, 3]), (4, 2, [1, 3])):
+        history = model.fit(epochs=epochs, validation_freq=frequency, **given)
+        *_, error = plots.history(history).axes
+        assert list(error.lines[0].get_xdata()) == expected
+        assert list(error.lines[0].get_ydata()) == history.history["val_relative_l2"]
+        assert model.history is history
+
+
+def test_a_history_of_ones_own_is_what_fit_returns():
+    mine = keras.callbacks.History()
+    callbacks = with_own_callbacks([mine])
+    assert [c for c in callbacks if isinstance(c, keras.callbacks.History)] == [mine]
+
+
+@pytest.mark.parametrize("given", ["history.csv", Path("history.csv"), 3, [1.0], {"loss": 1.0}])
+def test_what_is_no_history_is_refused(given):
+    with pytest.raises(TypeError, match="(?s)what `fit` returns.*Received .*read_history"):
+        plots.history(given)
+
+
 def test_a_second_fit_is_drawn_where_it_began():
-    later = Returned(by_name(FOUR[2:]), [2, 3])
+    later = Returned({"loss/a": [row["loss/a"] for row in FOUR[2:]]}, [2, 3])
     assert lines(plots.history(later).axes[1]) == {"a": [[2, 2 / 3], [3, 0.5]]}
 
 
 def test_comparisons_take_them_too():
-    (ax,) = plots.comparison({"one": [Returned(by_name(FOUR), [0, 1, 2, 3])]}).axes
+    (ax,) = plots.comparison({"one": [Frame(FOUR)]}).axes
     assert lines(ax) == {"one": [[1, 0.5], [3, 0.125]]}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ntk_keras.backend import precision
 from ntk_keras.training import weight_warnings
 from ntk_keras.training.checked_step import LAYERS, UPDATE
+from ntk_keras.training.epoch_history import EpochHistory
 from ntk_keras.training.gradient_culprits import describe_bad_gradients
 from ntk_keras.training.term_changes import FollowTerms
 
@@ -73,6 +74,8 @@ class NaNCheck(keras.callbacks.Callback):
 def with_own_callbacks(callbacks: Any) -> Any:
     """The callbacks of ``fit``, with the check first and the one that follows terms last.
 
+    Without a ``History`` among them that of Keras would be added, and an :class:`EpochHistory` is.
+
     Args:
         callbacks: as for any Keras model.
     """
@@ -81,7 +84,9 @@ def with_own_callbacks(callbacks: Any) -> Any:
         callbacks.append(FollowTerms())
         return callbacks
     listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
-    return [NaNCheck(), *(c for c in listed if c is not None), FollowTerms()]
+    given = [c for c in listed if c is not None]
+    returned = any(isinstance(c, keras.callbacks.History) for c in given)
+    return [NaNCheck(), *given, *([] if returned else [EpochHistory()]), FollowTerms()]
 
 
 def forget_failures(model: Any) -> None:
