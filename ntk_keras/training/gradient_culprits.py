@@ -1,4 +1,4 @@
-"""Which term's gradient is not finite where its residual is: looked for once a step was refused."""
+"""What is not finite where a residual is, its square or gradient: asked once a step was refused."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 from ntk_keras.backend.variables import names_of, watchable
 from ntk_keras.kernel import Block
 
-__all__ = ["describe_bad_gradients"]
+__all__ = ["describe_bad_gradients", "overflows"]
 
 _MAX_NAMES = 3
 
@@ -39,6 +39,20 @@ def describe_bad_gradients(
             where = "" if at is None else f" at the point {at}"
             found.append(f"the gradient of term {name!r}{by}{where}")
     return found
+
+
+def overflows(block: Block) -> bool:
+    """Whether a residual is finite and the sum of its squares is not.
+
+    Args:
+        block: the residual, at the present parameters.
+    """
+    try:
+        residual = block()
+    except Exception:  # what is told must not hide that training has failed
+        return False
+    squares = np.asarray(tf.reduce_sum(residual**2))
+    return bool(np.all(np.isfinite(residual)) and not np.isfinite(squares))
 
 
 def _listed(names: Sequence[str]) -> str:

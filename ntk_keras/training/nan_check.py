@@ -14,7 +14,8 @@ from ntk_keras.backend import precision
 from ntk_keras.training import weight_warnings
 from ntk_keras.training.checked_step import LAYERS, UPDATE
 from ntk_keras.training.epoch_history import EpochHistory
-from ntk_keras.training.gradient_culprits import describe_bad_gradients
+from ntk_keras.training.gradient_culprits import describe_bad_gradients, overflows
+from ntk_keras.training.residual_errors import MEND_OF_LARGE
 from ntk_keras.training.term_changes import FollowTerms
 
 __all__ = [
@@ -111,16 +112,20 @@ def raise_if_diverged(model: Any) -> None:
     first = steps[codes >= 0].min()
     terms = [t.name for t, step in zip(model.terms, steps, strict=False) if step == first]
     # Where a residual fails the gradient does too, and says nothing new.
-    what, mend = _of_terms(terms) if terms else _of_update(model, int(codes[-1] % 3))
+    what, mend = _of_terms(model, terms) if terms else _of_update(model, int(codes[-1] % 3))
     raise TrainingDivergedError(
         f"Step {first}: {what}. The network, optimizer and weights are as before that step. {mend}"
     )
 
 
-def _of_terms(names: list[str]) -> tuple[str, str]:
+def _of_terms(model: Any, names: list[str]) -> tuple[str, str]:
     """What happened to residuals, and the mend."""
     culprits = " and ".join(f"the residual of term {name!r}" for name in names)
-    return f"{culprits} became NaN or infinite", _MEND
+    # Everything is as before the step, unless a callback of one's own has changed it since.
+    blocks = model.blocks()
+    if all(name in blocks and overflows(blocks[name]) for name in names):
+        return f"{culprits} is finite, but its square became infinite", MEND_OF_LARGE
+    return f"{culprits} or its square became NaN or infinite", _MEND
 
 
 def _of_update(model: Any, culprit: int) -> tuple[str, str]:
@@ -132,8 +137,7 @@ def _of_update(model: Any, culprit: int) -> tuple[str, str]:
             f"the gradient of the loss is finite, but what the optimizer, {name}, made of it "
             "became NaN or infinite",
             "Either the step was too large: lower the learning rate. Or the square of the gradient "
-            "overflows, which Adam and clipping by norm compute: divide the equation by its "
-            "largest coefficient, or compute in float64.",
+            f"overflows, which Adam and clipping by norm compute. {MEND_OF_LARGE}",
         )
     if culprit == LAYERS:
         return (
@@ -156,5 +160,5 @@ def _of_update(model: Any, culprit: int) -> tuple[str, str]:
 
 _MEND = (
     "Lower the learning rate, clip gradients, or look at the residual where it divides, takes "
-    "roots or logarithms."
+    f"roots or logarithms. Where values are large: {MEND_OF_LARGE}"
 )

@@ -16,10 +16,12 @@ import tensorflow as tf
 from ntk_keras.training.terms import Term
 
 __all__ = [
+    "MEND_OF_LARGE",
     "check_axis_of_points",
     "check_components",
     "check_finite",
     "check_residual",
+    "check_squares",
     "named_failure",
     "refuse_change",
     "warn_of_underflow",
@@ -187,6 +189,28 @@ def check_finite(term: Term, residual: tf.Tensor, points: Any) -> None:
             f"Term {term.name!r}: the residual must be finite where training starts. Received "
             f"{np.asarray(residual)[row]} at the point {at}. Look where it divides, takes roots or "
             "logarithms, or at the network's initial parameters."
+        )
+
+
+MEND_OF_LARGE = (
+    "Divide the equation by its largest coefficient, for which kernel weights make up, or have the "
+    'network compute in float64, as by dtype="float64" of its layers.'
+)
+
+
+def check_squares(term: Term, squares: np.longdouble, dtype: tf.DType) -> None:
+    """Raises ValueError for finite residuals whose loss is infinite before training has begun.
+
+    Args:
+        term: for the message.
+        squares: their sum, or mean where losses are means.
+        dtype: of the residual.
+    """
+    if squares > np.longdouble(dtype.max):
+        raise ValueError(
+            f"Term {term.name!r}: its residuals are finite, but their squares add up to "
+            f"{squares:.1e}, which is infinite in {dtype.name}, so that no step could be made. "
+            f"{MEND_OF_LARGE}"
         )
 
 

@@ -157,7 +157,8 @@ class Residuals:
                     inspected = self._inspect(term, at, view, uses_kernel)
                     self._inspected[term.name] = inspected
                 if finite and not inspected.finite:
-                    check_finite_everywhere(term, at, self._network, view)
+                    mean = self._reduction == "mean"
+                    check_finite_everywhere(term, at, self._network, view, mean)
                     inspected.finite = True
                 sizes[term.name] = inspected.entries_per_point * num_rows(at)
         if not self._network.built:

@@ -19,6 +19,7 @@ from ntk_keras.training.residual_errors import (
     check_components,
     check_finite,
     check_residual,
+    check_squares,
     named_failure,
     refuse_change,
     warn_of_underflow,
@@ -150,16 +151,18 @@ def some_rows(points: Any) -> Any:
 
 
 def check_finite_everywhere(
-    term: Term, points: Any, network: keras.layers.Layer, view: MakeView
+    term: Term, points: Any, network: keras.layers.Layer, view: MakeView, mean: bool
 ) -> None:
-    """Raises ValueError for a residual that is NaN or infinite at any point, as training starts.
+    """Raises ValueError for a residual or loss that is NaN or infinite as training starts.
 
     Args:
         term: what to look at.
-        points: a nest of tensors.
+        points: a nest of tensors, of which all are looked at.
         network: built.
         view: the network as one evaluation of the residual is to see it.
+        mean: whether the loss is a mean.
     """
+    squares, count = np.longdouble(0), 0
     for start in range(0, num_rows(points), _MANY):
         rows = tf.nest.map_structure(lambda x: x[start : start + _MANY], points)  # noqa: B023
         try:
@@ -167,6 +170,9 @@ def check_finite_everywhere(
         except Exception:  # not in chunks, or not eagerly: the step will tell
             return
         check_finite(term, residual, rows)
+        squares += np.sum(np.asarray(residual, np.longdouble) ** 2)
+        count += math.prod(residual.shape)
+    check_squares(term, squares / count if mean else squares, residual.dtype)
 
 
 def inspect_in_training(

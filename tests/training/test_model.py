@@ -1138,7 +1138,8 @@ def diverged(request):
 
 def test_divergence_names_the_step_and_the_culprit(diverged):
     by_gradient = np.isinf(diverged.fault.spoilt[1])
-    culprit = "the gradient of the loss" if by_gradient else "the residual of term 'faulty'"
+    by_residual = "the residual of term 'faulty' or its square"
+    culprit = "the gradient of the loss" if by_gradient else by_residual
     assert diverged.message.startswith(f"Step 5: {culprit} became NaN or infinite.")
 
 
