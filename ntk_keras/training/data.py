@@ -16,7 +16,7 @@ from ntk_keras.training.points import (
     tensors_by_term,
 )
 from ntk_keras.training.terms import Term
-from ntk_keras.training.values import check_arrays, unrounded
+from ntk_keras.training.values import as_arrays, check_arrays, unrounded
 
 __all__ = [
     "StepData",
@@ -131,6 +131,7 @@ def for_validation(
     if isinstance(data, Mapping):
         return tf.data.Dataset.from_tensors(tensors_by_term(terms, data, dtype)), batch_size
     if isinstance(data, tuple):
+        data = as_arrays(data)
         batch_size = batch_size or length(data)
         batches = unrounded(data, dtype, batch_size)
         return (data, batch_size) if batches is None else (batches, None)

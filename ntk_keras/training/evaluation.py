@@ -34,14 +34,32 @@ class EvaluatesFunctions(keras.Model):
             x: inputs of the network.
             batch_size: points at a time; by default more than Keras' 32, which are slow.
             **kwargs: whatever else ``keras.Model.predict`` takes.
+
+        Raises:
+            ValueError: for complex, masked or ragged inputs, text, lists of numbers, or a dataset
+                of nothing.
         """
         values_module.check_arrays(x)
+        x = values_module.as_arrays(x)
+        if values_module.num_points(x) == 0:
+            if isinstance(x, tf.data.Dataset):
+                raise ValueError("x must yield points. Received a dataset of none.")
+            return self.predict_on_batch(x)
         batch_size = values_module.batch_size_for(x, batch_size)
         dtype = precision.parameter_dtype(self.network)
         batches = values_module.unrounded((x,), dtype, batch_size)
         if batches is not None:
             x, batch_size = batches, None
         return super().predict(x, batch_size, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The network's outputs at a single batch; takes and refuses what :meth:`predict` does.
+
+        Args:
+            x: inputs of the network.
+        """
+        values_module.check_arrays(x)
+        return super().predict_on_batch(values_module.as_arrays(x))
 
     def residuals(
         self, points: Mapping[str, Any] | None = None, *, batch_size: int | None = None

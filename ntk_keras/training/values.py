@@ -9,7 +9,15 @@ import tensorflow as tf
 
 from ntk_keras.training.points import check_numbers, is_array_like
 
-__all__ = ["BATCH_SIZE", "batch_size_for", "check_arrays", "for_values", "unrounded"]
+__all__ = [
+    "BATCH_SIZE",
+    "as_arrays",
+    "batch_size_for",
+    "check_arrays",
+    "for_values",
+    "num_points",
+    "unrounded",
+]
 
 # Points at a time where nobody says: Keras' 32 take two hundred times as long, and more than this
 # no less, for networks of 3 x 20 to 3 x 500; it bounds the memory.
@@ -27,9 +35,13 @@ def for_values(
         arguments: the others of ``evaluate``, by keyword.
         dtype: of the parameters.
     """
-    values = (x, y, arguments.get("sample_weight"))
-    check_arrays(*values)
-    arguments = {**arguments, "batch_size": batch_size_for(x, arguments.get("batch_size"))}
+    check_arrays(x, y, arguments.get("sample_weight"))
+    values = x, y, weight = as_arrays((x, y, arguments.get("sample_weight")))
+    arguments = {
+        **arguments,
+        "sample_weight": weight,
+        "batch_size": batch_size_for(x, arguments.get("batch_size")),
+    }
     batches = unrounded(values, dtype, arguments["batch_size"])
     if batches is None:
         return x, y, arguments
@@ -56,6 +68,34 @@ def check_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> None:
         check_numbers(name, part, real=name != "y")
 
 
+def as_arrays(x: Any) -> Any:
+    """A nest with arrays in place of frames, whose dtypes Keras may not know; a series is a column.
+
+    Args:
+        x: arrays, tensors, frames of pandas, or anything else, which stays what it is.
+    """
+
+    def convert(value: Any) -> Any:
+        if not is_array_like(value):
+            return value
+        array = np.asarray(value)
+        return array[:, np.newaxis] if array.ndim == 1 else array
+
+    return tf.nest.map_structure(convert, x)
+
+
+def num_points(x: Any) -> int | None:
+    """How many points arrays or a dataset hold, as far as they say.
+
+    Args:
+        x: inputs.
+    """
+    if isinstance(x, tf.data.Dataset):
+        return 0 if int(x.cardinality()) == 0 else None
+    shapes: list[Any] = [getattr(leaf, "shape", ()) for leaf in tf.nest.flatten(x)]
+    return shapes[0][0] if all(shapes) and shapes else None
+
+
 def batch_size_for(x: Any, batch_size: int | None) -> int | None:
     """How many points are evaluated at a time, where they are arrays.
 
@@ -76,7 +116,6 @@ def unrounded(data: tuple, dtype: str, batch_size: int | None) -> tf.data.Datase
         batch_size: points at a time.
     """
     present = keras.tree.lists_to_tuples(tuple(part for part in data if part is not None))
-    present = tf.nest.map_structure(lambda x: np.asarray(x) if is_array_like(x) else x, present)
     arrays = all(isinstance(leaf, np.ndarray | tf.Tensor) for leaf in tf.nest.flatten(present))
     if not arrays or tf.as_dtype(dtype).size <= tf.as_dtype(keras.config.floatx()).size:
         return None

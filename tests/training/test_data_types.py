@@ -144,6 +144,50 @@ def test_frames_are_inputs_and_values():
     assert "val_relative_l2" in logs
 
 
+class Extended(Frame):
+    """Of a dtype that only pandas has, as Int64: Keras asks it for its own and fails."""
+
+    dtype = "Int64"
+    shape = (6,)
+
+
+def test_series_of_dtypes_of_pandas_are_columns():
+    model, whole = build(), WHOLE.astype("float32")
+    series = Extended(WHOLE[:, 0])
+    for predict in (model.predict, model.predict_on_batch):
+        np.testing.assert_array_equal(predict(series), predict(whole))
+    expected = model.evaluate(whole, whole, sample_weight=whole[:, 0], verbose=0)
+    assert model.evaluate(series, series, sample_weight=series, verbose=0) == expected
+    assert "val_relative_l2" in fit(model, validation_data=(series, series))
+
+
+def test_batches_of_predict_are_checked_as_all_points_are():
+    model = build()
+    for refused, message in {
+        "complex": (X + 1j, "x must be real. Received complex128"),
+        "masked": NO_NUMBERS["masked"],
+        "text": NO_NUMBERS["text"],
+        "list": (X.tolist(), "x must be an array"),
+    }.values():
+        with pytest.raises(ValueError, match=f"(?s){message}"):
+            model.predict_on_batch(refused)
+
+
+@pytest.mark.parametrize("make", [np.zeros, tf.zeros])
+def test_no_points_have_no_outputs(make):
+    model = build(net=network(outputs=2))
+    for predict in (model.predict, model.predict_on_batch):
+        outputs = predict(make((0, 1)))
+        assert outputs.shape == (0, 2)
+        assert outputs.dtype == "float32"
+
+
+def test_a_dataset_of_no_points_is_refused():
+    nothing = tf.data.Dataset.from_tensor_slices(X[:0]).batch(2)
+    with pytest.raises(ValueError, match="x must yield points. Received a dataset of none"):
+        build().predict(nothing)
+
+
 @pytest.mark.parametrize("kind", ["complex", "text"])
 def test_unknowns_are_real_numbers(kind):
     initial = {"complex": np.complex64(1 + 2j), "text": "one"}[kind]
