@@ -101,6 +101,8 @@ def check_loadable(what: str, value: Any) -> None:
 def serialize_points(what: str, points: Any) -> Any:
     """A configuration of fixed points: arrays and tensors exactly, tuples as tuples.
 
+    A ``tf.Variable`` is saved with what it holds, and is another variable when it is loaded.
+
     Args:
         what: they are, for the message.
         points: a nest of lists, tuples and dicts.
@@ -115,6 +117,9 @@ def serialize_points(what: str, points: Any) -> Any:
         return {"tuple": [recurse(value) for value in points]}
     if isinstance(points, list):
         return {"list": [recurse(value) for value in points]}
+    if isinstance(points, tf.Variable):
+        shape = None if points.shape.rank is None else points.shape.as_list()
+        return {"variable": [recurse(points.numpy()), shape, points.trainable]}
     if isinstance(points, complex | np.ndarray | np.generic | tf.Tensor):
         array = np.asarray(points)
         if np.iscomplexobj(array):  # JSON has real numbers only
@@ -122,8 +127,8 @@ def serialize_points(what: str, points: Any) -> Any:
     if isinstance(points, np.ndarray | np.generic | int | float | tf.Tensor):
         return {"leaf": keras.saving.serialize_keras_object(points)}
     raise ValueError(
-        f"{what} cannot be saved: a file holds arrays and tensors in lists, tuples and dicts with "
-        f"strings as keys. Received {points!r} of type {type(points).__name__}."
+        f"{what} cannot be saved: a file holds arrays, tensors and variables in lists, tuples and "
+        f"dicts with strings as keys. Received a {type(points).__name__}."
     )
 
 
@@ -134,6 +139,9 @@ def deserialize_points(config: Mapping[str, Any]) -> Any:
         return {key: deserialize_points(part) for key, part in value.items()}
     if kind == "leaf":
         return keras.saving.deserialize_keras_object(value)
+    if kind == "variable":
+        held, shape, trainable = value
+        return tf.Variable(deserialize_points(held), trainable, shape=tf.TensorShape(shape))
     parts = [deserialize_points(part) for part in value]
     if kind == "complex":
         return parts[0] + 1j * parts[1]

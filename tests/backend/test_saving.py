@@ -125,6 +125,27 @@ def test_points_are_saved_exactly(name):
         np.testing.assert_array_equal(actual, desired)
 
 
+@pytest.mark.parametrize("shape", [None, [None, 1]])
+def test_points_in_a_variable_are_in_a_variable_again(shape, tmp_path):
+    held = tf.Variable([[0.1], [1 / 3]], False, shape=shape)
+    model = one_term(first_point, {"x": held})
+    model.save(tmp_path / "model.keras")
+    term = keras.models.load_model(tmp_path / "model.keras").terms[0]
+    again = term.points["x"]
+    assert isinstance(again, tf.Variable)
+    assert (again.dtype, again.trainable) == (held.dtype, held.trainable)
+    assert again.shape.as_list() == held.shape.as_list()
+    np.testing.assert_array_equal(again, held)
+    again.assign(again + 1)
+    np.testing.assert_array_equal(term.points_at(None, "float32")["x"], held + 1)
+
+
+def test_complex_points_in_a_variable_are_saved():
+    again = saving.deserialize_points(saving.serialize_points("points", tf.Variable([1 + 2j])))
+    assert again.dtype == tf.complex128
+    np.testing.assert_array_equal(again, [1 + 2j])
+
+
 def test_points_of_another_kind_are_named():
     points = tf.RaggedTensor.from_row_lengths([1.0, 2.0], [1, 1])
     with pytest.raises(ValueError, match="Term 'odd': its points cannot be saved.*RaggedTensor"):
@@ -140,6 +161,11 @@ def value(u, points):
 
 def weighted(u, points, factor):
     return factor * u(points)[:, 0]
+
+
+@keras.saving.register_keras_serializable("test_saving")
+def first_point(u, points):
+    return u(points["x"])[:, 0]
 
 
 class Residual:
