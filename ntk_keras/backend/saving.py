@@ -23,6 +23,10 @@ __all__ = [
     "serialize_points",
 ]
 
+# What has a name of its own; functions that are decorated by `tf.function` among them.
+_DECORATED = tf.types.experimental.PolymorphicFunction
+_FUNCTIONS = types.FunctionType | _DECORATED
+
 _REGISTER = "@keras.saving.register_keras_serializable"
 
 
@@ -36,11 +40,15 @@ def serialize(what: str, value: Any) -> dict[str, Any]:
     Raises:
         ValueError: if it could not be found again; the message shows the line to add.
     """
-    named = value if isinstance(value, types.FunctionType) else type(value)
-    known = keras.saving.get_registered_object(keras.saving.get_registered_name(named))
+    has_name = isinstance(value, _FUNCTIONS) and hasattr(value, "__name__")  # a partial has none
+    named = value if has_name else type(value)
+    name = keras.saving.get_registered_name(named)
+    known = keras.saving.get_registered_object(name)
     if known is not named or not (named is value or hasattr(value, "get_config")):
         raise ValueError(f"{what} cannot be saved: {_mend(value, known)}")
     config = keras.saving.serialize_keras_object(value)
+    if isinstance(value, _DECORATED):  # as Keras has it of other functions
+        config |= {"module": "builtins", "class_name": "function", "registered_name": "function"}
     _rebuilt(what, config)
     # Keras ignores the last entry; it is for whoever loads the file without that module.
     return {**config, "defined_in": named.__module__}
@@ -223,14 +231,15 @@ def _random_numbers_kept() -> Iterator[None]:
 
 def _mend(value: Any, known: Any) -> str:
     """Why a value cannot be found again, and the line that mends it."""
-    is_function = isinstance(value, types.FunctionType)
+    is_function = isinstance(value, _FUNCTIONS)
+    python = getattr(value, "python_function", value)
+    if isinstance(python, functools.partial | types.MethodType | types.BuiltinFunctionType):
+        return (
+            f"a file holds names of functions, not {python!r}. Define a function by itself:\n\n"
+            + _example(python)
+        )
     if is_function and value.__name__ == "<lambda>":
         return "a lambda has no name to be found by. Define it with\n\n" + _example(value)
-    if isinstance(value, functools.partial | types.MethodType | types.BuiltinFunctionType):
-        return (
-            f"a file holds names of functions, not {value!r}. Define a function by itself:\n\n"
-            + _example(value)
-        )
     if not is_function:
         return (
             f"its class needs a method `get_config` and the line\n\n    {_decorator(type(value))}\n"
@@ -250,7 +259,8 @@ def _mend(value: Any, known: Any) -> str:
 def _example(value: Any) -> str:
     name = getattr(value, "__name__", "residual")
     name = name if name.isidentifier() else "residual"
-    return f"    {_decorator(value)}\n    def {name}(u, points):"
+    function = "    @tf.function\n" if isinstance(value, _DECORATED) else ""
+    return f"    {_decorator(value)}\n{function}    def {name}(u, points):"
 
 
 def _decorator(value: Any) -> str:

@@ -185,6 +185,15 @@ REFUSED = {
         functools.partial(weighted, factor=2.0),
         r"functools.partial.*register_keras_serializable\(.my_package.\)\s+def residual",
     ),
+    "a decorated function": (
+        tf.function(value),
+        r"knows none for 'value'.*" + REGISTER + r"@tf.function\s+def value\(u, points\):",
+    ),
+    "a decorated lambda": (tf.function(lambda u, x: u(x)[:, 0]), "a lambda has no name"),
+    "a decorated partial": (
+        tf.function(functools.partial(weighted, factor=2.0)),
+        "not functools.partial.*Define a function by itself",
+    ),
     "an object": (Residual(), "`get_config` and the line.*" + REGISTER + "class Residual:"),
 }
 
@@ -225,6 +234,22 @@ def test_the_line_that_is_shown_is_enough(tmp_path):
     model = one_term(another)
     model.save(tmp_path / "model.keras")
     assert keras.models.load_model(tmp_path / "model.keras").terms[0].residual is another
+
+
+def test_a_residual_is_registered_over_tf_function(tmp_path):
+    decorated = keras.saving.register_keras_serializable("over")(tf.function(weighted_copy()))
+    model = one_term(decorated)
+    model.save(tmp_path / "model.keras")
+    assert keras.models.load_model(tmp_path / "model.keras").terms[0].residual is decorated
+    columns = nk.Term.columns(["a"], decorated, X)
+    assert nk.Term.from_config(columns[0].get_config()).residual.residual is decorated
+
+
+def test_a_function_registered_below_tf_function_is_to_be_registered_over_it():
+    """Without the decoration AutoGraph would not convert it."""
+    below = tf.function(keras.saving.register_keras_serializable("below")(weighted_copy()))
+    with pytest.raises(ValueError, match=f"(?s){REGISTER}@tf.function"):
+        one_term(below).get_config()
 
 
 def test_custom_objects_serve_as_well(tmp_path):
