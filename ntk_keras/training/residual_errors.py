@@ -128,6 +128,13 @@ def _mend_of_dtypes(error: Exception, points: Any) -> str:
             "Its points hold integers [n], which stay integers in a nest: make coordinates and "
             "measured values floats, as in np.asarray(x, float), or by tf.cast in the residual."
         )
+    if "complex" in str(error):
+        name = "complex128" if dtypes[0] in (tf.float64, tf.complex128) else "complex64"
+        return (
+            f"Points and outputs of the network are {dtypes[0].name}, whose complex numbers are "
+            f"{name}. Cast both to that, as in tf.cast(c, tf.{name}), which drops no part, and "
+            "return the parts of the residual, (tf.math.real(r), tf.math.imag(r))."
+        )
     return (
         f"Points and outputs of the network are {dtypes[0].name}. Make constants of that dtype, as "
         "in tf.constant(c, x.dtype) or tf.cast(c, x.dtype); numbers and NumPy arrays beside "

@@ -309,7 +309,17 @@ def _read_only(name: str, points: Any) -> Any:
 
 
 def _side_by_side(values: Any) -> Any:
-    """The components of a tuple as columns, ``[n, k]``; anything else as it is."""
+    """The components of a tuple as columns, ``[n, k]``; anything else as it is.
+
+    Raises:
+        ValueError: for a complex component, whose imaginary part a cast to the others would drop.
+    """
     if not isinstance(values, tuple | list):
         return values
+    for index, value in enumerate(values):
+        if tf.is_tensor(value) and value.dtype.is_complex:
+            raise ValueError(
+                f"component {index} of the residual is {value.dtype.name}, and components are real "
+                "floats. Give its parts in its place, tf.math.real(c), tf.math.imag(c)."
+            )
     return tf.concat([v if v.shape.rank == 2 else v[:, tf.newaxis] for v in values], axis=1)

@@ -150,6 +150,20 @@ BOX = nk.domains.Box(x=(0, 1))
 
 REFUSED = {
     "residual": (lambda: model(lambda u, x: wave(u(x))), ["complex128", "tf.math.imag(r)"]),
+    "component of a residual": (
+        lambda: model(lambda u, x: (x[:, 0] * tf.ones(1, x.dtype), wave(u(x))[:, 0])),
+        ["component 1 of the residual is complex128", "tf.math.imag(c)"],
+    ),
+    "column of a residual": (
+        lambda: nk.PINNModel(
+            network(), nk.Term.columns(["a", "b"], lambda u, x: (u(x), wave(u(x))), X)
+        ),
+        ["component 1 of the residual is complex128", "tf.math.imag(c)"],
+    ),
+    "sum of both kinds": (
+        lambda: model(lambda u, x: u(x)[:, 0] + tf.constant(2j, tf.complex64)),
+        ["tf.cast(c, tf.complex128), which drops no part", "tf.math.imag(r)"],
+    ),
     "residual on a tape": (recorded, ["Residual 'a' must be real", "tf.math.imag(r)"]),
     "residual of a kernel": (
         lambda: nk.kernel.traces(complex_residual, [theta]),
