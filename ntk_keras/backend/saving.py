@@ -6,6 +6,7 @@ registered under.
 
 import contextlib
 import functools
+import inspect
 import random
 import types
 from collections.abc import Iterator, Mapping
@@ -49,7 +50,7 @@ def serialize(what: str, value: Any) -> dict[str, Any]:
     config = keras.saving.serialize_keras_object(value)
     if isinstance(value, _DECORATED):  # as Keras has it of other functions
         config |= {"module": "builtins", "class_name": "function", "registered_name": "function"}
-    _rebuilt(what, config)
+    _check_arguments(what, value, _rebuilt(what, config))
     # Keras ignores the last entry; it is for whoever loads the file without that module.
     return {**config, "defined_in": named.__module__}
 
@@ -199,6 +200,35 @@ def _culprit(config: Any, error: Exception) -> str:
         f'    {_REGISTER}("my_package")\n\n'
         "and a class what its `get_config` returns as arguments."
     )
+
+
+def _check_arguments(what: str, value: Any, rebuilt: Any) -> None:
+    """Refuses an object whose ``get_config`` leaves out an argument that it has kept.
+
+    Compared are attributes that go by the name of an argument, where they hold numbers or text:
+    others may be what the object has come to, and differ rightly.
+    """
+    if isinstance(value, _FUNCTIONS | keras.Layer) or type(rebuilt) is not type(value):
+        return
+    now, then = getattr(value, "__dict__", {}), getattr(rebuilt, "__dict__", {})
+    for argument in inspect.signature(type(value).__init__).parameters:
+        for name in {argument, f"_{argument}"} & now.keys() & then.keys():
+            pair = now[name], then[name]
+            if all(isinstance(x, _PLAIN) for x in pair) and not _are_equal(*pair):
+                raise ValueError(
+                    f"{what} cannot be saved: its {argument} is {pair[0]!r} and would be loaded as "
+                    f"{pair[1]!r}. Have `get_config` of {type(value).__name__} return every "
+                    f"argument, as in {{{argument!r}: self.{name}}}."
+                )
+
+
+_PLAIN = str | bool | int | float | complex | np.ndarray | np.generic | tf.Tensor | tf.Variable
+
+
+def _are_equal(a: Any, b: Any) -> bool:
+    """Whether numbers or texts are the same; NaN is itself."""
+    a, b = np.asarray(a), np.asarray(b)
+    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc" and b.dtype.kind in "fc")
 
 
 def _check_functions(what: str, value: Any, rebuilt: Any) -> None:

@@ -252,6 +252,43 @@ def test_a_function_registered_below_tf_function_is_to_be_registered_over_it():
         one_term(below).get_config()
 
 
+@keras.saving.register_keras_serializable("test_saving")
+class Scaled:
+    def __init__(self, c=1.0, table=0.0, kept=True):
+        self._c, self.table, self.kept, self.calls = c, np.asarray(table), kept, 0
+
+    def __call__(self, u, points):
+        self.calls += 1
+        return self._c * u(points)[:, 0]
+
+    def get_config(self):
+        return {"c": self._c, "table": self.table.tolist()} if self.kept else {"kept": False}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"c": 3.0}, r"its c is 3.0 and would be loaded as 1.0.*Scaled.*\{'c': self._c\}"),
+        ({"table": [1.0, 2.0]}, "its table is array.*self.table"),
+    ],
+)
+def test_a_class_whose_configuration_leaves_out_an_argument_is_refused(given, message):
+    with pytest.raises(ValueError, match=f"(?s)Term 'start': its residual cannot.*{message}"):
+        one_term(Scaled(**given, kept=False)).get_config()
+
+
+def test_what_an_object_has_come_to_is_no_argument():
+    model = one_term(residual := Scaled(3.0, [1.0, np.nan]))
+    assert residual.calls > 0
+    again = nk.Term.from_config(model.terms[0].get_config()).residual
+    assert again._c == 3.0
+    one_term(Scaled(kept=False)).get_config()  # nothing but defaults
+
+
 def test_custom_objects_serve_as_well(tmp_path):
     with keras.saving.custom_object_scope({"value": value}):
         one_term(value).save(tmp_path / "model.keras")
