@@ -44,7 +44,7 @@ class Block:
             of residuals have to overcome; None if there is none.
         coupled: whether a row may depend on other points than its own, by a mean over points or a
             layer that normalizes batches. Rows of the Jacobian then take a reverse pass of the
-            whole block each.
+            whole block each. With ``with_hook``, its value alone may, under a stop_gradient.
     """
 
     residual: Callable[..., tf.Tensor]

@@ -64,7 +64,8 @@ class FactoredJacobian:
         residual: R_b, ``[n * k]``, point by point.
 
     Args:
-        block: that takes a layer hook, and whose points are not coupled.
+        block: that takes a layer hook, and whose points are coupled by values at most, which no
+            gradient passes.
         variables: the parameters theta, of the block's ``hooked_variables``: kernels and biases of
             the layers, and whatever few numbers else (coefficients of the equation).
     """
@@ -84,6 +85,7 @@ class FactoredJacobian:
             components = tf.unstack(rows, axis=1)
         self.residual = tf.reshape(rows, [-1])
         self._rows_shape = tf.shape(rows)
+        self._is_whole = block.is_whole
         places = {id(v): index for index, v in enumerate(theta)}
         self._layers = _layers(found, _cotangents(tape, components, found), places)
         layered = {index for layer in self._layers for index in (layer.kernel, layer.bias)}
@@ -98,11 +100,14 @@ class FactoredJacobian:
 
         Args:
             which: the variables that count.
-            subset: indices of the points that count; all by default.
+            subset: indices of the points that count, or of the entries of a block whose points are
+                coupled; all by default.
 
         Returns:
             ``[n * k]``, point by point; fewer with a subset.
         """
+        if self._is_whole and subset is not None:
+            return tf.gather(self.diagonal(which), subset)
         which = set(which)
         squares = [
             _squares(_at(layer, subset), layer.kernel in which, layer.bias in which)

@@ -15,7 +15,6 @@ from ntk_keras.backend.variables import Unassigned
 from ntk_keras.derivatives import Mode, NetworkView, RequestedDerivatives
 from ntk_keras.kernel.block import Block, check_real
 from ntk_keras.training.term_inspection import (
-    COUPLED,
     check_finite_everywhere,
     inspect_in_training,
     inspect_term,
@@ -89,6 +88,7 @@ class Residuals:
         # By term, once it was evaluated: why its Jacobian is not factored, None if it is; which
         # holds for the parameters that were trained then.
         self.not_factored: dict[str, str | None] = {}
+        self._coupled: dict[str, bool] = {}  # likewise: whether its rows depend on other points
         self._factored_for: frozenset[int] = frozenset()
         self._inspected: dict[str, _Inspected] = {}
 
@@ -121,7 +121,7 @@ class Residuals:
                     with_hook=residual if reason is None else None,
                     hooked_variables=served,
                     computed_in=coarse,
-                    coupled=reason == COUPLED,
+                    coupled=self._coupled.get(term.name, False),
                 )
         return blocks
 
@@ -147,6 +147,7 @@ class Residuals:
         trained = frozenset(map(id, self.variables))
         if self._factored_for != trained:
             self.not_factored.clear()
+            self._coupled.clear()
         sizes = {}
         for term in self._terms:
             if term.name in points:
@@ -177,8 +178,8 @@ class Residuals:
 
         def look(at: Any) -> _Inspected:
             size = inspect_term(term, at, self._network, view, unknowns)
-            reason = inspect_in_training(term, at, self._network, view, uses_kernel, unknowns)
-            self.not_factored[term.name] = reason
+            found = inspect_in_training(term, at, self._network, view, uses_kernel, unknowns)
+            self.not_factored[term.name], self._coupled[term.name] = found
             # Variables are there now, if they were not: the network is built on the way.
             trained = frozenset(map(id, self.variables))
             return _Inspected(term.residual, _specs(at), trained, size // num_rows(at))

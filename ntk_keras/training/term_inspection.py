@@ -182,7 +182,7 @@ def inspect_in_training(
     view: MakeView,
     uses_kernel: bool,
     unknowns: Sequence[keras.Variable] = (),
-) -> str | None:
+) -> tuple[str | None, bool]:
     """Evaluates a residual as training will, in a graph: twice, and at three points by themselves.
 
     Args:
@@ -194,7 +194,9 @@ def inspect_in_training(
         unknowns: what is trained beside the network.
 
     Returns:
-        Why the residual's Jacobian cannot be factored, None if it can.
+        Why the residual's Jacobian cannot be factored, None if it can; and whether its rows depend
+        on other points. Those of a factored one may by their values alone, which no gradient
+        passes.
 
     Raises:
         ValueError: if the residual fails in a graph, its components are points, or, under a
@@ -231,10 +233,13 @@ def inspect_in_training(
     check_components(term, whole, single[0])
     if uses_kernel and not are_close(whole, again):
         refuse_change(term, assigned)
-    if reasons[0] is not None or single[0].shape[0] != 1:  # else the cotangents say
-        coupled = not are_close(tf.gather(whole, rows), tf.concat(single, axis=0), whole)
-        coupled = coupled or moved_by_others(lambda at: evaluated(at)[0], points, whole)
-    return COUPLED if coupled else reasons[0]
+    by_cotangents = reasons[0] is None and single[0].shape[0] == 1
+    # Where it factors a false alarm is dear: a residual that is nearly zero has few digits.
+    relative = 0.5 if by_cotangents else None
+    by_values = not are_close(tf.gather(whole, rows), tf.concat(single, axis=0), whole, relative)
+    by_values = by_values or moved_by_others(_first(evaluated, points), points, whole)
+    cannot_factor = bool(coupled) if by_cotangents else by_values
+    return (COUPLED if cannot_factor else reasons[0]), cannot_factor or by_values
 
 
 def _graph(
@@ -252,6 +257,15 @@ def _graph(
     flat = tf.nest.flatten(points)
     graph = tf.function(evaluated, autograph=False).get_concrete_function(*flat)
     return lambda at: graph(*tf.nest.flatten(at))
+
+
+def _first(
+    evaluate: Callable[[Any], tuple[tf.Tensor, ...]], points: Any
+) -> Callable[[Any], tf.Tensor]:
+    """The first of what a graph returns, without the work for the rest."""
+    # Called by another graph it is pruned: passes in reverse cost ten times as much.
+    graph = tf.function(lambda at: evaluate(at)[0], autograph=False)
+    return graph.get_concrete_function(points)
 
 
 def _examined(
