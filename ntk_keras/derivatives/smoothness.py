@@ -19,7 +19,7 @@ from ntk_keras.derivatives.propagation import why_unsupported
 
 __all__ = ["along_a_line", "is_of_second_order", "piecewise_linear_part"]
 
-_ROWS = 64
+_ROWS, _FINE = 64, 4097
 _FOUND: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
 
 
@@ -36,7 +36,8 @@ def piecewise_linear_part(network: Any, width: int | None = None) -> str | None:
     """The first layer that is piecewise linear but not linear, for messages; None without any.
 
     A layer or activation is one, whatever its name, if its second derivatives at random inputs are
-    all exactly zero, and its first are not all equal.
+    all exactly zero, and its first are not all equal. A layer or model without a rule counts too
+    if its first derivatives jump along a line, which its second do not tell.
 
     Args:
         network: a Keras model or layer, built.
@@ -58,8 +59,8 @@ def along_a_line(function: Callable, inputs: Sequence[Any]) -> tuple[np.ndarray,
     Returns:
         ``[n]`` each; None if the function cannot be evaluated there.
     """
-    rng = np.random.default_rng(0)
-    directions = [rng.normal(size=x.shape[1:]) for x in inputs]
+    rng = np.random.default_rng(1)
+    directions = _directions(inputs)
 
     def derivatives(steps: tf.Tensor) -> list[tf.Tensor]:
         moved = [
@@ -99,8 +100,11 @@ def _look(network: Any, width_of_points: int | None) -> str | None:
         width = None if known else _width(layer, width_of_points if layer is network else None)
         if width is not None:
             inputs = np.random.default_rng(1).normal(size=(_ROWS, width))
+            name = f"layer {layer.name!r} ({type(layer).__name__})"
             if _is_bent(layer, tf.constant(inputs, layer.compute_dtype)):
-                return f"layer {layer.name!r} ({type(layer).__name__})"
+                return name
+            if _jumps(layer, width):
+                return f"a part of {name}"
     return None
 
 
@@ -123,6 +127,39 @@ def _is_bent(function: Callable, inputs: tf.Tensor) -> bool:
         return False
     first, second = derivatives
     return not np.any(second) and np.ptp(first) > 1e-3 * np.max(np.abs(first))
+
+
+def _jumps(layer: Any, width: int) -> bool:
+    """Whether first derivatives change along a line by more than the integral of the second."""
+    (direction,) = _directions([np.empty((1, width))])
+    steps = np.linspace(-4, 4, _FINE) / np.max(np.abs(direction))
+    rng = np.random.default_rng(2)
+    # Biases of zero would have all bends at the origin, where a factor of x may hide them.
+    variables = [v for v in layer.trainable_variables if isinstance(v, keras.Variable)]
+    moved = [(v, v.value + rng.normal(0, 0.3, v.shape)) for v in variables]
+
+    def function(x: tf.Tensor) -> Any:
+        with keras.StatelessScope(state_mapping=moved):
+            return layer(x)
+
+    line = tf.constant(steps[:, np.newaxis] * direction, layer.compute_dtype)
+    derivatives = along_a_line(function, [line])
+    if derivatives is None:
+        return False
+
+    def left_over(every: int) -> float:
+        first, second, at = (x[::every].astype("float64") for x in (*derivatives, steps))
+        change = np.diff(at) * (second[1:] + second[:-1]) / 2
+        return float(np.max(np.abs(np.diff(first) - change)))
+
+    # What is smooth is left over for the steps are too long: four times shorter, and it is gone.
+    fine = left_over(1)
+    return fine > 1e-2 * np.max(np.abs(derivatives[0])) and fine > left_over(4) / 4
+
+
+def _directions(inputs: Sequence[Any]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=x.shape[1:]) for x in inputs]
 
 
 def _width(layer: Any, otherwise: int | None) -> int | None:

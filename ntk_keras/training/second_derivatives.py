@@ -1,5 +1,6 @@
 """Whether a term asks for second derivatives that a piecewise linear network does not have."""
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras.derivatives.channels import Channel
-from ntk_keras.derivatives.network_view import OutputView
+from ntk_keras.derivatives.network_inputs import positions
+from ntk_keras.derivatives.output_view import OutputView, place_of
 from ntk_keras.derivatives.smoothness import (
     along_a_line,
     is_of_second_order,
@@ -40,39 +42,64 @@ def check_second_derivatives(
         UserWarning: if a layer of it is.
     """
     width = getattr(points, "shape", [None])[-1]
-    part = piecewise_linear_part(network, width)
-    if part is None:
+    if piecewise_linear_part(network, width) is None:
         return
     u = _WatchedView(view(False))
     inputs = _second_derivatives_at(u, term, points)
-    if u.twice is None:
-        return
-    trouble = (
-        f"Term {term.name!r}: its residual takes second derivatives of the network, and {part} is "
-        "piecewise linear"
-    )
     mend = 'Use a smooth activation: "tanh", "sin", "silu", "gelu" or "softplus".'
-    derivatives = along_a_line(view(False), inputs) if inputs else None
-    if derivatives is not None and not np.any(derivatives[1]):
-        raise ValueError(f"{trouble}: they are zero at all points, and train nothing. {mend}")
-    warnings.warn(f"{trouble}, whose bends they leave out. {mend}", stacklevel=6)
+    for output in u.twice:
+        part = piecewise_linear_part(_network_of(network, output), width)
+        if part is None:
+            continue
+        trouble = (
+            f"Term {term.name!r}: its residual takes second derivatives of the network, and {part} "
+            "is piecewise linear"
+        )
+        function = functools.partial(_value_of, view(False), output)
+        derivatives = along_a_line(function, inputs[output]) if inputs[output] else None
+        if derivatives is not None and not np.any(derivatives[1]):
+            raise ValueError(f"{trouble}: they are zero at all points, and train nothing. {mend}")
+        warnings.warn(f"{trouble}, whose bends they leave out. {mend}", stacklevel=6)
+
+
+def _network_of(network: Any, output: int | None) -> Any:
+    """The part of a network that one of its outputs comes from, where that is known."""
+    if output is None or len(network.outputs) == 1:
+        return network
+    return keras.Model(network.inputs, network.outputs[output], name=network.name)
+
+
+def _value_of(view: Any, output: int | None, *inputs: Any) -> Any:
+    values = view(*inputs)
+    return values if output is None else keras.tree.flatten(values)[output]
 
 
 class _WatchedView:
-    """A view that knows where a residual differentiates it twice, by whichever way."""
+    """A view that knows where a residual differentiates it twice, by whichever way.
+
+    Attributes:
+        twice: the inputs where, by the place of the output; None stands for whatever it returns.
+    """
 
     def __init__(self, view: Any):
         self._view = view
-        self._noticed: dict[int, tuple[Any, Any]] = {}
-        self.twice: list[tf.Tensor] | None = None  # the inputs
+        self._noticed: dict[Any, tuple[Any, Any]] = {}
+        self._places = positions(view.network)
+        self.twice: dict[int | None, list[tf.Tensor]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._view, name)
 
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         flat = tf.nest.flatten(inputs)
-        noticed = [self._notice(x, flat) for x in flat]
-        return self._view(*tf.nest.pack_sequence_as(inputs, noticed), **kwargs)
+
+        def value(place: int) -> Any:  # each of inputs of its own, by which it is known
+            output = place if getattr(self._view.network, "outputs", None) else None
+            noticed = [self._notice(x, flat, output) for x in flat]
+            values = self._view(*tf.nest.pack_sequence_as(inputs, noticed), **kwargs)
+            return values if output is None else keras.tree.flatten(values)[output]
+
+        return keras.tree.map_structure(value, self._places)
 
     call = __call__
 
@@ -82,23 +109,27 @@ class _WatchedView:
     def derivative_channels(
         self, points: Any, channels: Sequence[Channel], output: Any = None
     ) -> Any:
+        known = getattr(self._view.network, "outputs", None)
+        place = place_of(self._places, output, self._view.network) if known else None
         if any(map(is_of_second_order, channels)):
-            self.twice = [points]
-        return self._view.derivative_channels(self._notice(points, [points]), channels, output)
+            self.twice[place] = [points]
+        noticed = self._notice(points, [points], place)
+        return self._view.derivative_channels(noticed, channels, output)
 
-    def _notice(self, x: Any, inputs: list[Any]) -> Any:
+    def _notice(self, x: Any, inputs: list[Any], place: int | None) -> Any:
         """A tensor that is noticed when a gradient by it is differentiated; one for each given."""
         if not tf.is_tensor(x):
             return x
-        if id(x) not in self._noticed:
-            self._noticed[id(x)] = x, self._noticing(x, inputs)
-        return self._noticed[id(x)][1]
+        key = id(x), place
+        if key not in self._noticed:
+            self._noticed[key] = x, self._noticing(x, inputs, place)
+        return self._noticed[key][1]
 
-    def _noticing(self, x: tf.Tensor, inputs: list[Any]) -> tf.Tensor:
+    def _noticing(self, x: tf.Tensor, inputs: list[Any], place: int | None) -> tf.Tensor:
         @tf.custom_gradient
         def first_derivative(upstream: tf.Tensor) -> tuple[tf.Tensor, Callable]:
             def differentiated(upstream: tf.Tensor) -> tf.Tensor:
-                self.twice = inputs
+                self.twice[place] = inputs
                 return upstream
 
             return tf.identity(upstream), differentiated
@@ -110,13 +141,16 @@ class _WatchedView:
         return same(x)
 
 
-def _second_derivatives_at(u: _WatchedView, term: Term, points: Any) -> list[tf.Tensor]:
+def _second_derivatives_at(
+    u: _WatchedView, term: Term, points: Any
+) -> dict[int | None, list[tf.Tensor]]:
     """Some of the points at which a residual differentiates twice, found by tracing it."""
 
-    def inputs(*flat: tf.Tensor) -> list[tf.Tensor]:
+    def inputs(*flat: tf.Tensor) -> list[list[tf.Tensor]]:
         term.evaluate(u, tf.nest.pack_sequence_as(points, flat))
-        return [tf.convert_to_tensor(x) for x in u.twice or []]
+        return [[tf.convert_to_tensor(x) for x in at] for at in u.twice.values()]
 
     flat = tf.nest.flatten(points)
     graph = tf.function(inputs, autograph=False).get_concrete_function(*flat)
-    return [x[:: max(1, x.shape[0] // _ROWS)] for x in graph(*flat)]
+    found = tf.nest.map_structure(lambda x: x[:: max(1, x.shape[0] // _ROWS)], graph(*flat))
+    return dict(zip(u.twice, found, strict=True))

@@ -37,7 +37,8 @@ DERIVATIVES = {
     "propagation": {"jets", "layer_rules"},
     "smoothness": {"activations", "channels", "layer_rules", "network_inputs", "propagation"},
     "network_inputs": {"jets", "taylor"},
-    "network_view": {"channels", "jets", "network_inputs", "propagation"},
+    "output_view": {"channels"},
+    "network_view": {"channels", "jets", "network_inputs", "output_view", "propagation"},
     "operators": {"argument_checks", "channels", "smoothness", "tapes"},
 }
 
