@@ -190,7 +190,8 @@ class NetworkView:
         Args:
             points: ``[n, d]``.
             channels: what to compute.
-            output: of several, the key of the dict or index of the list that the network returns.
+            output: of several, the key of the dict or index of the list that the network returns,
+                or a tuple of them where they are nested.
 
         Returns:
             ``[n, outputs]`` for each channel.

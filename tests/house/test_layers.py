@@ -37,7 +37,7 @@ DERIVATIVES = {
     "propagation": {"jets", "layer_rules"},
     "smoothness": {"activations", "channels", "layer_rules", "network_inputs", "propagation"},
     "network_inputs": {"jets", "taylor"},
-    "output_view": {"channels"},
+    "output_view": {"channels", "network_inputs"},
     "network_view": {"channels", "jets", "network_inputs", "output_view", "propagation"},
     "operators": {"argument_checks", "channels", "smoothness", "tapes"},
 }
