@@ -61,6 +61,24 @@ class EvaluatesFunctions(keras.Model):
         values_module.check_arrays(x)
         return super().predict_on_batch(values_module.as_arrays(x))
 
+    def test_on_batch(
+        self, x: Any = None, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """As ``keras.Model.test_on_batch``, on points by term, or on inputs and values there.
+
+        Args:
+            x: points by term, or inputs of the network.
+            y: values at ``x``.
+            sample_weight: weights of the points.
+            return_dict: whether the results are a dict by name.
+
+        Raises:
+            ValueError: for masked or ragged arrays, text, lists of numbers, or complex inputs.
+        """
+        values_module.check_batch(x, y, sample_weight)
+        x, y, sample_weight = values_module.as_arrays((x, y, sample_weight))
+        return super().test_on_batch(x, y, sample_weight, return_dict)
+
     def residuals(
         self, points: Mapping[str, Any] | None = None, *, batch_size: int | None = None
     ) -> dict[str, np.ndarray]:

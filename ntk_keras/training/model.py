@@ -251,10 +251,11 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
             **kwargs,
         )
 
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+    def train_on_batch(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As ``keras.Model.train_on_batch``, on points by term; raises what :meth:`fit` does."""
+        values_module.check_batch(x)
         nan_check.forget_failures(self)
-        logs = super().train_on_batch(*args, **kwargs)
+        logs = super().train_on_batch(x, *args, **kwargs)
         nan_check.raise_if_diverged(self)
         return logs
 

@@ -14,6 +14,7 @@ __all__ = [
     "as_arrays",
     "batch_size_for",
     "check_arrays",
+    "check_batch",
     "for_values",
     "num_points",
     "unrounded",
@@ -66,6 +67,24 @@ def check_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> None:
                 "Keras takes for several inputs. Make an array of them, as in np.array(x)."
             )
         check_numbers(name, part, real=name != "y")
+
+
+def check_batch(x: Any, y: Any = None, sample_weight: Any = None) -> None:
+    """Checks what ``test_on_batch`` and ``train_on_batch`` take, before tensors are made of it.
+
+    Args:
+        x: inputs with values ``y``, or points by term.
+        y: values at ``x``.
+        sample_weight: weights of the points.
+
+    Raises:
+        ValueError: as :func:`check_arrays` does; complex points of a term pass.
+    """
+    if y is None and isinstance(x, Mapping):
+        for name, points in x.items():
+            check_numbers(f"Term {name!r}: points", points)
+    else:
+        check_arrays(x, y, sample_weight)
 
 
 def as_arrays(x: Any) -> Any:

@@ -173,6 +173,20 @@ def test_batches_of_predict_are_checked_as_all_points_are():
             model.predict_on_batch(refused)
 
 
+def test_batches_by_hand_are_checked_before_tensors_are_made_of_them():
+    model, masked = build([nk.Term("a", value)]), NO_NUMBERS["masked"][0]
+    for refused, message in (
+        (lambda: model.train_on_batch({"a": masked}), "Term 'a': points must have a value"),
+        (lambda: model.test_on_batch({"a": masked}), "Term 'a': points must have a value"),
+        (lambda: model.test_on_batch(masked, X), "x must have a value"),
+        (lambda: model.test_on_batch(X, masked), "y must have a value"),
+        (lambda: model.test_on_batch(X + 1j, X), "x must be real"),
+        (lambda: model.test_on_batch(X, X.astype(str)), "y must be numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refused()
+
+
 @pytest.mark.parametrize("make", [np.zeros, tf.zeros])
 def test_no_points_have_no_outputs(make):
     model = build(net=network(outputs=2))

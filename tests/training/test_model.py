@@ -829,6 +829,7 @@ OVERRIDDEN = {
     "get_compile_config",
     "save",
     "train_on_batch",
+    *("predict_on_batch", "test_on_batch"),
 }
 
 
