@@ -94,7 +94,9 @@ def run_if(due: tf.Tensor | None, function: Callable[[], Any]) -> Any:
         return function()
     if tf.executing_eagerly():
         return function() if due else None
-    results: list[Any] = []  # of the first branch, which is traced before the second
+    # Of the first branch, which is traced before the second. AutoGraph, which gets here in a
+    # replica's thread, reads no annotated name that functions share.
+    results = list[Any]()
 
     def perform() -> Any:
         results.append(function())

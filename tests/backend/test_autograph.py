@@ -92,3 +92,25 @@ def test_functions_are_left_alone_where_autograph_is_off():
     compute = tf.function(lambda: nk.derivatives.gradient(signed, X), autograph=False)
     with pytest.raises(TypeError, match="symbolic"):
         compute()
+
+
+def test_a_balancer_on_replicas_is_converted_without_a_warning(monkeypatch):
+    failed = []
+    monkeypatch.setattr(api.logging, "warning", lambda *message: failed.append(message))
+    strategy = tf.distribute.MirroredStrategy(["cpu:0"])
+    with strategy.scope():
+        net = network()
+        weighting = nk.weighting.NTK("reverse", num_initial_probes=2, update_every=2)
+        balancer = nk.LossBalancer(["a", "b"], weighting)
+
+    @tf.function
+    def step():
+        def replica():
+            with tf.GradientTape(persistent=True) as tape:
+                residuals = {"a": net(X)[:, 0] - 1, "b": net(X[:2])[:, 0]}
+            return balancer(residuals, tape, net.trainable_variables)
+
+        return strategy.run(replica)
+
+    step()
+    assert not failed
