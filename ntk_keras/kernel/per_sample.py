@@ -1,9 +1,11 @@
 """Gradients of single residual entries, the rows of J, by a reverse pass for each.
 
 Works for any residual function. Rows are computed in chunks of points, each point's gradient by
-itself, so that no more than a chunk of them is held.
+itself, so that no more than a chunk of them is held. A chunk is vectorised, or a loop over its
+points where a residual has branches.
 """
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -122,7 +124,7 @@ def _map_chunks(function: Callable[[Any], tf.Tensor], points: Any, chunk_size: i
     points = tf.nest.map_structure(tf.convert_to_tensor, points)
     first = tf.nest.flatten(points)[0]
     if first.shape[0] is not None and first.shape[0] <= chunk_size:
-        return tf.vectorized_map(function, points)
+        return _map_at_once(function, points)
     count = tf.shape(first)[0]
     chunk_size = tf.minimum(chunk_size, count)
     num_chunks = -(-count // chunk_size)
@@ -131,7 +133,7 @@ def _map_chunks(function: Callable[[Any], tf.Tensor], points: Any, chunk_size: i
     index = tf.minimum(tf.range(num_chunks * chunk_size), count - 1)
     index = tf.reshape(index, [num_chunks, chunk_size])
     stacked = tf.map_fn(
-        lambda rows: tf.vectorized_map(
+        lambda rows: _map_at_once(
             function, tf.nest.map_structure(lambda x: tf.gather(x, rows), points)
         ),
         index,
@@ -140,6 +142,23 @@ def _map_chunks(function: Callable[[Any], tf.Tensor], points: Any, chunk_size: i
     )
     shape = tf.concat([[num_chunks * chunk_size], tf.shape(stacked)[2:]], axis=0)
     return tf.reshape(stacked, shape)[:count]
+
+
+def _map_at_once(function: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor:
+    """``function`` of every point, vectorised; one by one where TensorFlow cannot, as tf.cond."""
+
+    def is_no_error(record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR
+
+    logger = tf.get_logger()
+    logger.addFilter(is_no_error)  # hundreds of lines, and the loop tells what else is wrong
+    try:
+        return tf.vectorized_map(function, points)
+    except Exception:
+        dtype = _output_dtype(function, points)
+        return tf.map_fn(function, points, fn_output_signature=dtype)
+    finally:
+        logger.removeFilter(is_no_error)
 
 
 def _output_dtype(function: Callable[[Any], tf.Tensor], points: Any) -> tf.DType:
