@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import tensorflow as tf
 
-__all__ = ["add_present", "as_graph", "run_sequentially", "run_with_xla"]
+__all__ = ["add_present", "as_graph", "map_one_by_one", "run_sequentially", "run_with_xla"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Result = TypeVar("Result")
@@ -66,6 +66,26 @@ def run_sequentially(functions: Iterable[Callable[[], tf.Tensor]]) -> list[tf.Te
         with tf.control_dependencies(computed[-1:]):
             computed.append(function())
     return computed
+
+
+def map_one_by_one(function: Callable[[Any], Any], elements: Any, dtypes: Any) -> Any:
+    """``tf.map_fn``, an element at a time, which leaves nothing behind if the function raises.
+
+    Args:
+        function: of one element.
+        elements: a nest of tensors that share their first axis.
+        dtypes: of the tensors that it returns.
+    """
+    scope = tf.compat.v1.get_variable_scope()
+    before = scope.caching_device
+    try:
+        return tf.map_fn(function, elements, fn_output_signature=dtypes, parallel_iterations=1)
+    except BaseException:
+        # It sets one, in a scope that graphs share with the program around them, where a
+        # tf.distribute strategy would meet it.
+        if not tf.executing_eagerly():
+            scope.set_caching_device(before)
+        raise
 
 
 def add_present(terms: Iterable[tf.Tensor | None]) -> Any:

@@ -5,6 +5,7 @@ import math
 import tensorflow as tf
 
 from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.graphs import map_one_by_one
 from ntk_keras.backend.seeds import fold_in
 from ntk_keras.estimators.protocol import Estimate, Estimator, SelfAssessed
 from ntk_keras.kernel.linearization import Linearization
@@ -42,9 +43,7 @@ def average(
     names = list(linearization.residuals)
     dtypes = [linearization.residuals[name].dtype for name in names]
     # One at a time, so that no more memory is needed than for one.
-    samples = tf.map_fn(
-        sample, tf.range(num_probes), fn_output_signature=dtypes, parallel_iterations=1
-    )
+    samples = map_one_by_one(sample, tf.range(num_probes), dtypes)
     by_block = dict(zip(names, samples, strict=True))
     spread = math.sqrt(num_probes * (num_probes - 1))
     return Estimate(

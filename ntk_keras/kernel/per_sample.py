@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ntk_keras.backend.graphs import map_one_by_one
 from ntk_keras.backend.variables import Unassigned, Variables, watchable
 from ntk_keras.kernel.block import Block
 
@@ -132,13 +133,12 @@ def _map_chunks(function: Callable[[Any], tf.Tensor], points: Any, chunk_size: i
     # the last point, dropped at the end.
     index = tf.minimum(tf.range(num_chunks * chunk_size), count - 1)
     index = tf.reshape(index, [num_chunks, chunk_size])
-    stacked = tf.map_fn(
+    stacked = map_one_by_one(
         lambda rows: _map_at_once(
             function, tf.nest.map_structure(lambda x: tf.gather(x, rows), points)
         ),
         index,
-        fn_output_signature=_output_dtype(function, points),
-        parallel_iterations=1,
+        _output_dtype(function, points),
     )
     shape = tf.concat([[num_chunks * chunk_size], tf.shape(stacked)[2:]], axis=0)
     return tf.reshape(stacked, shape)[:count]
@@ -156,7 +156,7 @@ def _map_at_once(function: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor
         return tf.vectorized_map(function, points)
     except Exception:
         dtype = _output_dtype(function, points)
-        return tf.map_fn(function, points, fn_output_signature=dtype)
+        return map_one_by_one(function, points, dtype)
     finally:
         logger.removeFilter(is_no_error)
 

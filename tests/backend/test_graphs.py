@@ -109,3 +109,17 @@ def test_the_diagonal_is_that_of_the_graph(monkeypatch):
     assert compiled.keys() == plain.keys() == blocks.keys()
     for name, values in plain.items():
         np.testing.assert_allclose(compiled[name], values, rtol=2e-5)
+
+
+def test_an_error_within_a_loop_leaves_no_caching_device_behind():
+    def fails(element):
+        raise ArithmeticError
+
+    def mapped():
+        return graphs.map_one_by_one(fails, tf.range(3), tf.int32)
+
+    with pytest.raises(ArithmeticError):
+        tf.function(mapped, autograph=False)()
+    assert tf.compat.v1.get_variable_scope().caching_device is None  # else this fails:
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        pass
