@@ -112,19 +112,23 @@ def raise_if_diverged(model: Any) -> None:
     first = steps[codes >= 0].min()
     terms = [t.name for t, step in zip(model.terms, steps, strict=False) if step == first]
     # Where a residual fails the gradient does too, and says nothing new.
-    what, mend = _of_terms(model, terms) if terms else _of_update(model, int(codes[-1] % 3))
+    what, mend = _of_terms(model, terms, first) if terms else _of_update(model, int(codes[-1] % 3))
     raise TrainingDivergedError(
         f"Step {first}: {what}. The network, optimizer and weights are as before that step. {mend}"
     )
 
 
-def _of_terms(model: Any, names: list[str]) -> tuple[str, str]:
+def _of_terms(model: Any, names: list[str], step: int) -> tuple[str, str]:
     """What happened to residuals, and the mend."""
     culprits = " and ".join(f"the residual of term {name!r}" for name in names)
     # Everything is as before the step, unless a callback of one's own has changed it since.
     blocks = model.blocks()
     if all(name in blocks and overflows(blocks[name]) for name in names):
-        return f"{culprits} is finite, but its square became infinite", MEND_OF_LARGE
+        grown = "If residuals grow in training, lower the learning rate. " if step else ""
+        return (
+            f"{culprits} is finite, but its square became infinite",
+            f"{grown}{MEND_OF_LARGE}",
+        )
     return f"{culprits} or its square became NaN or infinite", _MEND
 
 
