@@ -17,7 +17,6 @@ from ntk_keras.training.terms import Term
 
 __all__ = [
     "MEND_OF_LARGE",
-    "check_axis_of_points",
     "check_components",
     "check_finite",
     "check_residual",
@@ -262,8 +261,8 @@ def refuse_change(term: Term, assigned: Sequence[keras.Variable]) -> None:
     )
 
 
-def check_axis_of_points(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None:
-    """Checks that the axis of points is there for one point too.
+def check_components(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None:
+    """Checks that a point has the same axes and components whatever the other points.
 
     Args:
         term: for the message.
@@ -271,34 +270,24 @@ def check_axis_of_points(term: Term, residual: tf.Tensor, first: tf.Tensor) -> N
         first: what the residual returned at the first point alone.
 
     Raises:
-        ValueError: if it lost an axis.
+        ValueError: if the axis of points is lost, or the number of components is that of points.
     """
     if first.shape.rank != residual.shape.rank:
-        raise ValueError(
-            f"Term {term.name!r}: the residual has shape {list(residual.shape)}, but "
-            f"{list(first.shape)} at the first point alone, where tf.squeeze and the like take the "
-            "axis of points away. Say which axis goes, as in u(x)[:, 0] or tf.squeeze(u(x), -1)."
+        mend = (
+            "tf.squeeze and the like take the axis of points away there. Say which axis goes, as "
+            "in u(x)[:, 0] or tf.squeeze(u(x), -1)."
         )
-
-
-def check_components(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None:
-    """Checks that a point has the same components whatever the other points.
-
-    Args:
-        term: for the message.
-        residual: at all points, ``[n]`` or ``[n, k]``.
-        first: what the residual returned at the first point alone.
-
-    Raises:
-        ValueError: if the number of components is that of points.
-    """
-    if first.shape.rank == residual.shape.rank == 2 and first.shape[1] != residual.shape[1]:
-        raise ValueError(
-            f"Term {term.name!r}: the residual has shape {list(residual.shape)}, but "
-            f"{list(first.shape)} at the first point alone. Shapes [n] and [n, 1] broadcast to "
-            "[n, n]: take a column of the network's output, as in u(x)[:, 0], or keep both as "
-            "columns."
+    elif first.shape[1:] != residual.shape[1:]:
+        mend = (
+            "Shapes [n] and [n, 1] broadcast to [n, n]: take a column of the network's output, as "
+            "in u(x)[:, 0], or keep both as columns."
         )
+    else:
+        return
+    raise ValueError(
+        f"Term {term.name!r}: the residual has shape {list(residual.shape)}, but "
+        f"{list(first.shape)} at the first point alone. {mend}"
+    )
 
 
 def _shapes(points: Any) -> str:

@@ -15,7 +15,6 @@ from ntk_keras.kernel import factorable
 from ntk_keras.kernel.coupling import are_close, moved_by_others
 from ntk_keras.training.foreign_variables import warn_of_foreign
 from ntk_keras.training.residual_errors import (
-    check_axis_of_points,
     check_components,
     check_finite,
     check_residual,
@@ -229,7 +228,6 @@ def inspect_in_training(
         alone = _graph(at_one_point, row(0), trained)
         rows = sorted({0, len(whole) // 2, len(whole) - 1})
         single = [alone(row(index))[0] for index in rows]
-    check_axis_of_points(term, whole, single[0])
     check_components(term, whole, single[0])
     if uses_kernel and not are_close(whole, again):
         refuse_change(term, assigned)
