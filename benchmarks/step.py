@@ -199,7 +199,8 @@ def build(case: Case, method: Method, jit_compile: bool) -> PINNModel:
     schedule = keras.optimizers.schedules.ExponentialDecay(1e-3, 1000, 0.9)
     model.compile(
         keras.optimizers.Adam(schedule),
-        jit_compile=jit_compile,
+        # Keras' choice, which on a CPU leaves XLA to exact diagonals; False keeps it out of those.
+        jit_compile=jit_compile or "auto",
         steps_per_execution=steps_in_turn(case),
     )
     return model
