@@ -20,7 +20,7 @@ def feedforward(
     activation: str = "tanh",
     dtype: str | None = None,
     seed: int | None = None,
-    name: str = "network",
+    name: str | None = None,
 ) -> keras.Sequential:
     """A feedforward network on a box, with Xavier (Glorot normal) initialisation.
 
@@ -37,7 +37,8 @@ def feedforward(
         dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
             setting by default.
         seed: of the initialisation; Keras' global random state by default.
-        name: of the model; networks that are joined in one need different names.
+        name: of the model; by default ``"network"``, then ``"network_1"`` and so on, so that any
+            two can be joined.
 
     Returns:
         A built ``keras.Sequential`` from ``[n, d]`` to ``[n, outputs]``.
@@ -50,7 +51,7 @@ def feedforward(
     layers = [_standardise(box, dtype)]
     layers += [dense(width, activation, f"hidden_{index + 1}") for index in range(depth)]
     layers.append(dense(outputs, None, "output"))
-    return keras.Sequential([_input(box, dtype), *layers], name=name)
+    return keras.Sequential([_input(box, dtype), *layers], name=name or _new_name())
 
 
 def residual(
@@ -62,7 +63,7 @@ def residual(
     activation: str = "tanh",
     dtype: str | None = None,
     seed: int | None = None,
-    name: str = "network",
+    name: str | None = None,
 ) -> keras.Model:
     """A network of residual blocks, h + s(W' s(W h + b) + b'), after one hidden layer.
 
@@ -75,7 +76,8 @@ def residual(
         dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
             setting by default.
         seed: of the initialisation; Keras' global random state by default.
-        name: of the model; networks that are joined in one need different names.
+        name: of the model; by default ``"network"``, then ``"network_1"`` and so on, so that any
+            two can be joined.
 
     Returns:
         A functional Keras model from ``[n, d]`` to ``[n, outputs]``.
@@ -94,7 +96,7 @@ def residual(
         inner = dense(width, activation, f"block_{index}_inner")(hidden)
         outer = dense(width, activation, f"block_{index}_outer")(inner)
         hidden = keras.layers.Add(dtype=dtype, name=f"block_{index}")([hidden, outer])
-    return keras.Model(points, dense(outputs, None, "output")(hidden), name=name)
+    return keras.Model(points, dense(outputs, None, "output")(hidden), name=name or _new_name())
 
 
 def gated(
@@ -106,7 +108,7 @@ def gated(
     activation: str = "tanh",
     dtype: str | None = None,
     seed: int | None = None,
-    name: str = "network",
+    name: str | None = None,
 ) -> keras.Model:
     """The modified multilayer perceptron: every hidden layer blends two encodings of the inputs.
 
@@ -122,7 +124,8 @@ def gated(
         dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
             setting by default.
         seed: of the initialisation; Keras' global random state by default.
-        name: of the model; networks that are joined in one need different names.
+        name: of the model; by default ``"network"``, then ``"network_1"`` and so on, so that any
+            two can be joined.
 
     Returns:
         A functional Keras model from ``[n, d]`` to ``[n, outputs]``.
@@ -145,7 +148,7 @@ def gated(
         gate = dense(width, activation, f"hidden_{index}")(hidden)
         blend = keras.layers.Multiply(dtype=dtype, name=f"blend_{index}")([gate, difference])
         hidden = keras.layers.Add(dtype=dtype, name=f"gated_{index}")([first, blend])
-    return keras.Model(points, dense(outputs, None, "output")(hidden), name=name)
+    return keras.Model(points, dense(outputs, None, "output")(hidden), name=name or _new_name())
 
 
 def _dense_layers(
@@ -162,6 +165,12 @@ def _dense_layers(
         dtype=dtype,
         name=name,
     )
+
+
+def _new_name() -> str:
+    """A name that no network has had, counted as Keras counts those of layers."""
+    earlier = keras.backend.get_uid("network") - 1
+    return f"network_{earlier}" if earlier else "network"
 
 
 def _input(box: Box, dtype: str | None) -> Any:

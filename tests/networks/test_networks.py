@@ -215,3 +215,14 @@ def test_a_residual_that_goes_around_u_reaches_the_variables_of_a_function():
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=True, jit_compile=False)
     model.fit(verbose=0)
     assert model.kernel_traces["around"] == pytest.approx(40 * np.sum(points**2), rel=1e-12)
+
+
+def test_networks_without_a_name_can_be_joined():
+    x = keras.Input((2,))
+    parts = [build(BOX, width=4, depth=1) for build in BUILDERS.values() for _ in range(2)]
+    joined = keras.Model(x, keras.layers.Concatenate()([part(x) for part in parts]))
+    assert len({part.name for part in parts}) == len(parts) == joined.output_shape[-1]
+    assert networks.feedforward(BOX, width=4, name="mine").name == "mine"
+    keras.utils.clear_session()
+    names = [networks.feedforward(BOX, width=4).name for _ in range(2)]
+    assert names == ["network", "network_1"]
