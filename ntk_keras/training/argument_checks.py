@@ -113,9 +113,17 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
         optimizer: as Keras will use it.
 
     Raises:
-        ValueError: for one that accumulates gradients under ``tf.distribute``.
+        ValueError: under ``tf.distribute``, for one that accumulates gradients, or writes averages
+            into the variables every few steps.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if inner.use_ema and inner.ema_overwrite_frequency and tf.distribute.has_strategy():
+        raise ValueError(
+            "Keras' optimizers cannot overwrite variables every few steps under tf.distribute, be "
+            f"it on one device. Received ema_overwrite_frequency={inner.ema_overwrite_frequency}. "
+            "Leave it out: `fit` then overwrites them once, at its end; or build the model outside "
+            "the strategy's scope."
+        )
     if inner.gradient_accumulation_steps and tf.distribute.has_strategy():
         raise ValueError(
             "Keras' optimizers do not accumulate gradients under tf.distribute, be it on one "

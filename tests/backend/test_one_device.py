@@ -83,3 +83,13 @@ def test_gradients_that_accumulate_are_refused():
     with MIRRORED.scope(), pytest.raises(ValueError, match="gradient_accumulation_steps=2"):
         build(optimizer=adam)
     assert build(optimizer=keras.optimizers.Adam(gradient_accumulation_steps=2)).optimizer.built
+
+
+def test_averages_that_overwrite_variables_in_training_are_refused():
+    def averaged():
+        return keras.optimizers.Adam(use_ema=True, ema_overwrite_frequency=3)
+
+    for adam in (averaged(), keras.optimizers.LossScaleOptimizer(averaged())):
+        with MIRRORED.scope(), pytest.raises(ValueError, match="ema_overwrite_frequency=3"):
+            build(optimizer=adam)
+    fit(build(optimizer=averaged()), steps=3)
