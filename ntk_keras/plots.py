@@ -36,11 +36,25 @@ def solution(
 
     Args:
         lines: coordinates along each axis.
-        prediction: values on the grid, one axis for each line.
+        prediction: values on the grid, one axis for each line, or at its points in order, ``[m]``
+            or ``[m, 1]``.
         truth: the same for the exact solution.
         labels: names of the axes.
+
+    Raises:
+        ValueError: for more than two axes, values of several outputs or of another grid, and
+            complex ones.
     """
-    prediction, truth = _finite(prediction), _finite(truth)
+    if len(lines) not in (1, 2) or any(np.ndim(line) != 1 for line in lines):
+        raise ValueError(
+            "A solution is drawn along one or two axes, whose coordinates are a list of arrays, "
+            f"[x] or [x, y]. Received shapes {[np.shape(line) for line in lines]}. Of more axes "
+            "take a slice, as in box.face(t=0.5).grid(1, 50, 50) for the points."
+        )
+    if len(labels) != len(lines):
+        raise ValueError(f"{len(lines)} axes need as many labels. Received {labels!r}.")
+    prediction = _on_grid("prediction", prediction, lines)
+    truth = _on_grid("truth", truth, lines)
     if len(lines) == 1:
         return _solution_on_a_line(lines[0], prediction, truth, labels[0])
     figure = Figure(figsize=(12, 3.6), layout="constrained")
@@ -309,6 +323,20 @@ def _series(rows: Sequence[Mapping[str, float]], name: str) -> tuple[list[float]
     label = _label(rows)
     shown = [(row.get(label, number), row[name]) for number, row in enumerate(rows) if name in row]
     return [place for place, _ in shown], [value for _, value in shown]
+
+
+def _on_grid(name: str, values: Any, lines: Sequence[np.ndarray]) -> np.ndarray:
+    """Values as they lie along the lines, NaN where there is none."""
+    grid = tuple(map(len, lines))
+    shape, count = np.shape(values), int(np.prod(grid))
+    if shape not in (grid, (*grid, 1), (count,), (count, 1)):
+        raise ValueError(
+            f"The {name} needs real values on the grid {grid}, or [{count}] in the order of "
+            f"box.grid{grid}. Received shape {shape}. Draw outputs one by one, as in values[:, 0]."
+        )
+    if np.iscomplexobj(values):
+        raise ValueError(f"The {name} is complex. Draw values.real, values.imag or abs(values).")
+    return _finite(values).reshape(grid)
 
 
 def _finite(values: Any) -> np.ndarray:

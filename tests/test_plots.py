@@ -375,3 +375,31 @@ def test_a_line_has_gaps_and_a_solution_may_be_zero_or_nowhere():
 def test_a_kernel_with_an_entry_that_is_not_finite():
     matrix = np.diag([2.0, np.nan, 1.0])
     assert plots.kernel(matrix, {"a": 3}).axes[0].images[0].get_clim() == (-2, 2)
+
+
+# Values as networks give them.
+
+
+@pytest.mark.parametrize("shape", [(12,), (12, 1), (4, 3, 1)])
+def test_values_at_the_points_of_a_grid_are_drawn_on_it(shape):
+    figure = plots.solution([T, X], PREDICTION.reshape(shape), TRUTH, ["t", "x"])
+    mesh = figure.axes[0].collections[0]
+    np.testing.assert_array_equal(np.reshape(mesh.get_array(), (3, 4)), PREDICTION.T)
+
+
+NOT_DRAWN = {
+    "three axes": ([T, X, X], TRUTH, "txy", r"one or two axes.*\(4,\), \(3,\), \(3,\).*slice"),
+    "no list of axes": (T, TRUTH, "t", "one or two axes"),
+    "labels": ([T, X], TRUTH, "t", "2 axes need as many labels. Received 't'"),
+    "outputs": ([T, X], np.stack([TRUTH, TRUTH], -1), "tx", r"\(4, 3\).*shape \(4, 3, 2\).*one by"),
+    "turned": ([T, X], TRUTH.T, "tx", r"grid \(4, 3\).*Received shape \(3, 4\)"),
+    "complex": ([T, X], TRUTH * 1j, "tx", "is complex. Draw values.real"),
+    "by name": ([T, X], {"u": TRUTH}, "tx", "one by one"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_DRAWN.values(), ids=NOT_DRAWN)
+def test_values_that_are_none_of_a_grid_are_refused(case):
+    axes, values, labels, message = case
+    with pytest.raises(ValueError, match=message):
+        plots.solution(axes, values, TRUTH, labels)

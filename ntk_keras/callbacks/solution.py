@@ -13,7 +13,9 @@ from ntk_keras import plots
 from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.deprecation import renamed_arguments
 from ntk_keras.callbacks.event_writer import EventWriter
+from ntk_keras.derivatives.network_inputs import arguments
 from ntk_keras.domains import Box
+from ntk_keras.training import PINNModel
 
 __all__ = ["SolutionImages"]
 
@@ -88,7 +90,12 @@ class SolutionImages(EventWriter):
 
     def _prediction(self) -> np.ndarray:
         """The network's values as ``[*grid, outputs]``."""
-        predicted = (self.network or self.model)(self.points.astype(keras.config.floatx()))
+        points = self.points.astype(keras.config.floatx())
+        if self.network is not None:
+            predicted = self.network(points)
+        else:  # of several inputs, points are cut into their columns
+            trained = self.model.network if isinstance(self.model, PINNModel) else self.model
+            predicted = self.model(*arguments([points], trained))
         prediction = self._on_grid(predicted, "network")
         if prediction.shape != self.truth.shape:
             raise ValueError(
@@ -114,6 +121,13 @@ class SolutionImages(EventWriter):
 
     def _on_grid(self, values: Any, source: str) -> np.ndarray:
         """Values as ``[*grid, outputs]``."""
+        parts = values.values() if isinstance(values, Mapping) else values
+        if isinstance(values, Mapping | list | tuple) and any(map(np.shape, parts)):
+            raise ValueError(
+                f"SolutionImages draws one array of values. The {source} gives several "
+                f"({type(values).__name__}). Choose one in each, as by `solution` and "
+                "`network=lambda x: model(x)['u']`."
+            )
         array = keras.ops.convert_to_numpy(values)
         if self.figure is None and np.iscomplexobj(array):
             raise ValueError(

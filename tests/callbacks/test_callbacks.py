@@ -390,6 +390,23 @@ def test_a_figure_and_a_network_of_ones_own_are_drawn(tmp_path):
     assert shapes == [((6, 6, 1), (6, 6, 1))]
 
 
+def test_points_of_a_network_of_several_inputs_are_cut(tmp_path):
+    columns = [keras.Input((1,)) for _ in range(2)]
+    network = keras.Model(columns, keras.layers.Subtract()(columns))
+    images = nk.callbacks.SolutionImages(tmp_path, SQUARE, lambda x: x[:, 0] - x[:, 1])
+    images.set_model(network)
+    np.testing.assert_allclose(images._prediction(), images.truth, atol=1e-6)
+
+
+def test_one_of_several_outputs_is_to_be_chosen(tmp_path):
+    x = keras.Input((1,))
+    network = keras.Model(x, {"u": keras.layers.Dense(1)(x), "k": keras.layers.Dense(1)(x)})
+    images = nk.callbacks.SolutionImages(tmp_path, LINE, np.ones(6), grid=(6,))
+    images.set_model(network)
+    with pytest.raises(ValueError, match=r"network gives several \(dict\).*model\(x\)\['u'\]"):
+        images._prediction()
+
+
 CUBE = nk.domains.Box(x=(0, 1), y=(0, 1), z=(0, 1))
 UNDRAWN = {
     "three axes": ((CUBE, np.sin), {}, r"one or two axes.*box.face\(x=0\), or give `figure`"),
