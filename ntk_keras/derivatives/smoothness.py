@@ -17,7 +17,7 @@ from ntk_keras.derivatives.layer_rules import rule_of
 from ntk_keras.derivatives.network_inputs import input_dtype
 from ntk_keras.derivatives.propagation import why_unsupported
 
-__all__ = ["along_a_line", "is_of_second_order", "piecewise_linear_part"]
+__all__ = ["along_a_line", "are_equal", "is_of_second_order", "piecewise_linear_part"]
 
 _ROWS, _FINE = 64, 4097
 _FOUND: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
@@ -85,6 +85,15 @@ def along_a_line(function: Callable, inputs: Sequence[Any]) -> tuple[np.ndarray,
     return np.asarray(first), np.asarray(second)
 
 
+def are_equal(first: np.ndarray) -> bool:
+    """Whether first derivatives are those of a linear function, up to rounding.
+
+    Args:
+        first: ``[n]``.
+    """
+    return bool(np.ptp(first) <= 1e-3 * np.max(np.abs(first)))
+
+
 def _look(network: Any, width_of_points: int | None) -> str | None:
     # Layers come before those that are made of them.
     layers = sorted(sublayers(network), key=lambda layer: len(list(sublayers(layer))))
@@ -126,7 +135,7 @@ def _is_bent(function: Callable, inputs: tf.Tensor) -> bool:
     if derivatives is None:
         return False
     first, second = derivatives
-    return not np.any(second) and np.ptp(first) > 1e-3 * np.max(np.abs(first))
+    return not np.any(second) and not are_equal(first)
 
 
 def _jumps(layer: Any, width: int) -> bool:

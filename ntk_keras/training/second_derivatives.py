@@ -14,6 +14,7 @@ from ntk_keras.derivatives.network_inputs import positions
 from ntk_keras.derivatives.output_view import OutputView, place_of
 from ntk_keras.derivatives.smoothness import (
     along_a_line,
+    are_equal,
     is_of_second_order,
     piecewise_linear_part,
 )
@@ -42,22 +43,29 @@ def check_second_derivatives(
         UserWarning: if a layer of it is.
     """
     width = getattr(points, "shape", [None])[-1]
-    if piecewise_linear_part(network, width) is None:
+    unseen = isinstance(network, keras.Model) and not getattr(network, "inputs", None)
+    if piecewise_linear_part(network, width) is None and not unseen:
         return
     u = _WatchedView(view(False))
     inputs = _second_derivatives_at(u, term, points)
     mend = 'Use a smooth activation: "tanh", "sin", "silu", "gelu" or "softplus".'
     for output in u.twice:
         part = piecewise_linear_part(_network_of(network, output), width)
+        if part is None and len(inputs[output]) < 2:
+            continue
+        function = functools.partial(_value_of, view(False), output, u.called_with[output])
+        derivatives = along_a_line(function, inputs[output]) if inputs[output] else None
+        zero = derivatives is not None and not np.any(derivatives[1])
+        # A call of its own that takes several inputs is known by its values alone.
+        if part is None and derivatives is not None and zero and not are_equal(derivatives[0]):
+            part = f"model {network.name!r}"
         if part is None:
             continue
         trouble = (
             f"Term {term.name!r}: its residual takes second derivatives of the network, and {part} "
             "is piecewise linear"
         )
-        function = functools.partial(_value_of, view(False), output)
-        derivatives = along_a_line(function, inputs[output]) if inputs[output] else None
-        if derivatives is not None and not np.any(derivatives[1]):
+        if zero:
             raise ValueError(f"{trouble}: they are zero at all points, and train nothing. {mend}")
         warnings.warn(f"{trouble}, whose bends they leave out. {mend}", stacklevel=6)
 
@@ -69,8 +77,8 @@ def _network_of(network: Any, output: int | None) -> Any:
     return keras.Model(network.inputs, network.outputs[output], name=network.name)
 
 
-def _value_of(view: Any, output: int | None, *inputs: Any) -> Any:
-    values = view(*inputs)
+def _value_of(view: Any, output: int | None, structure: Any, *inputs: Any) -> Any:
+    values = view(*tf.nest.pack_sequence_as(structure, inputs))
     return values if output is None else keras.tree.flatten(values)[output]
 
 
@@ -79,6 +87,7 @@ class _WatchedView:
 
     Attributes:
         twice: the inputs where, by the place of the output; None stands for whatever it returns.
+        called_with: the arguments in which they came, likewise.
     """
 
     def __init__(self, view: Any):
@@ -86,6 +95,7 @@ class _WatchedView:
         self._noticed: dict[Any, tuple[Any, Any]] = {}
         self._places = positions(view.network)
         self.twice: dict[int | None, list[tf.Tensor]] = {}
+        self.called_with: dict[int | None, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._view, name)
@@ -95,6 +105,7 @@ class _WatchedView:
 
         def value(place: int) -> Any:  # each of inputs of its own, by which it is known
             output = place if getattr(self._view.network, "outputs", None) else None
+            self.called_with[output] = inputs
             noticed = [self._notice(x, flat, output) for x in flat]
             values = self._view(*tf.nest.pack_sequence_as(inputs, noticed), **kwargs)
             return values if output is None else keras.tree.flatten(values)[output]
@@ -112,7 +123,7 @@ class _WatchedView:
         known = getattr(self._view.network, "outputs", None)
         place = place_of(self._places, output, self._view.network) if known else None
         if any(map(is_of_second_order, channels)):
-            self.twice[place] = [points]
+            self.twice[place], self.called_with[place] = [points], [points]
         noticed = self._notice(points, [points], place)
         return self._view.derivative_channels(noticed, channels, output)
 

@@ -179,3 +179,44 @@ def test_a_loop_of_ones_own_is_warned_while_its_graph_is_built():
 def test_saturated_networks_are_no_piecewise_linear_ones():
     """Far from the origin softplus has no second derivative in single precision either."""
     build(keras.Sequential([keras.Input((2,)), dense("softplus"), dense()]), own_tapes)
+
+
+class OfTwo(keras.Model):
+    """Of time and space in a call of its own, which no layer tells of."""
+
+    def __init__(self, activation, by_name):
+        super().__init__()
+        self.bend, self.by_name = activation, by_name
+        self.first, self.last = keras.layers.Dense(4), keras.layers.Dense(1)
+
+    def call(self, inputs):
+        t, x = (inputs["t"], inputs["x"]) if self.by_name else inputs
+        return self.last(self.bend(self.first(tf.concat([t, x], axis=1))))
+
+
+def bend_in_space(by_name):
+    def residual(u, points):
+        t, x = points[:, :1], points[:, 1:]
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = u({"t": t, "x": x}) if by_name else u([t, x])
+            slope = inner.gradient(value, x)
+        return (outer.gradient(slope, x, unconnected_gradients="zero") + value)[:, 0]
+
+    return residual
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_call_of_several_inputs_is_looked_at(by_name):
+    def build(activation):
+        term = nk.Term("bend", bend_in_space(by_name), np.random.default_rng(0).normal(size=(9, 2)))
+        return nk.PINNModel(OfTwo(activation, by_name), [term], "constant")
+
+    with pytest.raises(ValueError, match=r"and model 'of_two\w*' is piecewise linear.*zero"):
+        build(tf.nn.relu)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build(tf.tanh)
+        build(tf.identity)
