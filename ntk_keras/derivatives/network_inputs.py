@@ -10,7 +10,15 @@ from ntk_keras.backend import private_names
 from ntk_keras.derivatives import taylor
 from ntk_keras.derivatives.jets import Jet, seed
 
-__all__ = ["arguments", "as_columns", "check_kind", "input_dtype", "positions", "seeds"]
+__all__ = [
+    "arguments",
+    "as_columns",
+    "check_kind",
+    "check_shapes",
+    "input_dtype",
+    "positions",
+    "seeds",
+]
 
 
 def input_dtype(network: Any) -> str:
@@ -117,6 +125,30 @@ def check_kind(inputs: Any, network: Any) -> None:
             f"points are {complex_given[0]}, but the network takes real ones. Give real and "
             "imaginary part as two columns."
         )
+
+
+def check_shapes(inputs: Any, network: Any) -> None:
+    """Refuses inputs of another width than the network takes, which some layers would broadcast.
+
+    Args:
+        inputs: a nest of arrays or tensors, as many as the network has inputs.
+        network: a Keras model or layer.
+
+    Raises:
+        ValueError: for such inputs, as far as their shapes are known.
+    """
+    flat, widths = tf.nest.flatten(inputs), _widths(network)
+    if len(flat) != len(widths):
+        return
+    for x, width in zip(flat, widths, strict=True):
+        shape = tf.TensorShape(getattr(x, "shape", None))
+        if width is None or shape.rank is None or shape[1:] == [width]:
+            continue
+        if shape.rank != 1 or width != 1:  # Keras makes a column of it
+            raise ValueError(
+                f"x has shape {tuple(shape)}, but the network takes [n, {width}]. One point is a "
+                "row, as in x[np.newaxis]."
+            )
 
 
 def _check_names(given: Sequence[Any], network: Any) -> None:

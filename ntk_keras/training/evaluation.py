@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ntk_keras.backend import precision
 from ntk_keras.backend.checks import check_count
+from ntk_keras.derivatives.network_inputs import check_shapes
 from ntk_keras.training import values as values_module
 from ntk_keras.training.points import as_tensors, check_names, check_points, points_by_term
 from ntk_keras.training.residuals import Residuals
@@ -36,11 +37,12 @@ class EvaluatesFunctions(keras.Model):
             **kwargs: whatever else ``keras.Model.predict`` takes.
 
         Raises:
-            ValueError: for complex, masked or ragged inputs, text, lists of numbers, or a dataset
-                of nothing.
+            ValueError: for complex, masked or ragged inputs, text, lists of numbers, a dataset of
+                nothing, or points of another width than the network's.
         """
         values_module.check_arrays(x)
         x = values_module.as_arrays(x)
+        check_shapes(x, self.network)
         if values_module.num_points(x) == 0:
             if isinstance(x, tf.data.Dataset):
                 raise ValueError("x must yield points. Received a dataset of none.")
@@ -59,7 +61,9 @@ class EvaluatesFunctions(keras.Model):
             x: inputs of the network.
         """
         values_module.check_arrays(x)
-        return super().predict_on_batch(values_module.as_arrays(x))
+        x = values_module.as_arrays(x)
+        check_shapes(x, self.network)
+        return super().predict_on_batch(x)
 
     def test_on_batch(
         self, x: Any = None, y: Any = None, sample_weight: Any = None, return_dict: bool = False

@@ -12,6 +12,7 @@ from ntk_keras import weighting as weighting_module
 from ntk_keras.backend import precision, private_names, replicas, seeds
 from ntk_keras.backend.deprecation import renamed_members
 from ntk_keras.derivatives import Mode
+from ntk_keras.derivatives.network_inputs import check_shapes
 from ntk_keras.kernel import Block, Linearization
 from ntk_keras.training import argument_checks, checked_step, nan_check, step
 from ntk_keras.training import data as data_module
@@ -178,6 +179,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The network's outputs."""
+        check_shapes(inputs, self.network)
         return self.network(inputs, training=training)
 
     def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:

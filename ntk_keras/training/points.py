@@ -202,7 +202,7 @@ def as_tensors(points: Any, dtype: str, *, with_variables: bool = False) -> Any:
 def _dtype_of(value: Any) -> np.dtype:
     """The dtype of an array, tensor or specification of one."""
     if isinstance(value, tf.Variable | tf.TypeSpec) or tf.is_tensor(value):
-        return np.dtype(value.dtype.as_numpy_dtype)
+        return np.dtype(tf.as_dtype(value.dtype).as_numpy_dtype)  # a name of Keras' variables
     return np.asarray(value).dtype
 
 

@@ -95,6 +95,8 @@ def as_arrays(x: Any) -> Any:
     """
 
     def convert(value: Any) -> Any:
+        if isinstance(value, keras.Variable):
+            return value.numpy()
         if not is_array_like(value):
             return value
         array = np.asarray(value)

@@ -221,3 +221,35 @@ def test_losses_and_errors_fall_by_themselves(monitor, tmp_path):
     assert path.exists()
     better = {**history, monitor: [2.0, 1.0]}
     assert stop.monitor_op(better[monitor][1], better[monitor][0])
+
+
+# Shapes that a network does not take, which its first layer may broadcast.
+
+WIDE = {
+    "one column": np.ones((4, 1)),
+    "three columns": np.ones((4, 3)),
+    "one point": np.ones(2),
+    "too deep": np.ones((2, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("points", WIDE.values(), ids=WIDE)
+def test_points_of_another_width_are_refused(points):
+    box = nk.domains.Box(t=(0, 1), x=(0, 1))
+    net = nk.networks.feedforward(box, width=4, depth=1)
+    model = build([nk.Term("start", value, box.grid(2, 2))], "constant", net=net)
+    ways = [model, model.predict, model.predict_on_batch]
+    if points.ndim == 2:
+        ways.append(lambda x: model.evaluate(x, np.ones((4, 1)), verbose=0))
+        ways.append(lambda x: fit(model, validation_data=(x, np.ones((4, 1)))))
+    for way in ways:
+        with pytest.raises(ValueError, match=r"but the network takes \[n, 2\]"):
+            way(points)
+
+
+def test_variables_of_keras_are_points():
+    model = build([nk.Term("start", value, X)], "constant")
+    points = keras.Variable(X.astype("float32"))
+    np.testing.assert_array_equal(model.predict(points, verbose=0), model.predict(X, verbose=0))
+    found = model.residuals({"start": points})["start"]
+    np.testing.assert_allclose(found, model.residuals({"start": X})["start"])
