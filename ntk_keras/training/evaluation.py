@@ -1,6 +1,5 @@
 """What a model is asked after training: outputs, residuals, and functions of the solution."""
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -108,7 +107,7 @@ class EvaluatesFunctions(keras.Model):
         found = {}
         for term in self.terms:
             if term.name in points:
-                residual = functools.partial(self._residuals.evaluate, term)
+                residual = self._residuals.compiled(term)
                 at = points[term.name]
                 found[term.name] = self._in_batches(term.name, residual, at, batch_size)
         return found
@@ -142,19 +141,17 @@ class EvaluatesFunctions(keras.Model):
 
             model.evaluate_function(flux, box.grid(100, 100))
         """
-        return self._in_batches(
-            "function", lambda at: function(self._residuals.view(), at), points, batch_size
-        )
+        graph = tf.function(lambda at: function(self._residuals.view(), at), autograph=False)
+        return self._in_batches("function", graph, points, batch_size)
 
     def _in_batches(
-        self, name: str, function: Callable[[Any], Any], points: Any, batch_size: int | None
+        self, name: str, graph: Callable[[Any], Any], points: Any, batch_size: int | None
     ) -> Any:
         check_points(name, points)
         size = check_count("batch_size", batch_size or values_module.BATCH_SIZE)
         tensors = as_tensors(points, precision.parameter_dtype(self.network))
-        compiled = tf.function(function, autograph=False)
         parts = []
         for start in range(0, tf.nest.flatten(tensors)[0].shape[0], size):
             rows = tf.nest.map_structure(lambda x: x[start : start + size], tensors)  # noqa: B023
-            parts.append(tf.nest.map_structure(np.asarray, compiled(rows)))
+            parts.append(tf.nest.map_structure(np.asarray, graph(rows)))
         return tf.nest.map_structure(lambda *values: np.concatenate(values), *parts)

@@ -91,6 +91,7 @@ class Residuals:
         self._coupled: dict[str, bool] = {}  # likewise: whether its rows depend on other points
         self._factored_for: frozenset[int] = frozenset()
         self._inspected: dict[str, _Inspected] = {}
+        self._compiled: dict[str, tuple[Any, Callable[[Any], Any]]] = {}
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -200,6 +201,18 @@ class Residuals:
             points: a nest of tensors.
         """
         return self._evaluate(term, False, False, points)
+
+    def compiled(self, term: Term) -> Callable[[Any], Any]:
+        """:meth:`evaluate` of a term as a graph, kept for as long as it has this residual.
+
+        Args:
+            term: one of the model's.
+        """
+        residual, graph = self._compiled.get(term.name, (None, None))
+        if graph is None or residual is not term.residual:
+            graph = tf.function(functools.partial(self.evaluate, term), autograph=False)
+            self._compiled[term.name] = term.residual, graph
+        return graph
 
     def view(self) -> NetworkView:
         """The network as one evaluation of a function that is no term sees it."""

@@ -253,3 +253,26 @@ def test_variables_of_keras_are_points():
     np.testing.assert_array_equal(model.predict(points, verbose=0), model.predict(X, verbose=0))
     found = model.residuals({"start": points})["start"]
     np.testing.assert_allclose(found, model.residuals({"start": X})["start"])
+
+
+def test_residual_maps_are_traced_once():
+    traces = []
+
+    def counted(factor):
+        def residual(u, x):
+            traces.append(factor)
+            return factor * value(u, x)
+
+        return residual
+
+    model = build([nk.Term("start", counted(1.0), X)], "constant")
+    first = model.residuals({"start": GRID})["start"]
+    seen = len(traces)
+    fit(model, steps=2)
+    trained = len(traces) - seen
+    again = model.residuals({"start": GRID})["start"]
+    assert len(traces) == seen + trained
+    assert np.max(np.abs(again - first)) > 1e-5  # of the parameters that are now
+    np.testing.assert_allclose(again, model.predict(GRID, verbose=0)[:, 0], rtol=1e-4, atol=1e-6)
+    model.terms[0].residual = counted(2.0)
+    np.testing.assert_allclose(model.residuals({"start": GRID})["start"], 2 * again, rtol=1e-5)
