@@ -1,7 +1,7 @@
 """Loss terms: a name, a pointwise residual, and the points where it is to vanish."""
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -312,8 +312,14 @@ def _side_by_side(values: Any) -> Any:
     """The components of a tuple as columns, ``[n, k]``; anything else as it is.
 
     Raises:
-        ValueError: for a complex component, whose imaginary part a cast to the others would drop.
+        ValueError: for components by name, or a complex one, whose imaginary part a cast to the
+            others would drop.
     """
+    if isinstance(values, Mapping):
+        raise ValueError(
+            f"it returns its components by name, {list(values)}. Return them as a tuple, in the "
+            "order of the names of Term.columns if each is to have a weight of its own."
+        )
     if not isinstance(values, tuple | list):
         return values
     for index, value in enumerate(values):

@@ -98,6 +98,10 @@ MISTAKES = {
         lambda: build(lambda u, p: None),
         ["must return one tensor of real floats", "Received NoneType"],
     ),
+    "residual that returns components by name": (
+        lambda: build(lambda u, p: {"k": u(p)[:, 0]}),
+        ["Term 'a'", "components by name, ['k']", "Return them as a tuple"],
+    ),
     "residual without points": (
         lambda: build(lambda u: u),
         ["2 were given", "residual(u, points)"],
