@@ -75,7 +75,12 @@ def test_the_readme_shows_python():
     assert snippets("python", "README.md")
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if snippets("python", page)])
+RUN_ELSEWHERE = {"docs/how-to/terms.md"}  # in full, by test_terms_page.py
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if snippets("python", page) and page not in RUN_ELSEWHERE]
+)
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     """Each snippet as printed, one after the other, but for the length of the training."""
     monkeypatch.chdir(tmp_path)
