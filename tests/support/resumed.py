@@ -100,9 +100,10 @@ WEIGHTINGS = {
     "relobralo": lambda: nk.weighting.ReLoBRaLo(memory=0.5),
 }
 
+# Ways to compile, each with a weighting; all others are compiled as usual.
 COMPILED = {
-    "many steps in one execution": {"steps_per_execution": STEPS},
-    "schedule and moving average": {
+    "diagonal": {"steps_per_execution": STEPS},
+    "relobralo": {
         "optimizer": keras.optimizers.Adam(
             keras.optimizers.schedules.ExponentialDecay(0.01, 2, 0.5),
             use_ema=True,
@@ -111,7 +112,8 @@ COMPILED = {
     },
 }
 
-NAMES = [*WEIGHTINGS, *COMPILED]
+NAMES = list(WEIGHTINGS)
+BETWEEN_POINTS = {"constant", "predictor", "product", "rules"}  # the models with such a term
 
 
 def build(name):
@@ -121,9 +123,10 @@ def build(name):
     data = {"where": where, "value": tf.constant([0.1, 0.2, -0.1])}
     terms = [
         nk.Term("equation", heat, BOX.interior(5, "sobol")),
-        nk.Term("ends", periodic, BOX.periodic("x", 3), group="boundary"),
         nk.Term("start", misfit, data, group="data"),
     ]
+    if name in BETWEEN_POINTS:
+        terms.insert(1, nk.Term("ends", periodic, BOX.periodic("x", 3), group="boundary"))
     if name == "constant":  # every kind of points once
         terms += [
             nk.Term("halves", heat, Halves(4), group="boundary"),
@@ -133,7 +136,7 @@ def build(name):
     model = nk.PINNModel(
         nk.networks.feedforward(BOX, width=6, depth=1, seed=0),
         terms,
-        WEIGHTINGS.get(name, WEIGHTINGS["diagonal"])(),
+        WEIGHTINGS[name](),
         seed=1,
     )
     options = {"optimizer": keras.optimizers.Adam(0.01), **COMPILED.get(name, {})}
