@@ -138,6 +138,16 @@ def linearize(problem):
     return Linearization(problem.blocks, problem.variables)
 
 
+def drawing(estimator, problem):
+    """Traces by seed, from one graph: eagerly each call would find its gradients anew."""
+
+    @functools.partial(tf.function, autograph=False)
+    def draw(seed):
+        return estimator.traces(linearize(problem), seed)
+
+    return draw
+
+
 def stacked(by_block):
     return np.concatenate([np.array(value) for value in by_block.values()])
 
@@ -342,10 +352,9 @@ def test_diagonal_of_all_points_is_exact(problem):
 @problems
 def test_diagonal_scales_the_entries_of_different_points(problem):
     problem = problem()
-    linearization, by_point = linearize(problem), diagonal_by_point(problem)
+    draw, by_point = drawing(Diagonal(3), problem), diagonal_by_point(problem)
     for seed in SEEDS:
-        traces = Diagonal(3).traces(linearization, tf.constant([seed, 0]))
-        for name, trace in traces.items():
+        for name, trace in draw(tf.constant([seed, 0])).items():
             triples = itertools.combinations(by_point[name], 3)
             possible = np.array([sum(triple) for triple in triples]) * len(by_point[name]) / 3
             assert np.min(np.abs(possible / trace - 1)) < 1e-12
@@ -355,21 +364,15 @@ def test_diagonal_takes_all_components_of_a_point():
     points = tf.constant([1.0, 2.0, 3.0, 4.0], "float64")
     theta = tf.Variable([1.0, 2.0], dtype="float64")
     block = Block(lambda x: tf.stack([theta[0] * x, 3 * theta[1] * x], axis=1), points)
-    linearization = Linearization({"pair": block}, [theta])
-    drawn = {
-        float(Diagonal(1).traces(linearization, tf.constant([seed, 0]))["pair"])
-        for seed in range(40)
-    }
+    draw = drawing(Diagonal(1), Problem({"pair": block}, [theta]))
+    drawn = {float(draw(tf.constant([seed, 0]))["pair"]) for seed in range(40)}
     assert drawn == {4 * 10 * float(x) ** 2 for x in points}  # 4 points, x^2 + (3 x)^2 each
 
 
 def test_diagonal_takes_entries_of_a_block_without_points():
     theta = tf.Variable([1.0, 2.0, 3.0], dtype="float64")
-    linearization = Linearization({"bare": lambda: theta**2}, [theta])
-    drawn = {
-        float(Diagonal(1).traces(linearization, tf.constant([seed, 0]))["bare"])
-        for seed in range(40)
-    }
+    draw = drawing(Diagonal(1), Problem({"bare": lambda: theta**2}, [theta]))
+    drawn = {float(draw(tf.constant([seed, 0]))["bare"]) for seed in range(40)}
     assert drawn == {12.0, 48.0, 108.0}  # 3 (2 theta)^2
 
 
@@ -538,7 +541,7 @@ def block_variances(K, blocks, probe):
     return np.sum(squared, axis=1) + np.diag(squared)
 
 
-NUM_SAMPLES = {"quadratic": 20_000, "wave": 15_000, "system": 15_000}
+NUM_SAMPLES = {"quadratic": 20_000, "wave": 12_000, "system": 12_000}
 
 
 class Samples(NamedTuple):
@@ -600,7 +603,6 @@ kinds = pytest.mark.parametrize(
         ("quadratic", "float32", Predictor(probe="rademacher")),
         ("quadratic", "float32", BlockPredictor()),
         ("wave", "float32", Predictor()),
-        ("wave", "float64", Predictor()),
         ("wave", "float32", BlockPredictor()),
         ("quadratic", "float64", Product()),
         ("quadratic", "float32", Reverse()),
@@ -632,7 +634,7 @@ def test_block_traces_have_the_variance_of_theory(name, dtype, estimator):
     drawn = np.concatenate(list(samples.by_seed.values()))
     drawn = np.column_stack([drawn, np.sum(drawn, axis=1)])
     # The square of a normal variable has kurtosis 15, the trace of a kernel of low rank hardly
-    # less: the variance of 45 000 samples is right to sqrt(14 / 45 000), five of which are 9 %.
+    # less: the variance of 36 000 samples is right to sqrt(14 / 36 000), five of which are 10 %.
     np.testing.assert_allclose(np.var(drawn, axis=0), samples.variances(), rtol=0.1)
 
 
@@ -660,7 +662,8 @@ ERRORS = {
     [pair for pair in itertools.product(PROBLEMS, ERRORS) if pair != ("system", "clipped at zero")],
 )
 def test_these_samples_are_enough_to_notice_an_error_in_the_estimate(name, error):
-    noticed = np.abs(sampled(name, "float64", Predictor()).deviations(ERRORS[error]))
+    dtype = "float32" if name == "wave" else "float64"  # as drawn above
+    noticed = np.abs(sampled(name, dtype, Predictor()).deviations(ERRORS[error]))
     assert np.all(np.max(noticed, axis=1) > 5)
 
 
@@ -700,12 +703,8 @@ def test_diagonal_is_unbiased_with_the_variance_of_a_sample_without_replacement(
 def test_the_average_and_its_standard_error_are_those_of_the_samples(estimator):
     problem, seed = system(), tf.constant([4, 0])
     average = estimators.average(estimator, linearize(problem), seed, num_probes=5)
-    samples = np.array(
-        [
-            list(estimator.traces(linearize(problem), seeds.fold_in(seed, index)).values())
-            for index in range(5)
-        ]
-    )
+    draw = drawing(estimator, problem)
+    samples = np.array([list(draw(seeds.fold_in(seed, index)).values()) for index in range(5)])
     error = np.std(samples, axis=0, ddof=1) / np.sqrt(5)
     np.testing.assert_allclose(list(average.traces.values()), samples.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(list(average.standard_errors.values()), error, rtol=1e-10)
