@@ -74,9 +74,12 @@ def half_square(residual):
 def trace(residual, variables):
     """Tr J J^T of a function of nothing, by TensorFlow's own Jacobian."""
     variables = [v.value for v in variables]
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         values = residual()
-    parts = tape.jacobian(values, variables, unconnected_gradients="zero")
+    # One reverse pass a row: nothing to compile.
+    parts = tape.jacobian(
+        values, variables, unconnected_gradients="zero", experimental_use_pfor=False
+    )
     return sum(float(tf.reduce_sum(part**2)) for part in parts)
 
 

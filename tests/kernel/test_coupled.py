@@ -52,9 +52,11 @@ def model_of(name, weighting, **options):
 def trace(model, residual, points):
     """||dR/dtheta||_F^2 of the whole residual in training, by TensorFlow's Jacobian."""
     inputs = tf.constant(points, tf.float32)
-    with keras.StatelessScope(), tf.GradientTape() as tape:
+    with keras.StatelessScope(), tf.GradientTape(persistent=True) as tape:
         rows = residual(lambda x: model.network(x, training=True), inputs)
-    parts = tape.jacobian(rows, [v.value for v in model.trainable_variables])
+    # One reverse pass a row: nothing to compile.
+    variables = [v.value for v in model.trainable_variables]
+    parts = tape.jacobian(rows, variables, experimental_use_pfor=False)
     return sum(float(tf.reduce_sum(part**2)) for part in parts if part is not None)
 
 

@@ -409,9 +409,14 @@ def wave_blocks(network):
 
 
 def jacobian_by_tape(blocks, variables):
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         stacked = tf.concat([block() for block in blocks.values()], axis=0)
-    parts = tape.jacobian(stacked, [v.value for v in variables], unconnected_gradients="zero")
+    parts = tape.jacobian(
+        stacked,
+        [v.value for v in variables],
+        unconnected_gradients="zero",
+        experimental_use_pfor=False,  # one reverse pass a row: nothing to compile
+    )
     return np.concatenate([part.numpy().reshape(8, -1) for part in parts], axis=1)
 
 
