@@ -22,6 +22,7 @@ from ntk_keras.kernel.block import Block, Blocks, check_block_names, checked_blo
 from ntk_keras.kernel.factored import FactoredJacobian
 from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.kernel.per_sample import (
+    flat_rows,
     map_gradients,
     points_in,
     squared_norms,
@@ -53,13 +54,9 @@ def jacobian(blocks: Blocks, variables: Variables, *, chunk_size: int | None = N
     Returns:
         ``[n, p]``. The paper writes its transpose, the p x n matrix "grad R".
     """
-
-    def row(gradients: list[tf.Tensor]) -> tf.Tensor:
-        return tf.concat([tf.reshape(g, [tf.shape(g)[0], -1]) for g in gradients], axis=1)
-
     named = checked_blocks(blocks, variables, chunk_size)
     rows = run_sequentially(
-        functools.partial(map_gradients, row, block, variables, chunk_size)
+        functools.partial(map_gradients, flat_rows, block, variables, chunk_size)
         for block in named.values()
     )
     return tf.concat(rows, axis=0)
@@ -122,8 +119,9 @@ def traces(
 def matrix(blocks: Blocks, variables: Variables, *, chunk_size: int | None = None) -> tf.Tensor:
     """K = J J^T of the stacked residual, every entry.
 
-    Keeps all of J if that takes less than 2 GB. Otherwise, or with a ``chunk_size``, holds two
-    chunks of rows at a time and computes each anew wherever it is needed.
+    From factors, layer by layer (:mod:`ntk_keras.kernel.gram`), where all blocks can be factored.
+    Else it keeps all of J if that takes less than 2 GB. Otherwise, or with a ``chunk_size``, it
+    holds two chunks of rows at a time and computes each anew wherever it is needed.
 
     Args:
         blocks: one residual block, or a dict of them, stacked in its order.
@@ -134,6 +132,8 @@ def matrix(blocks: Blocks, variables: Variables, *, chunk_size: int | None = Non
         ``[n, n]``, symmetric and positive semidefinite.
     """
     named = checked_blocks(blocks, variables, chunk_size)
+    if chunk_size is None and all(block.can_factor(variables) for block in named.values()):
+        return Linearization(named, variables, factored=True).gram()
     if chunk_size is None and _num_points(named) <= points_in(_KEPT_BYTES, variables):
         rows = jacobian(named, variables)
         return tf.matmul(rows, rows, transpose_b=True)

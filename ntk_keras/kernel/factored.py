@@ -12,6 +12,7 @@ kernel is formed in it. Everything else follows, layer by layer:
 - J w = sum_s (a_s W') . d_s, W' being the layer's part of w.
 """
 
+import copy
 import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -22,7 +23,15 @@ from ntk_keras.backend.graphs import add_present
 from ntk_keras.backend.variables import Variables, watchable
 from ntk_keras.kernel.block import Block
 
-__all__ = ["MAX_ENTRIES", "FactoredJacobian", "LayerProduct", "parameters_of", "products_of"]
+__all__ = [
+    "MAX_ENTRIES",
+    "FactoredJacobian",
+    "LayerFactors",
+    "LayerProduct",
+    "at_points",
+    "parameters_of",
+    "products_of",
+]
 
 # Entries of a variable that is no layer's, each of which takes a reverse pass of its own.
 MAX_ENTRIES = 16
@@ -49,7 +58,7 @@ class _Factor(NamedTuple):
     is_value: bool  # whether the bias enters
 
 
-class _Layer(NamedTuple):
+class LayerFactors(NamedTuple):
     """What one layer contributes: all products of its kernel."""
 
     kernel: int | None  # which variable, None for one that is not trained
@@ -62,6 +71,11 @@ class FactoredJacobian:
 
     Attributes:
         residual: R_b, ``[n * k]``, point by point.
+        num_components: k.
+        is_whole: whether rows have no point of their own.
+        sizes: numbers of entries of the variables.
+        layers: what each layer contributes.
+        entries: by variable, the derivatives ``[k, n, entries]`` by those that are no layer's.
 
     Args:
         block: that takes a layer hook, and whose points are coupled by values at most, which no
@@ -84,16 +98,40 @@ class FactoredJacobian:
             rows = block.evaluate_with(hook)  # [n, k]
             components = tf.unstack(rows, axis=1)
         self.residual = tf.reshape(rows, [-1])
+        self.num_components = len(components)
         self._rows_shape = tf.shape(rows)
-        self._is_whole = block.is_whole
+        self.is_whole = block.is_whole
+        self.sizes = [v.shape.num_elements() for v in theta]
         places = {id(v): index for index, v in enumerate(theta)}
-        self._layers = _layers(found, _cotangents(tape, components, found), places)
-        layered = {index for layer in self._layers for index in (layer.kernel, layer.bias)}
-        self._entries = {
+        self.layers = _layers(found, _cotangents(tape, components, found), places)
+        layered = {index for layer in self.layers for index in (layer.kernel, layer.bias)}
+        self.entries = {
             places[id(v)]: tf.stack([_by_point(tape, r, v) for r in components])  # [k, n, entries]
             for v in few
             if places[id(v)] not in layered
         }
+
+    def in_double(self) -> "FactoredJacobian":
+        """The same in double precision."""
+        if self.residual.dtype == tf.float64:
+            return self
+
+        def double(x: tf.Tensor) -> tf.Tensor:
+            return tf.cast(x, tf.float64)
+
+        copied = copy.copy(self)
+        copied.residual = double(self.residual)
+        copied.entries = {index: double(entries) for index, entries in self.entries.items()}
+        copied.layers = [
+            layer._replace(
+                factors=[
+                    f._replace(inputs=double(f.inputs), cotangents=double(f.cotangents))
+                    for f in layer.factors
+                ]
+            )
+            for layer in self.layers
+        ]
+        return copied
 
     def diagonal(self, which: Iterable[int], subset: tf.Tensor | None = None) -> tf.Tensor:
         """Squared norms of the rows, ``||J_i||^2`` of every entry of the residual.
@@ -106,14 +144,14 @@ class FactoredJacobian:
         Returns:
             ``[n * k]``, point by point; fewer with a subset.
         """
-        if self._is_whole and subset is not None:
+        if self.is_whole and subset is not None:
             return tf.gather(self.diagonal(which), subset)
         which = set(which)
         squares = [
-            _squares(_at(layer, subset), layer.kernel in which, layer.bias in which)
-            for layer in self._layers
+            _squares(at_points(layer, subset), layer.kernel in which, layer.bias in which)
+            for layer in self.layers
         ]
-        for entries in (self._entries[index] for index in self._entries if index in which):
+        for entries in (self.entries[index] for index in self.entries if index in which):
             chosen = entries if subset is None else tf.gather(entries, subset, axis=1)
             squares.append(tf.reduce_sum(chosen**2, axis=2))
         return _point_by_point(add_present(squares))
@@ -127,8 +165,8 @@ class FactoredJacobian:
         Returns:
             ``[n * k]``, point by point.
         """
-        pushed = [_pushed(layer, direction) for layer in self._layers]
-        for index, entries in self._entries.items():
+        pushed = [_pushed(layer, direction) for layer in self.layers]
+        for index, entries in self.entries.items():
             if index in direction:
                 pushed.append(tf.linalg.matvec(entries, tf.reshape(direction[index], [-1])))
         return _point_by_point(add_present(pushed))
@@ -143,9 +181,9 @@ class FactoredJacobian:
             By variable, flat for those that are no layer's; variables left out are zero.
         """
         v = tf.transpose(tf.reshape(cotangent, self._rows_shape))  # [k, n]
-        pulled = {i: tf.einsum("kne,kn->e", d, v) for i, d in self._entries.items()}
+        pulled = {i: tf.einsum("kne,kn->e", d, v) for i, d in self.entries.items()}
         scale = v[:, tf.newaxis, :, tf.newaxis]
-        for layer in self._layers:
+        for layer in self.layers:
             scaled = [(f, tf.reduce_sum(f.cotangents * scale, axis=0)) for f in layer.factors]
             if layer.kernel is not None:
                 pulled[layer.kernel] = tf.add_n([_outer(f.inputs, d) for f, d in scaled])
@@ -184,15 +222,17 @@ def _cotangents(
     return [tf.stack(cotangents) for cotangents in zip(*by_component, strict=True)]
 
 
-def _layers(found: list[LayerProduct], cotangents: list, places: Mapping[int, int]) -> list[_Layer]:
+def _layers(
+    found: list[LayerProduct], cotangents: list, places: Mapping[int, int]
+) -> list[LayerFactors]:
     """The products by layer: their channels count as channels of one."""
-    by_layer: dict[int, _Layer] = {}
+    by_layer: dict[int, LayerFactors] = {}
     for product, d in zip(found, cotangents, strict=True):
         kernel, bias = (
             None if v is None else places.get(id(watchable([v])[0]))
             for v in (product.layer.kernel, product.layer.bias)
         )
-        layer = by_layer.setdefault(id(product.layer), _Layer(kernel, bias, []))
+        layer = by_layer.setdefault(id(product.layer), LayerFactors(kernel, bias, []))
         layer.factors.append(_Factor(product.inputs, d, product.stack == ((),)))
     return list(by_layer.values())
 
@@ -211,7 +251,7 @@ def _by_point(tape: tf.GradientTape, component: tf.Tensor, variable: tf.Variable
     return tf.stack(columns, axis=1)
 
 
-def _squares(layer: _Layer, kernel: bool, bias: bool) -> tf.Tensor | None:
+def _squares(layer: LayerFactors, kernel: bool, bias: bool) -> tf.Tensor | None:
     """||sum_s a_s (x) d_s||^2 + ||sum of the values' d||^2, ``[k, n]``."""
     channels = sum(f.inputs.shape[0] for f in layer.factors)
     by_pairs = _squares_by_pairs if channels <= _FEW_CHANNELS else _squares_by_blocks
@@ -222,7 +262,7 @@ def _squares(layer: _Layer, kernel: bool, bias: bool) -> tf.Tensor | None:
     return add_present(terms)
 
 
-def _squares_by_pairs(layer: _Layer) -> list[tf.Tensor]:
+def _squares_by_pairs(layer: LayerFactors) -> list[tf.Tensor]:
     """What adds up to ||sum_s a_s (x) d_s||^2, a term for each pair of channels."""
     a = [row for f in layer.factors for row in tf.unstack(f.inputs)]
     d = [rows for f in layer.factors for rows in tf.unstack(f.cotangents, axis=1)]
@@ -233,7 +273,7 @@ def _squares_by_pairs(layer: _Layer) -> list[tf.Tensor]:
     return terms
 
 
-def _squares_by_blocks(layer: _Layer) -> list[tf.Tensor]:
+def _squares_by_blocks(layer: LayerFactors) -> list[tf.Tensor]:
     """The same by a product of matrices for some channels at a time, with all that follow."""
     a = tf.transpose(tf.concat([f.inputs for f in layer.factors], axis=0), [1, 0, 2])
     d = tf.transpose(tf.concat([f.cotangents for f in layer.factors], axis=1), [0, 2, 1, 3])
@@ -253,7 +293,7 @@ def _dots(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return tf.linalg.matvec(x * y, tf.ones(x.shape[-1], x.dtype))
 
 
-def _pushed(layer: _Layer, direction: Mapping[int, tf.Tensor]) -> tf.Tensor | None:
+def _pushed(layer: LayerFactors, direction: Mapping[int, tf.Tensor]) -> tf.Tensor | None:
     """sum_s (a_s W') . d_s + b' . (sum of the values' d), ``[k, n]``."""
     kernel, bias = (None if i is None else direction.get(i) for i in (layer.kernel, layer.bias))
     terms = []
@@ -268,7 +308,7 @@ def _pushed(layer: _Layer, direction: Mapping[int, tf.Tensor]) -> tf.Tensor | No
     return add_present(terms)
 
 
-def _of_values(layer: _Layer) -> tf.Tensor | None:
+def _of_values(layer: LayerFactors) -> tf.Tensor | None:
     """The cotangents that the bias receives, ``[k, n, units]``."""
     return add_present(f.cotangents[:, 0] for f in layer.factors if f.is_value)
 
@@ -279,8 +319,13 @@ def _outer(a: tf.Tensor, d: tf.Tensor) -> tf.Tensor:
     return tf.matmul(*flat, transpose_a=True)
 
 
-def _at(layer: _Layer, subset: tf.Tensor | None) -> _Layer:
-    """What some points contribute."""
+def at_points(layer: LayerFactors, subset: tf.Tensor | None) -> LayerFactors:
+    """What some points contribute.
+
+    Args:
+        layer: what it contributes for all points.
+        subset: indices of points; all by default.
+    """
     if subset is None:
         return layer
     factors = [

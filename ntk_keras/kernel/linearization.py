@@ -12,15 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
-from ntk_keras.backend import private_names
 from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.graphs import run_sequentially, run_with_xla
-from ntk_keras.backend.variables import Variables, is_connected, names_of, parameters_at, watchable
-from ntk_keras.kernel.block import Block, check_real, check_rows
+from ntk_keras.backend.variables import Variables, names_of, parameters_at, watchable
+from ntk_keras.kernel.block import Block, check_real
 from ntk_keras.kernel.factored import FactoredJacobian
-from ntk_keras.kernel.per_sample import map_entries, map_gradients, squared_norms
+from ntk_keras.kernel.gram import gram, rows_of
+from ntk_keras.kernel.per_sample import flat_rows, map_entries, map_gradients, squared_norms
 
-__all__ = ["Linearization", "TapeLinearization"]
+__all__ = ["Linearization"]
 
 
 class Linearization:
@@ -113,13 +113,73 @@ class Linearization:
             K v by block, for the blocks of ``vector``, each ``[n_b]``.
         """
         pulled = [tf.stop_gradient(part) for part in self.vjp(vector)]
-        direction = dict(zip(self._places, pulled, strict=True))
-        taped = {name: v for name, v in vector.items() if name not in self._jacobians}
-        pushed = self._taped_jvp(taped, pulled)
+        return self.restricted(*vector).jvp(pulled)
+
+    @unconverted
+    def jvp(self, direction: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        """J w, without forming J.
+
+        Args:
+            direction: w, one tensor for each variable.
+
+        Returns:
+            ``[n_b]`` by block.
+        """
+        by_place = dict(zip(self._places, direction, strict=True))
+        taped = {name: r for name, r in self.residuals.items() if name not in self._jacobians}
+        pushed = self._taped_jvp(taped, list(direction))
         return {
-            name: pushed[name] if name in taped else self._jacobians[name].jvp(direction)
-            for name in vector
+            name: pushed[name] if name in taped else self._jacobians[name].jvp(by_place)
+            for name in self.residuals
         }
+
+    @unconverted
+    def rows(self, name: str, subset: tf.Tensor | None = None) -> tf.Tensor:
+        """Rows of J, as vectors in parameter space.
+
+        Args:
+            name: of a block.
+            subset: indices of its points, or of the entries of a block without points or with
+                coupled ones; all by default.
+
+        Returns:
+            ``[m, p]``, point by point.
+        """
+        if name in self._jacobians:
+            return rows_of(self._jacobians[name], self._places, subset)
+        return self._taped_rows(flat_rows, name, None, subset)
+
+    def num_units(self, name: str) -> int | None:
+        """Over what :meth:`rows` counts: points, or entries; None if a graph does not know it.
+
+        Args:
+            name: of a block.
+        """
+        block = self.blocks[name]
+        if block.is_whole:
+            return self.residuals[name].shape[0]
+        return tf.nest.flatten(block.points)[0].shape[0]
+
+    def in_double(self) -> "Linearization":
+        """The same recording, its factored blocks in double precision."""
+        part = copy.copy(self)
+        part._jacobians = {name: j.in_double() for name, j in self._jacobians.items()}
+        part.residuals = {
+            name: part._jacobians[name].residual if name in part._jacobians else residual
+            for name, residual in self.residuals.items()
+        }
+        return part
+
+    @unconverted
+    def gram(self) -> tf.Tensor:
+        """K = J J^T of all blocks, ``[n, n]``, from factors where all blocks are factored.
+
+        Else all rows of J are held at once.
+        """
+        if all(map(self.is_factored, self.blocks)):
+            return gram([self._jacobians[name] for name in self.blocks], self._places)
+        rows = tf.concat([self.rows(name) for name in self.blocks], axis=0)
+        return tf.matmul(rows, rows, transpose_b=True)
 
     @unconverted
     def diagonal(
@@ -142,18 +202,7 @@ class Linearization:
             return self._jacobians[name].diagonal(self._places, chosen.get(name))
 
         def taped(name: str) -> tf.Tensor:
-            block, subset = self.blocks[name], chosen.get(name)
-            if not block.coupled:
-                return map_gradients(squared_norms, block, self.variables, chunk_size, subset)
-            recorded = self.residuals[name]
-            return map_entries(
-                squared_norms,
-                recorded,
-                lambda cotangent: self._taped_vjp({name: cotangent}),
-                self.variables,
-                chunk_size,
-                subset,
-            )
+            return self._taped_rows(squared_norms, name, chunk_size, chosen.get(name))
 
         cheap = [name for name in self.blocks if name in self._jacobians]
         dear = [name for name in self.blocks if name not in self._jacobians]
@@ -227,6 +276,24 @@ class Linearization:
         """Euclidean norm of theta."""
         return tf.linalg.global_norm(self.parameters)
 
+    def _taped_rows(
+        self,
+        reduce: Callable[[list[tf.Tensor]], tf.Tensor],
+        name: str,
+        chunk_size: int | None,
+        subset: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """``reduce`` of every gradient of a block that is not factored."""
+        block = self.blocks[name]
+        if not block.coupled:
+            return map_gradients(reduce, block, self.variables, chunk_size, subset)
+
+        def gradient(cotangent: tf.Tensor) -> list[tf.Tensor]:
+            return self._taped_vjp({name: cotangent})
+
+        recorded = self.residuals[name]
+        return map_entries(reduce, recorded, gradient, self.variables, chunk_size, subset)
+
     def _taped_vjp(self, cotangents: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         return self._tape.gradient(
             [self.residuals[name] for name in cotangents],
@@ -262,67 +329,6 @@ class Linearization:
         return dict(zip(like, pushed, strict=True))
 
 
-class TapeLinearization(Linearization):
-    """R(theta) as somebody else's persistent tape has recorded it, with products by J and J^T.
-
-    What needs residuals at other parameters or points is not to be had from a tape.
-
-    Args:
-        residuals: by name, ``[n]`` or ``[n, k]``, computed from ``variables`` under ``tape``.
-        tape: persistent.
-        variables: the parameters theta.
-
-    Raises:
-        ValueError: for what is no residual or complex; for a tape that is not persistent, or that
-            has recorded no way from a residual to the variables.
-    """
-
-    def __init__(
-        self,
-        residuals: Mapping[str, tf.Tensor],
-        tape: tf.GradientTape,
-        variables: Variables,
-    ):
-        for name, residual in residuals.items():
-            check_rows(residual, name)
-        self.blocks = {name: Block(_refuse) for name in residuals}
-        self.variables = list(variables)
-        check_real(self.variables)
-        self._theta = watchable(self.variables)
-        self._places = list(range(len(self._theta)))
-        self._jacobians = {}
-        self._tape = tape
-        self._recorded = dict(residuals)
-        self.residuals = {name: tf.reshape(r, [-1]) for name, r in residuals.items()}
-        self._check()
-
-    def _taped_vjp(self, cotangents: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
-        recorded = {name: self._recorded[name] for name in cotangents}
-        return self._tape.gradient(
-            list(recorded.values()),
-            self._theta,
-            output_gradients=[tf.reshape(cotangents[n], tf.shape(r)) for n, r in recorded.items()],
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
-
-    def _check(self) -> None:
-        if not private_names.is_persistent(self._tape):
-            raise ValueError(
-                "Weights take several reverse passes over the tape. Make it persistent: "
-                "tf.GradientTape(persistent=True)."
-            )
-        lost = [
-            name
-            for name, residual in self._recorded.items()
-            if not is_connected(self._tape, residual, self._theta)
-        ]
-        if lost:
-            raise ValueError(
-                f"The tape has recorded no way from {lost} to the variables. Compute residuals "
-                "from the network inside `with tape:`, and pass the variables they depend on."
-            )
-
-
 def _as_it_is(function: Callable[[], dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
     return function()
 
@@ -339,11 +345,3 @@ def _sum(like: tf.Variable, *parts: tf.Tensor | None) -> tf.Tensor:
     """The sum of what is there, in the shape of a variable."""
     present = [tf.reshape(part, like.shape) for part in parts if part is not None]
     return tf.add_n(present) if present else tf.zeros(like.shape, like.dtype)
-
-
-def _refuse() -> tf.Tensor:
-    """Stands for the function of a recorded residual, which is not known."""
-    raise ValueError(
-        "A tape holds residuals at the present parameters and points only. Give functions that "
-        'compute them instead, or choose an estimator that needs no others: "reverse" or "product".'
-    )

@@ -16,7 +16,7 @@ from ntk_keras.backend.graphs import map_one_by_one
 from ntk_keras.backend.variables import Unassigned, Variables, watchable
 from ntk_keras.kernel.block import Block
 
-__all__ = ["CHUNK_BYTES", "map_entries", "map_gradients", "points_in", "squared_norms"]
+__all__ = ["CHUNK_BYTES", "flat_rows", "map_entries", "map_gradients", "points_in", "squared_norms"]
 
 # Of Jacobian rows at a time, of which several copies are alive at once. More is no faster.
 CHUNK_BYTES = 32 * 2**20
@@ -65,6 +65,17 @@ def map_gradients(
         points = tf.nest.map_structure(lambda x: tf.gather(x, subset), points)
     rows = _map_chunks(one, points, chunk_size or points_in(CHUNK_BYTES, variables))
     return tf.reshape(rows, tf.concat([[-1], tf.shape(rows)[2:]], axis=0))
+
+
+def flat_rows(gradients: list[tf.Tensor]) -> tf.Tensor:
+    """J_i of each of k entries as a vector, ``[k, p]``.
+
+    Args:
+        gradients: ``[k, *shape]`` for each variable.
+    """
+    return tf.concat(
+        [tf.reshape(g, [tf.shape(g)[0], math.prod(g.shape[1:])]) for g in gradients], 1
+    )
 
 
 def squared_norms(gradients: list[tf.Tensor]) -> tf.Tensor:

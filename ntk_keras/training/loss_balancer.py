@@ -12,7 +12,8 @@ from ntk_keras.backend import saving, seeds
 from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.state_holder import StateHolder
 from ntk_keras.kernel.block import Block
-from ntk_keras.kernel.linearization import Linearization, TapeLinearization
+from ntk_keras.kernel.linearization import Linearization
+from ntk_keras.kernel.tape_linearization import TapeLinearization
 from ntk_keras.training import weight_warnings
 from ntk_keras.training.weight_readings import WeightReadings
 from ntk_keras.weighting import NTK, Weighting

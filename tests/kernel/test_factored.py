@@ -11,6 +11,8 @@ import ntk_keras as nk
 from ntk_keras import derivatives
 from ntk_keras.derivatives import taylor
 from ntk_keras.estimators import Diagonal, Exact, is_exact
+from ntk_keras.kernel import gram
+from ntk_keras.kernel.factored import FactoredJacobian
 from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting import ExactNTK
 
@@ -121,6 +123,8 @@ def compared(linearization, subset=None):
         "vjp": linearization.vjp(vector),
         "product": linearization.product(vector),
         "diagonal": linearization.diagonal(subset),
+        "rows": [linearization.rows(name) for name in linearization.blocks],
+        "some rows": [linearization.rows(n, tf.constant([4, 1])) for n in linearization.blocks],
     }
 
 
@@ -141,6 +145,28 @@ def test_rows_and_products_are_those_of_tapes(case, dtype):
     both = tf.function(lambda: [compared(one, subset) for one in both_ways(model)], autograph=False)
     ours, theirs = both()
     assert_equal(ours, theirs, dtype)
+
+
+@pytest.mark.parametrize("case", ["two components", "pairs of points", "a shared layer"])
+def test_the_whole_kernel_is_that_of_tapes(case, monkeypatch):
+    make, residual, points = CASES[case]
+    terms = residual, lambda u, x: u(tf.nest.flatten(x)[0]) ** 2
+    model = model_of(make("float64"), *terms, points=points)
+    blocks, variables = model.blocks(), model.trainable_variables
+    assert all(block.can_factor(variables) for block in blocks.values())
+    jacobians = [FactoredJacobian(block, variables) for block in blocks.values()]
+    rows = nk.kernel.jacobian(blocks, variables)
+    assert_equal(
+        {"K": nk.kernel.matrix(blocks, variables)}, {"K": rows @ tf.transpose(rows)}, "float64"
+    )
+    some = [0, 3]
+    sizes = [int(tf.size(v)) for v in variables]
+    part = tf.concat([tf.split(rows, sizes, axis=1)[i] for i in some], axis=1)
+    for written, bytes_of_rows in ((-1000, 0), (10**9, 2**20), (10**9, 1)):
+        monkeypatch.setattr(gram, "_WRITTEN", written)  # by factors, or by rows
+        monkeypatch.setattr(gram, "_ROWS_BYTES", bytes_of_rows)  # of all inputs, or one at a time
+        ours = gram.gram(jacobians, some)
+        assert_equal({"K": ours}, {"K": part @ tf.transpose(part)}, "float64")
 
 
 def test_several_blocks_compile(staged):
@@ -192,6 +218,9 @@ def test_coefficients_are_parameters_too(staged):
     assert any(v is network.c for v in model.trainable_variables)
     ours, theirs = staged(lambda: [compared(one) for one in both_ways(model)])()
     assert_equal(ours, theirs, "float64")
+    blocks, variables = model.blocks(), model.trainable_variables
+    rows = nk.kernel.matrix(blocks, variables, chunk_size=2)
+    assert_equal({"K": nk.kernel.matrix(blocks, variables)}, {"K": rows}, "float64")
     without = [one.without("c").diagonal() for one in both_ways(model)]
     assert_equal({"d": without[0]}, {"d": without[1]}, "float64")
     assert np.all(without[0]["term_0"] < ours["diagonal"]["term_0"])

@@ -1,0 +1,217 @@
+"""The whole kernel K = J J^T from factored Jacobians, layer by layer.
+
+A layer's part of row i of J is sum_s a_s (x) d_s for its kernel and the cotangent of the value for
+its bias (:mod:`ntk_keras.kernel.factored`). Two ways lead to the layer's part of K:
+
+- from factors, K_ij += sum_{s,t} (a_s . a_t') (d_s . d_t'): no row of J is formed;
+- from rows, formed for this layer alone, in pieces that fit into memory.
+
+The first takes operations in proportion to the square of the channels, the second to the entries of
+the layer's kernel, so wide layers go the first way and narrow ones the second.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ntk_keras.backend.graphs import add_present
+from ntk_keras.kernel.factored import FactoredJacobian, LayerFactors, at_points
+
+__all__ = ["gram", "rows_of"]
+
+_ROWS_BYTES = 256 * 2**20  # Of rows of a layer at a time.
+# What writing an entry of a product costs, in multiplications: it is written, read and added.
+_WRITTEN = 16
+
+
+class _Part(NamedTuple):
+    """What a block has of a layer: a channel's inputs ``[n, in]`` and cotangents ``[n, k, units]``.
+
+    Attributes:
+        inputs: a, by channel.
+        cotangents: d, by channel.
+        values: sum of the values' cotangents, ``[n * k, units]``; None if no value takes part.
+    """
+
+    inputs: list[tf.Tensor]
+    cotangents: list[tf.Tensor]
+    values: tf.Tensor | None
+
+
+def gram(jacobians: Sequence[FactoredJacobian], which: Iterable[int]) -> tf.Tensor:
+    """K of stacked blocks.
+
+    Args:
+        jacobians: of the blocks, in their order.
+        which: the variables that count.
+
+    Returns:
+        ``[n, n]``, symmetric.
+    """
+    which = set(which)
+    layers: dict[tuple, list[_Part | None]] = {}
+    for index, jacobian in enumerate(jacobians):
+        for layer in jacobian.layers:
+            parts = layers.setdefault((layer.kernel, layer.bias), [None] * len(jacobians))
+            parts[index] = _part(layer)
+    sizes = [jacobian.residual.shape[0] for jacobian in jacobians]
+    dtype = jacobians[0].residual.dtype
+    found = []
+    for (kernel, bias), parts in layers.items():
+        if kernel in which:
+            found.append(_of_kernel(parts, sizes, dtype))
+        if bias in which:
+            found.append(_of_rows([None if p is None else p.values for p in parts], sizes, dtype))
+    for index in sorted(which.intersection(*[set().union(*(j.entries for j in jacobians))])):
+        rows = [_point_by_point(j.entries.get(index)) for j in jacobians]
+        found.append(_of_rows(rows, sizes, dtype))
+    return add_present(found)
+
+
+def rows_of(
+    jacobian: FactoredJacobian, which: Sequence[int], subset: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Rows of J.
+
+    Args:
+        jacobian: of a block.
+        which: the variables that count, in the order of columns.
+        subset: indices of points, or of entries of a block with coupled ones; all by default.
+
+    Returns:
+        ``[m * k, p]``, point by point.
+    """
+    if jacobian.is_whole and subset is not None:
+        return tf.gather(rows_of(jacobian, which), subset)
+    columns: dict[int | None, tf.Tensor | None] = {}
+    for layer in jacobian.layers:
+        part = _part(at_points(layer, subset))
+        columns[layer.bias] = part.values
+        if layer.kernel in which:
+            columns[layer.kernel] = _outer_products(part.inputs, part.cotangents)
+    for index, entries in jacobian.entries.items():
+        chosen = entries if subset is None else tf.gather(entries, subset, axis=1)
+        columns[index] = _point_by_point(chosen)
+    residual = jacobian.residual
+    count = tf.shape(residual)[0] if subset is None else tf.size(subset) * jacobian.num_components
+    return tf.concat(
+        [
+            tf.zeros([count, jacobian.sizes[index]], residual.dtype)
+            if columns.get(index) is None
+            else tf.reshape(columns[index], [-1, jacobian.sizes[index]])
+            for index in which
+        ],
+        axis=1,
+    )
+
+
+def _outer_products(inputs: Sequence[tf.Tensor], cotangents: Sequence[tf.Tensor]) -> tf.Tensor:
+    """sum_s a_s (x) d_s of every row, ``[n, k, in, units]``."""
+    return add_present(
+        a[:, tf.newaxis, :, tf.newaxis] * d[:, :, tf.newaxis, :]
+        for a, d in zip(inputs, cotangents, strict=True)
+    )
+
+
+def _part(layer: LayerFactors) -> _Part:
+    inputs = [a for f in layer.factors for a in tf.unstack(f.inputs)]
+    by_channel = [d for f in layer.factors for d in tf.unstack(f.cotangents, axis=1)]
+    values = add_present(f.cotangents[:, 0] for f in layer.factors if f.is_value)
+    cotangents = [tf.transpose(d, [1, 0, 2]) for d in by_channel]
+    return _Part(inputs, cotangents, _point_by_point(values))
+
+
+def _of_kernel(parts: Sequence[_Part | None], sizes: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+    """A layer's kernel's part of K, ``[n, n]``, by the way of fewer operations."""
+    present = [p for p in parts if p is not None]
+    fan_in, units = present[0].inputs[0].shape[-1], present[0].cotangents[0].shape[-1]
+    channels = [0 if p is None else len(p.inputs) * n for p, n in zip(parts, sizes, strict=True)]
+    by_rows = sum(sizes) ** 2 * fan_in * units
+    by_factors = sum(channels) ** 2 // 2 * (fan_in + units + _WRITTEN)
+    if by_rows <= by_factors:
+        return _by_rows(parts, sizes, dtype, fan_in, units)
+    return _by_factors(parts, sizes, dtype)
+
+
+def _by_rows(
+    parts: Sequence[_Part | None],
+    sizes: Sequence[int],
+    dtype: tf.DType,
+    fan_in: int,
+    units: int,
+) -> tf.Tensor:
+    width = max(1, _ROWS_BYTES // (sum(sizes) * units * dtype.size))
+    pieces: list[tf.Tensor] = []
+    for start in range(0, fan_in, width):
+        rows = [
+            None
+            if p is None
+            else _outer_products([a[:, start : start + width] for a in p.inputs], p.cotangents)
+            for p in parts
+        ]
+        flat = [
+            None if r is None else tf.reshape(r, [n, -1]) for r, n in zip(rows, sizes, strict=True)
+        ]
+        with tf.control_dependencies(pieces[-1:]):
+            pieces += [_of_rows(flat, sizes, dtype)]
+    return add_present(pieces)
+
+
+def _by_factors(parts: Sequence[_Part | None], sizes: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+    grid: list[list[tf.Tensor]] = [[None] * len(parts) for _ in parts]
+    for i, left in enumerate(parts):
+        for j, right in enumerate(parts[: i + 1]):
+            if left is None or right is None:
+                grid[i][j] = tf.zeros([sizes[i], sizes[j]], dtype)
+            else:
+                grid[i][j] = _own(left) if i == j else _between(left, right)
+            if i != j:
+                grid[j][i] = tf.transpose(grid[i][j])
+    return tf.concat([tf.concat(row, axis=1) for row in grid], axis=0)
+
+
+def _own(part: _Part) -> tf.Tensor:
+    """A block's with itself: a pair of channels gives the same as that of the others' order."""
+    count = len(part.inputs)
+    same = add_present(_pair(part, s, part, s) for s in range(count))
+    other = add_present(_pair(part, s, part, t) for s in range(count) for t in range(s))
+    return same if other is None else same + other + tf.transpose(other)
+
+
+def _between(left: _Part, right: _Part) -> tf.Tensor:
+    pairs = [(s, t) for s in range(len(left.inputs)) for t in range(len(right.inputs))]
+    return add_present(_pair(left, s, right, t) for s, t in pairs)
+
+
+def _pair(left: _Part, s: int, right: _Part, t: int) -> tf.Tensor:
+    """(a_s . a_t') (d_s . d_t') of all pairs of rows, ``[n * k, m * k']``."""
+    inputs = tf.matmul(left.inputs[s], right.inputs[t], transpose_b=True)
+    d, e = left.cotangents[s], right.cotangents[t]
+    flat = [tf.reshape(cotangents, [-1, cotangents.shape[-1]]) for cotangents in (d, e)]
+    product = tf.matmul(*flat, transpose_b=True)
+    shape = [*d.shape[:2], *e.shape[:2]]
+    scaled = tf.reshape(product, shape) * inputs[:, tf.newaxis, :, tf.newaxis]
+    return tf.reshape(scaled, product.shape)
+
+
+def _of_rows(
+    rows: Sequence[tf.Tensor | None], sizes: Sequence[int], dtype: tf.DType
+) -> tf.Tensor | None:
+    """K of rows ``[n_b, q]`` by block, of which None stands for zeros."""
+    present = [r for r in rows if r is not None]
+    if not present:
+        return None
+    filled = [
+        tf.zeros([n, present[0].shape[-1]], dtype) if r is None else r
+        for r, n in zip(rows, sizes, strict=True)
+    ]
+    stacked = tf.concat(filled, axis=0)
+    return tf.matmul(stacked, stacked, transpose_b=True)
+
+
+def _point_by_point(values: tf.Tensor | None) -> tf.Tensor | None:
+    """``[k, n, q]`` as ``[n * k, q]``."""
+    if values is None:
+        return None
+    return tf.reshape(tf.transpose(values, [1, 0, 2]), [-1, values.shape[-1]])

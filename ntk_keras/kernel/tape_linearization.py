@@ -1,0 +1,81 @@
+"""The stacked residual as somebody else's tape has recorded it."""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from ntk_keras.backend import private_names
+from ntk_keras.backend.variables import Variables, is_connected, watchable
+from ntk_keras.kernel.block import Block, check_real, check_rows
+from ntk_keras.kernel.linearization import Linearization
+
+__all__ = ["TapeLinearization"]
+
+
+class TapeLinearization(Linearization):
+    """R(theta) as somebody else's persistent tape has recorded it, with products by J and J^T.
+
+    What needs residuals at other parameters or points is not to be had from a tape.
+
+    Args:
+        residuals: by name, ``[n]`` or ``[n, k]``, computed from ``variables`` under ``tape``.
+        tape: persistent.
+        variables: the parameters theta.
+
+    Raises:
+        ValueError: for what is no residual or complex; for a tape that is not persistent, or that
+            has recorded no way from a residual to the variables.
+    """
+
+    def __init__(
+        self,
+        residuals: Mapping[str, tf.Tensor],
+        tape: tf.GradientTape,
+        variables: Variables,
+    ):
+        for name, residual in residuals.items():
+            check_rows(residual, name)
+        self.blocks = {name: Block(_refuse) for name in residuals}
+        self.variables = list(variables)
+        check_real(self.variables)
+        self._theta = watchable(self.variables)
+        self._places = list(range(len(self._theta)))
+        self._jacobians = {}
+        self._tape = tape
+        self._recorded = dict(residuals)
+        self.residuals = {name: tf.reshape(r, [-1]) for name, r in residuals.items()}
+        self._check()
+
+    def _taped_vjp(self, cotangents: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        recorded = {name: self._recorded[name] for name in cotangents}
+        return self._tape.gradient(
+            list(recorded.values()),
+            self._theta,
+            output_gradients=[tf.reshape(cotangents[n], tf.shape(r)) for n, r in recorded.items()],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+
+    def _check(self) -> None:
+        if not private_names.is_persistent(self._tape):
+            raise ValueError(
+                "Weights take several reverse passes over the tape. Make it persistent: "
+                "tf.GradientTape(persistent=True)."
+            )
+        lost = [
+            name
+            for name, residual in self._recorded.items()
+            if not is_connected(self._tape, residual, self._theta)
+        ]
+        if lost:
+            raise ValueError(
+                f"The tape has recorded no way from {lost} to the variables. Compute residuals "
+                "from the network inside `with tape:`, and pass the variables they depend on."
+            )
+
+
+def _refuse() -> tf.Tensor:
+    """Stands for the function of a recorded residual, which is not known."""
+    raise ValueError(
+        "A tape holds residuals at the present parameters and points only. Give functions that "
+        'compute them instead, or choose an estimator that needs no others: "reverse" or "product".'
+    )
