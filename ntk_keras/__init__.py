@@ -14,6 +14,7 @@ from ntk_keras import (
     estimators,
     kernel,
     networks,
+    optimizers,
     plots,
     weighting,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "estimators",
     "kernel",
     "networks",
+    "optimizers",
     "plots",
     "polish",
     "problems",

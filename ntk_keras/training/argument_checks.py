@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.precision import half_precision
+from ntk_keras.optimizers import NaturalGradient
 
 __all__ = [
     "check_assigned",
@@ -106,17 +108,20 @@ def check_unused(method: str, arguments: Mapping[str, Any]) -> None:
             raise ValueError(f"PINNModel.{method} takes no `{name}` for points by term. {mend}")
 
 
-def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
+def check_optimizer(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> None:
     """Checks the optimizer of a model, in the scope of its strategy.
 
     Args:
         optimizer: as Keras will use it.
+        model: a :class:`~ntk_keras.PINNModel`.
 
     Raises:
         ValueError: under ``tf.distribute``, for one that accumulates gradients, or writes averages
-            into the variables every few steps.
+            into the variables every few steps; for a natural gradient of what it does not serve.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if isinstance(inner, NaturalGradient):
+        _check_natural_gradient(model)
     if inner.use_ema and inner.ema_overwrite_frequency and tf.distribute.has_strategy():
         raise ValueError(
             "Keras' optimizers cannot overwrite variables every few steps under tf.distribute, be "
@@ -130,6 +135,28 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
             f"device. Received gradient_accumulation_steps={inner.gradient_accumulation_steps}. "
             "Leave it out, and give samplers more points; or build the model outside the "
             "strategy's scope."
+        )
+
+
+def _check_natural_gradient(model: keras.Model) -> None:
+    network = model.network
+    if model.distribute_strategy.num_replicas_in_sync > 1:
+        raise ValueError(
+            "NaturalGradient solves equations for all residuals together, which several replicas "
+            "cannot share. Build the model outside the strategy's scope."
+        )
+    coarse = half_precision(network)
+    if coarse is not None:
+        raise ValueError(
+            f"NaturalGradient takes differences of residuals, of which {coarse.name} keeps too few "
+            'digits. Build the network in float32, or better in float64: dtype="float64" for '
+            "every layer."
+        )
+    regularized = [v.path for v in model.trainable_variables if v.regularizer is not None]
+    if regularized:
+        raise ValueError(
+            "NaturalGradient minimizes squares of residuals, of which a regularizer is none. "
+            f"Received one on {regularized}. Leave it out, or write it as a Term."
         )
 
 

@@ -63,7 +63,7 @@ def apply_if_finite(
 
     Args:
         model: a :class:`~ntk_keras.PINNModel`.
-        gradients: of its trainable variables.
+        gradients: of its trainable variables; or their changes, of an optimizer that finds these.
         losses: of its terms.
         before: what :func:`state_of` gave when the step began.
     """
@@ -78,7 +78,8 @@ def apply_if_finite(
         if scales:
             # An overflow anywhere is one on every replica: Keras asks the first what to skip.
             gradients = [tf.where(on_all[-1], g, math.nan) for g in gradients]
-    optimizer.apply(gradients, trained)
+    apply = getattr(optimizer, "apply_change", optimizer.apply)
+    apply(gradients, trained)
     updated = [v.value for v in (*trained, *optimizer.variables)]
     in_layers = [v.value for v in model.network.non_trainable_variables]
 

@@ -14,6 +14,7 @@ from ntk_keras.backend.deprecation import renamed_members
 from ntk_keras.derivatives import Mode
 from ntk_keras.derivatives.network_inputs import check_shapes
 from ntk_keras.kernel import Block, Linearization
+from ntk_keras.optimizers import NaturalGradient
 from ntk_keras.training import argument_checks, checked_step, nan_check, step
 from ntk_keras.training import data as data_module
 from ntk_keras.training import values as values_module
@@ -174,8 +175,13 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         return step.loss_values(self.terms, self.weighting, self.trainable_variables, residuals)
 
     def current_logs(self) -> dict[str, tf.Tensor]:
-        """Scalars of the current state: ``weights/<group>`` and ``unknowns/<name>``."""
-        return {**self.weighting.logs(), **self.coefficients.logs()}
+        """Scalars of the current state: ``weights/<group>`` and ``unknowns/<name>``.
+
+        With a :class:`~ntk_keras.optimizers.NaturalGradient` its ``damping`` and ``step_length``.
+        """
+        logs = {**self.weighting.logs(), **self.coefficients.logs()}
+        optimizer = getattr(self, "optimizer", None)
+        return {**logs, **(optimizer.logs() if isinstance(optimizer, NaturalGradient) else {})}
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The network's outputs."""
@@ -196,7 +202,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
             if kwargs.get("auto_scale_loss", True) and precision.needs_scale(self.network):
                 optimizer = precision.scaling(optimizer)
             super().compile(optimizer=optimizer, **kwargs)
-            argument_checks.check_optimizer(self.optimizer)
+            argument_checks.check_optimizer(self.optimizer, self)
             private_names.loss_tracker(self, self.parameter_dtype)  # made before a step is traced
             if not self.optimizer.built:  # so that `load_weights` finds its variables
                 self.optimizer.build(self.trainable_variables)
@@ -287,19 +293,20 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Algorithm 3: predictor, moving average, corrector."""
         before = checked_step.state_of(self)
+        jit_compile = self.given_jit_compile is not False
         seed = seeds.advance(self.random_state)
         points = points_by_term(self.terms, self._points(data, seed))
         linearization = Linearization(
             self._residuals.blocks(points, training=True, assigns=True),
             self.trainable_variables,
-            factored=self.weighting.differentiates,
-            jit_compile=self.given_jit_compile is not False,
+            factored=step.wants_jacobian(self),
+            jit_compile=jit_compile,
         )
         in_kernel = linearization.without(*self.coefficients.outside_kernel)
         self.weighting.update(in_kernel, seeds.fold_in(seed, 0))
         losses, loss = self.loss_values(linearization.residuals)
         gradients = step.loss_gradients(
-            linearization, self.weighting, self.trainable_variables, self.optimizer
+            linearization, self.weighting, self.trainable_variables, self.optimizer, jit_compile
         )
         checked_step.apply_if_finite(self, gradients, losses, before)
         return replicas.as_logs({**self._loss_logs(losses, loss), **self.current_logs()})

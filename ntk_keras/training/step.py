@@ -7,10 +7,11 @@ import tensorflow as tf
 
 from ntk_keras.backend import replicas
 from ntk_keras.kernel import Linearization
+from ntk_keras.optimizers import NaturalGradient
 from ntk_keras.training.terms import Term
 from ntk_keras.weighting import Weighting
 
-__all__ = ["is_untrained", "loss_gradients", "loss_values", "mean_logs"]
+__all__ = ["is_untrained", "loss_gradients", "loss_values", "mean_logs", "wants_jacobian"]
 
 
 def loss_values(
@@ -41,19 +42,25 @@ def loss_gradients(
     weighting: Weighting,
     variables: Sequence[keras.Variable],
     optimizer: keras.optimizers.Optimizer,
+    jit_compile: bool,
 ) -> list[tf.Tensor]:
-    """J^T Lambda R, and the gradient of the network's own regularisers.
+    """J^T Lambda R, and the gradient of the network's own regularisers; or a natural gradient.
 
     Args:
         linearization: the residuals, recorded at the current parameters.
         weighting: gives every term its weight Lambda_b.
         variables: that are trained.
         optimizer: says how far to scale the loss: half precision would lose small gradients on the
-            way back.
+            way back. Or a natural gradient, which finds the change of the variables by itself.
+        jit_compile: whether that may use XLA.
 
     Returns:
         One tensor for each variable.
     """
+    if isinstance(optimizer, NaturalGradient):
+        residuals = linearization.residuals
+        weights = {name: weighting.weight_of(name, r) for name, r in residuals.items()}
+        return optimizer.change(linearization, weights, jit_compile)
     scale = optimizer.scale_loss(tf.ones([], variables[0].dtype))
     gradients = linearization.vjp(
         {
@@ -92,6 +99,15 @@ def is_untrained(model: keras.Model) -> bool:
     """
     optimizer = getattr(model, "optimizer", None)
     return optimizer is not None and int(optimizer.iterations.numpy()) == 0
+
+
+def wants_jacobian(model: keras.Model) -> bool:
+    """Whether a step of a compiled model takes rows of the Jacobian or products with it.
+
+    Args:
+        model: a :class:`~ntk_keras.PINNModel`.
+    """
+    return model.weighting.differentiates or isinstance(model.optimizer, NaturalGradient)
 
 
 def _penalties(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:

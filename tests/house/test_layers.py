@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "ntk_keras"
 FLOORS = [
     {"backend", "plots", "theory"},
     {"derivatives", "domains", "kernel", "references"},
-    {"networks", "estimators"},
+    {"networks", "estimators", "optimizers"},
     {"weighting"},
     {"training"},
     {"callbacks"},

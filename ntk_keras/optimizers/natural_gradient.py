@@ -1,0 +1,211 @@
+"""The natural gradient of residuals: the whole kernel as weight."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.backend.graphs import run_with_xla
+from ntk_keras.kernel import Linearization
+from ntk_keras.optimizers import normal_equations, step_lengths
+
+__all__ = ["NaturalGradient"]
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class NaturalGradient(keras.optimizers.Optimizer):
+    """Steps of Gauss-Newton in residual space, ``theta - e J^T S (S K S + mu I)^-1 S R``.
+
+    The squares of the row scales ``S`` are the loss weights of the model's weighting, so that the
+    loss (1) decides what counts; the whole kernel then lets all modes of the residual decay at one
+    rate, where a weight for each group balances their means alone. It trains a
+    :class:`~ntk_keras.PINNModel`: a step needs the Jacobian of residuals, which a gradient does not
+    tell.
+
+    At each step the direction ``d`` gets a second-order correction ``a`` (geodesic acceleration),
+    the loss is evaluated at 13 lengths ``e``, with and without it, and the best candidate is taken;
+    a step that does not lower the loss is not taken. The damping ``mu``, in units of the mean
+    eigenvalue of ``S K S``, halves after long steps and grows after short ones.
+
+    Example:
+        >>> model.compile(optimizer=nk.optimizers.NaturalGradient())
+
+    Args:
+        learning_rate: the longest step that is tried, as a part of the full one.
+        method: ``"dual"`` solves n equations for n residuals, ``"primal"`` p for p parameters;
+            ``"auto"`` takes the fewer.
+        damping: at the first step.
+        name: of the optimizer.
+        **kwargs: what Keras' optimizers take for gradients, which is refused.
+
+    Attributes:
+        damping: a variable, adapted by the steps.
+        step_length: a variable, the last length taken; zero if the last step was not taken.
+
+    Raises:
+        ValueError: for arguments that are not positive, an unknown method, or what only has a
+            meaning for gradients.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 1.0,
+        method: normal_equations.Method = "auto",
+        damping: float = 1e-2,
+        name: str = "natural_gradient",
+        **kwargs: Any,
+    ):
+        if kwargs:
+            raise ValueError(
+                f"NaturalGradient takes no {sorted(kwargs)}: its steps come from the residuals' "
+                "Jacobian and a search for their length, not from a gradient that could be "
+                "clipped, averaged or accumulated. Leave it out."
+            )
+        if method not in ("auto", "dual", "primal"):
+            raise ValueError(
+                f'method must be "auto", "dual" or "primal". Received method={method!r}.'
+            )
+        if not (np.ndim(damping) == 0 and 0 < damping < math.inf):
+            raise ValueError(
+                "damping must be a positive number: without it the equations are singular. "
+                f"Received damping={damping!r}."
+            )
+        super().__init__(learning_rate=learning_rate, name=name)
+        self.method = method
+        self.initial_damping = float(damping)
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Makes the state.
+
+        Args:
+            variables: the parameters theta.
+        """
+        if self.built:
+            return
+        super().build(variables)
+        with keras.name_scope(self.name):
+            self.damping = self._add_scalar("damping", self.initial_damping)
+            self.step_length = self._add_scalar("step_length", 1.0)
+
+    def change(
+        self,
+        linearization: Linearization,
+        weights: Mapping[str, tf.Tensor],
+        jit_compile: bool = True,
+    ) -> list[tf.Tensor]:
+        """What to take off the variables, and the next damping.
+
+        Args:
+            linearization: the residuals, recorded at the present parameters.
+            weights: by block, a scalar or ``[n_b]``.
+            jit_compile: whether candidates are evaluated by a kernel of XLA's on a CPU.
+
+        Returns:
+            One tensor for each variable, zeros where no candidate lowers the loss.
+        """
+        parameters = linearization.parameters
+        scales = {
+            name: tf.sqrt(tf.cast(weights[name], residual.dtype)) * tf.ones_like(residual)
+            for name, residual in linearization.residuals.items()
+        }
+
+        def scaled(residuals: Mapping[str, tf.Tensor]) -> tf.Tensor:
+            rows = [tf.cast(scales[n] * r, tf.float64) for n, r in residuals.items()]
+            return tf.concat(rows, axis=0)
+
+        def residual_at(parameters: Sequence[tf.Tensor]) -> tf.Tensor:
+            compute = run_with_xla if jit_compile else _as_it_is
+            return compute(lambda: scaled(linearization.residuals_at(parameters)))
+
+        scale = tf.concat([tf.cast(s, tf.float64) for s in scales.values()], axis=0)
+        residual = scaled(linearization.residuals)
+        system = normal_equations.system_of(linearization, scale, self.method)
+        factor, damping = normal_equations.cholesky_with_damping(system.matrix, self.damping.value)
+        solution = system.solve(factor, residual)
+        direction = system.direction(solution)
+
+        # The second derivative of the residual along the direction, by a difference.
+        h = tf.clip_by_value(self.step_length.value, 1e-2, 0.1)
+        still = [tf.zeros_like(d) for d in direction]
+        nearby = residual_at(step_lengths.changed(parameters, direction, still, h, 0.0))
+        bend = 2 / h**2 * (nearby - residual + h * system.pushed(solution))
+        acceleration = system.direction(system.solve(factor, bend))
+
+        def candidate(length: tf.Tensor, curved: tf.Tensor) -> list[tf.Tensor]:
+            return step_lengths.changed(parameters, direction, acceleration, length, curved)
+
+        def loss_at(length: tf.Tensor, curved: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_sum(residual_at(candidate(length, curved)) ** 2) / 2
+
+        longest = tf.cast(self.learning_rate, tf.float64)
+        loss = tf.reduce_sum(residual**2) / 2
+        choice = step_lengths.best_length(loss_at, loss, longest)
+        least = np.finfo("float64").eps * factor.shape[0]
+        part = choice.length / longest
+        self.damping.assign(step_lengths.next_damping(damping, part, least))
+        self.step_length.assign(choice.length)
+        taken = candidate(choice.length, choice.curved)
+        return [
+            tf.where(choice.length > 0, p - new, tf.zeros_like(p))
+            for p, new in zip(parameters, taken, strict=True)
+        ]
+
+    def apply_change(
+        self, changes: Sequence[tf.Tensor], variables: Sequence[keras.Variable]
+    ) -> None:
+        """Takes a change off the variables.
+
+        Args:
+            changes: what :meth:`change` gave.
+            variables: the parameters theta.
+        """
+        for variable, change in zip(variables, changes, strict=True):
+            variable.assign_sub(change)
+            if variable.constraint is not None:
+                variable.assign(variable.constraint(variable))
+        self.iterations.assign_add(1)
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Refuses gradients.
+
+        Args:
+            grads: of a loss.
+            trainable_variables: theirs.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "NaturalGradient needs the residuals that make up the loss and their Jacobian, which a "
+            "gradient does not tell. Train by PINNModel(network, terms), whose step gives it both; "
+            "in a loop of your own, call nk.optimizers.natural_gradient."
+        )
+
+    def logs(self) -> dict[str, tf.Tensor]:
+        """Scalars for the logs of a step: ``damping``, ``step_length``."""
+        return {
+            "damping": tf.identity(self.damping.value),
+            "step_length": tf.identity(self.step_length.value),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        config = super().get_config()
+        return {
+            "name": config["name"],
+            "learning_rate": config["learning_rate"],
+            "method": self.method,
+            "damping": self.initial_damping,
+        }
+
+    def _add_scalar(self, name: str, value: float) -> keras.Variable:
+        return self.add_variable(
+            shape=(), initializer=keras.initializers.Constant(value), dtype="float64", name=name
+        )
+
+
+def _as_it_is(function: Any) -> Any:
+    return function()

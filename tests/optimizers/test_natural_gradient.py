@@ -1,0 +1,263 @@
+"""Natural gradient steps, against a literal transcription of damped least squares."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ntk_keras as nk
+from ntk_keras.optimizers import NaturalGradient, normal_equations
+
+Dense = keras.layers.Dense
+POINTS = np.random.default_rng(0).uniform(-1, 1, size=(12, 2))
+EDGE = np.array([[-1.0, 0.1], [-1.0, 0.6], [-1.0, -0.3], [-1.0, -0.9]])
+
+
+@keras.saving.register_keras_serializable("test_natural_gradient")
+def equation(u, p):
+    return nk.derivatives.laplacian(u, p)[:, 0] + u(p)[:, 0] ** 2 - p[:, 0]
+
+
+@keras.saving.register_keras_serializable("test_natural_gradient")
+def edge(u, p):
+    return u(p)[:, 0] - tf.sin(p[:, 1])
+
+
+def pair(u, p):
+    return tf.concat([u(p) - p[:, :1], nk.derivatives.partial(u, p, 0) * u.unknowns["k"]], axis=1)
+
+
+def network(units=6, dtype="float64", hidden="tanh"):
+    keras.utils.set_random_seed(1)
+    layers = [Dense(units, hidden, dtype=dtype), Dense(units, hidden, dtype=dtype)]
+    return keras.Sequential(
+        [
+            keras.Input((2,), dtype=dtype.replace("mixed_float16", "float32")),
+            *layers,
+            Dense(1, dtype=dtype),
+        ]
+    )
+
+
+def without_rules(dtype="float64"):
+    """A network whose derivatives go by tapes, and its rows as well."""
+    inner = network(dtype=dtype)
+    return nk.networks.CallableNetwork(lambda x: inner(x) * 1.0, inner.trainable_variables)
+
+
+def model(network, weighting="ntk", pairs=False, optimizer=None, **compiled):
+    terms = [nk.Term("equation", equation, POINTS), nk.Term("edge", edge, EDGE)]
+    unknowns = {}
+    if pairs:
+        terms[1] = nk.Term("edge", pair, EDGE)
+        unknowns = {"k": 0.7}
+    made = nk.PINNModel(network, terms, weighting, unknowns=unknowns, seed=0)
+    made.compile(optimizer=optimizer or NaturalGradient(), **compiled)
+    return made
+
+
+def recorded(model):
+    factored = nk.Linearization(model.blocks(), model.trainable_variables, factored=True)
+    sizes = [r.shape[0] for r in factored.residuals.values()]
+    scale = tf.repeat(tf.constant([1.5, 20.0], tf.float64), sizes)
+    return factored, scale
+
+
+CASES = {
+    "forward": lambda: model(network()),
+    "vectors and a coefficient": lambda: model(network(), pairs=True),
+    "tapes": lambda: model(without_rules()),
+}
+
+
+@pytest.mark.parametrize("method", ["dual", "primal"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_direction_solves_damped_least_squares(case, method, monkeypatch):
+    made = CASES[case]()
+    linearization, scale = recorded(made)
+    monkeypatch.setattr(normal_equations, "_ROWS_BYTES", 8 * 3 * 100)  # pieces of a few rows
+    system = normal_equations.system_of(linearization, scale, method)
+    factor, damping = normal_equations.cholesky_with_damping(
+        system.matrix, tf.constant(1e-3, "double")
+    )
+    residual = scale * tf.concat(list(linearization.residuals.values()), axis=0)
+    solution = system.solve(factor, residual)
+    ours = np.concatenate([np.ravel(part) for part in system.direction(solution)])
+
+    rows = nk.kernel.jacobian(made.blocks(), made.trainable_variables).numpy()
+    rows = scale.numpy()[:, None] * rows
+    size = {"dual": len(rows), "primal": rows.shape[1]}[method]
+    mu = float(damping) * np.sum(rows**2) / size
+    assert damping == 1e-3
+    tall = np.concatenate([rows, np.sqrt(mu) * np.eye(rows.shape[1])])
+    right = np.concatenate([residual, np.zeros(rows.shape[1])])
+    theirs = np.linalg.lstsq(tall, right, rcond=None)[0]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10 * np.max(np.abs(theirs)))
+    np.testing.assert_allclose(system.pushed(solution), rows @ theirs, rtol=1e-7, atol=1e-9)
+
+
+def test_the_smaller_equations_are_solved():
+    linearization, scale = recorded(model(network()))
+    assert isinstance(
+        normal_equations.system_of(linearization, scale, "auto"), normal_equations.Dual
+    )
+    linearization, scale = recorded(model(network(units=1)))
+    chosen = normal_equations.system_of(linearization, scale, "auto")
+    assert isinstance(chosen, normal_equations.Primal)
+
+
+@pytest.mark.parametrize("method", ["dual", "primal"])
+def test_a_linear_problem_takes_one_step(method):
+    linear = keras.Sequential([keras.Input((2,), dtype="float64"), Dense(1, dtype="float64")])
+    term = nk.Term("data", lambda u, p: u(p)[:, 0] - 3 * p[:, 0] + 2, POINTS)
+    made = nk.PINNModel(linear, [term], "constant", seed=0)
+    made.compile(NaturalGradient(method=method, damping=1e-13))
+    made.fit(verbose=0)
+    np.testing.assert_allclose(linear.layers[-1].kernel, [[3], [0]], atol=1e-9)
+    np.testing.assert_allclose(linear.layers[-1].bias, [-2], atol=1e-9)
+    assert made.optimizer.step_length.numpy() == 1
+
+
+@pytest.mark.parametrize("weighting", ["constant", "ntk", "softadapt"])
+def test_no_step_raises_the_loss(weighting):
+    made = model(network(), weighting)
+    for _ in range(5):
+        before = made.optimizer.iterations.numpy()
+        made.fit(verbose=0)
+        weights = made.weighting.effective_weights.numpy()
+        old = made.history.history
+        losses = [old[f"loss/{name}"][0] for name in ("equation", "edge")]
+        now = [
+            float(tf.reduce_sum(block() ** 2)) / 2 for block in made.blocks(training=True).values()
+        ]
+        assert weights @ now < weights @ losses
+        assert made.optimizer.iterations.numpy() == before + 1
+
+
+def test_it_converges_far_beyond_gradients():
+    made = model(network(units=10))
+    first = made.fit(verbose=0).history["loss/edge"][0]
+    last = made.fit(epochs=40, verbose=0).history
+    assert last["loss/edge"][-1] < 1e-12 * first
+    assert set(last) >= {"damping", "step_length"}
+
+
+@pytest.mark.parametrize("kind", ["eager", "xla", "steps_per_execution", "tapes"])
+def test_ways_to_run_agree(kind):
+    options = {
+        "eager": {"run_eagerly": True},
+        "xla": {"jit_compile": True},
+        "steps_per_execution": {"steps_per_execution": 2},
+        "tapes": {},
+    }
+    plain = model(network(), "exact-ntk")
+    plain.fit(steps_per_epoch=4, verbose=0)
+    made = without_rules() if kind == "tapes" else network()
+    other = model(made, "exact-ntk", **options[kind])
+    other.fit(steps_per_epoch=4, verbose=0)
+    for ours, theirs in zip(other.trainable_variables, plain.trainable_variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_saved_model_goes_on_bit_for_bit(tmp_path):
+    saved = model(network())
+    saved.fit(epochs=3, verbose=0)
+    saved.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    histories = [m.fit(epochs=2, verbose=0).history for m in (saved, loaded)]
+    assert histories[0] == histories[1]
+    assert isinstance(loaded.optimizer, NaturalGradient)
+
+
+def test_nothing_is_traced_again():
+    calls = []
+
+    def counted(u, p):
+        calls.append(1)
+        return equation(u, p)
+
+    made = nk.PINNModel(network(), [nk.Term("equation", counted, POINTS)], seed=0)
+    made.compile(NaturalGradient())
+    made.fit(epochs=1, verbose=0)
+    count = len(calls)
+    made.optimizer.learning_rate = 0.5
+    made.optimizer.damping.assign(1e-3)
+    made.fit(epochs=3, verbose=0)
+    assert len(calls) == count
+    assert made.optimizer.step_length.numpy() <= 0.5
+
+
+def test_frozen_layers_stay():
+    frozen = network()
+    frozen.layers[0].trainable = False
+    kept = frozen.layers[0].kernel.numpy()
+    made = model(frozen)
+    history = made.fit(epochs=3, verbose=0).history
+    assert history["loss/edge"][-1] < history["loss/edge"][0]
+    np.testing.assert_array_equal(frozen.layers[0].kernel, kept)
+
+
+def test_single_precision_never_ends_in_nan():
+    made = model(network(dtype="float32"))
+    history = made.fit(epochs=60, verbose=0).history
+    assert np.all(np.isfinite(history["loss"]))
+    assert history["loss/edge"][-1] < 1e-6 * history["loss/edge"][0]
+
+
+def test_a_step_that_lowers_nothing_is_not_taken():
+    made = model(network())
+    made.fit(verbose=0)
+    made.optimizer.learning_rate = 1e9
+    kept = [v.numpy() for v in made.trainable_variables]
+    damping = made.optimizer.damping.numpy()
+    made.fit(verbose=0)
+    for variable, value in zip(made.trainable_variables, kept, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    assert made.optimizer.step_length.numpy() == 0
+    np.testing.assert_allclose(made.optimizer.damping, 10 * damping)
+
+
+def test_an_indefinite_matrix_gets_more_damping():
+    matrix = tf.constant([[1.0, 1.001], [1.001, 1.0]], tf.float64)
+    factor, damping = normal_equations.cholesky_with_damping(matrix, tf.constant(1e-6, "double"))
+    np.testing.assert_allclose(damping, 1e-2)
+    damped = matrix + damping * tf.eye(2, dtype="double")
+    np.testing.assert_allclose(factor @ tf.transpose(factor), damped)
+
+
+def regularized():
+    made = network()
+    made.layers[0].kernel_regularizer = keras.regularizers.L2(1e-3)
+    made.layers[0].kernel.regularizer = made.layers[0].kernel_regularizer
+    return made
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: NaturalGradient(clipnorm=1.0), "takes no \\['clipnorm'\\]"),
+        (lambda: NaturalGradient(use_ema=True), "takes no \\['use_ema'\\]"),
+        (lambda: NaturalGradient(damping=0), "damping must be a positive number"),
+        (lambda: NaturalGradient(method="cg"), "method must be"),
+        (lambda: model(regularized()), "regularizer"),
+        (lambda: model(network(dtype="mixed_float16")), "float64"),
+    ],
+)
+def test_mistakes_are_told_before_training(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_plain_model_is_refused():
+    plain = network()
+    plain.compile(NaturalGradient(), loss="mse")
+    with pytest.raises(ValueError, match="PINNModel"):
+        plain.fit(POINTS, EDGE[:1].repeat(12, 0)[:, :1], verbose=0)
+
+
+def test_replicas_are_refused():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"][:1])
+    with strategy.scope():
+        made = model(network(dtype="float32"))
+    made.fit(verbose=0)
+    assert made.optimizer.step_length.numpy() > 0
