@@ -18,11 +18,13 @@ import tensorflow as tf
 from ntk_keras.backend.graphs import add_present
 from ntk_keras.kernel.factored import FactoredJacobian, LayerFactors, at_points
 
-__all__ = ["gram", "rows_of"]
+__all__ = ["gram", "rows_of", "symmetric_product"]
 
 _ROWS_BYTES = 256 * 2**20  # Of rows of a layer at a time.
 # What writing an entry of a product costs, in multiplications: it is written, read and added.
 _WRITTEN = 16
+# A symmetric product is made of so many blocks along a side, unless they would be small.
+_PARTS, _LEAST = 4, 128
 
 
 class _Part(NamedTuple):
@@ -104,6 +106,27 @@ def rows_of(
         ],
         axis=1,
     )
+
+
+def symmetric_product(factor: tf.Tensor, axis: int) -> tf.Tensor:
+    """X X^T or X^T X. Of a large one, blocks below the diagonal are those above, not computed.
+
+    Args:
+        factor: X, a matrix.
+        axis: 0 for products of its rows, 1 for those of its columns.
+    """
+    size = factor.shape[axis]
+    along = {"transpose_b": True} if axis == 0 else {"transpose_a": True}
+    if size is None or size < _PARTS * _LEAST:
+        return tf.matmul(factor, factor, **along)
+    sizes = [size // _PARTS + (i < size % _PARTS) for i in range(_PARTS)]
+    parts = tf.split(factor, sizes, axis=axis)
+    grid = [[tf.matmul(x, y, **along) for y in parts[: i + 1]] for i, x in enumerate(parts)]
+    rows = [
+        tf.concat([*row, *(tf.transpose(grid[j][i]) for j in range(i + 1, _PARTS))], axis=1)
+        for i, row in enumerate(grid)
+    ]
+    return tf.concat(rows, axis=0)
 
 
 def _outer_products(inputs: Sequence[tf.Tensor], cotangents: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -206,8 +229,7 @@ def _of_rows(
         tf.zeros([n, present[0].shape[-1]], dtype) if r is None else r
         for r, n in zip(rows, sizes, strict=True)
     ]
-    stacked = tf.concat(filled, axis=0)
-    return tf.matmul(stacked, stacked, transpose_b=True)
+    return symmetric_product(tf.concat(filled, axis=0), axis=0)
 
 
 def _point_by_point(values: tf.Tensor | None) -> tf.Tensor | None:

@@ -17,7 +17,7 @@ from ntk_keras.backend.graphs import run_sequentially, run_with_xla
 from ntk_keras.backend.variables import Variables, names_of, parameters_at, watchable
 from ntk_keras.kernel.block import Block, check_real
 from ntk_keras.kernel.factored import FactoredJacobian
-from ntk_keras.kernel.gram import gram, rows_of
+from ntk_keras.kernel.gram import gram, rows_of, symmetric_product
 from ntk_keras.kernel.per_sample import flat_rows, map_entries, map_gradients, squared_norms
 
 __all__ = ["Linearization"]
@@ -179,7 +179,7 @@ class Linearization:
         if all(map(self.is_factored, self.blocks)):
             return gram([self._jacobians[name] for name in self.blocks], self._places)
         rows = tf.concat([self.rows(name) for name in self.blocks], axis=0)
-        return tf.matmul(rows, rows, transpose_b=True)
+        return symmetric_product(rows, axis=0)
 
     @unconverted
     def diagonal(
@@ -285,7 +285,7 @@ class Linearization:
     ) -> tf.Tensor:
         """``reduce`` of every gradient of a block that is not factored."""
         block = self.blocks[name]
-        if not block.coupled:
+        if not block.is_whole:
             return map_gradients(reduce, block, self.variables, chunk_size, subset)
 
         def gradient(cotangent: tf.Tensor) -> list[tf.Tensor]:

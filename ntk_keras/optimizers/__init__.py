@@ -1,5 +1,5 @@
 """Optimizers that know more of a loss than its gradient."""
 
-from ntk_keras.optimizers.natural_gradient import NaturalGradient
+from ntk_keras.optimizers.natural_gradient import NaturalGradient, natural_gradient
 
-__all__ = ["NaturalGradient"]
+__all__ = ["NaturalGradient", "natural_gradient"]

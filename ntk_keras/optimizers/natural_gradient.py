@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend.graphs import run_with_xla
+from ntk_keras.backend.variables import Variables
 from ntk_keras.kernel import Linearization
+from ntk_keras.kernel.block import Blocks, check_block_names, checked_blocks
+from ntk_keras.kernel.tape_linearization import TapeLinearization
 from ntk_keras.optimizers import normal_equations, step_lengths
 
-__all__ = ["NaturalGradient"]
+__all__ = ["NaturalGradient", "natural_gradient"]
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
@@ -68,11 +71,7 @@ class NaturalGradient(keras.optimizers.Optimizer):
             raise ValueError(
                 f'method must be "auto", "dual" or "primal". Received method={method!r}.'
             )
-        if not (np.ndim(damping) == 0 and 0 < damping < math.inf):
-            raise ValueError(
-                "damping must be a positive number: without it the equations are singular. "
-                f"Received damping={damping!r}."
-            )
+        _check_damping(damping)
         super().__init__(learning_rate=learning_rate, name=name)
         self.method = method
         self.initial_damping = float(damping)
@@ -204,6 +203,70 @@ class NaturalGradient(keras.optimizers.Optimizer):
     def _add_scalar(self, name: str, value: float) -> keras.Variable:
         return self.add_variable(
             shape=(), initializer=keras.initializers.Constant(value), dtype="float64", name=name
+        )
+
+
+def natural_gradient(
+    residuals: Blocks | Mapping[str, tf.Tensor],
+    variables: Variables,
+    tape: tf.GradientTape | None = None,
+    *,
+    weights: Mapping[str, Any] | None = None,
+    damping: float = 1e-8,
+    method: normal_equations.Method = "auto",
+) -> list[tf.Tensor]:
+    """The direction d that minimizes ``||S (R - J d)||^2 + mu ||d||^2``, for loops of one's own.
+
+    The step is ``theta - e d``, with a length e of one's own. It takes all rows of J, by a reverse
+    pass for each residual where a tape has recorded them.
+
+    Example:
+        >>> with tf.GradientTape(persistent=True) as tape:
+        ...     residuals = {"equation": equation(network, points), "edge": edge(network, ends)}
+        >>> d = nk.optimizers.natural_gradient(residuals, network.trainable_variables, tape)
+
+    Args:
+        residuals: by name, ``[n]`` or ``[n, k]``, recorded by the tape; or blocks, without one.
+        variables: the parameters theta.
+        tape: persistent.
+        weights: by name, of the loss (1), S^2: scalars or a number for each entry; 1 by default.
+        damping: mu, in units of the mean eigenvalue of the damped matrix; more if rounding asks.
+        method: as for :class:`NaturalGradient`.
+
+    Returns:
+        One tensor for each variable.
+
+    Raises:
+        ValueError: for weights of no residual, damping that is not positive, and as
+            :class:`~ntk_keras.LossBalancer` does for tapes.
+    """
+    _check_damping(damping)
+    if tape is None:
+        blocks = checked_blocks(residuals, variables)
+        linearization = Linearization(blocks, variables, factored=True)
+    else:
+        linearization = TapeLinearization(cast(Any, residuals), tape, variables)
+    given = weights or {}
+    check_block_names("weights", given, linearization.blocks)
+    recorded = linearization.residuals
+    scales = {
+        name: tf.sqrt(tf.cast(given.get(name, 1.0), tf.float64)) * tf.ones(r.shape, tf.float64)
+        for name, r in recorded.items()
+    }
+    scale = tf.concat(list(scales.values()), axis=0)
+    stacked = tf.concat([tf.cast(r, tf.float64) for r in recorded.values()], axis=0)
+    system = normal_equations.system_of(linearization, scale, method)
+    start = tf.constant(damping, tf.float64)
+    factor, _ = normal_equations.cholesky_with_damping(system.matrix, start)
+    direction = system.direction(system.solve(factor, scale * stacked))
+    return [tf.cast(d, p.dtype) for d, p in zip(direction, linearization.parameters, strict=True)]
+
+
+def _check_damping(damping: Any) -> None:
+    if not (np.ndim(damping) == 0 and 0 < damping < math.inf):
+        raise ValueError(
+            "damping must be a positive number: without it the equations are singular. "
+            f"Received damping={damping!r}."
         )
 
 

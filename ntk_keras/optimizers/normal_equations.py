@@ -11,6 +11,7 @@ from typing import Literal
 import tensorflow as tf
 
 from ntk_keras.kernel import Linearization
+from ntk_keras.kernel.gram import symmetric_product
 
 __all__ = ["Method", "System", "cholesky_with_damping", "system_of"]
 
@@ -86,7 +87,7 @@ class Dual(System):
             self._pull: Callable[[tf.Tensor], list[tf.Tensor]] = functools.partial(_pulled, double)
         else:
             rows = _stacked(map(linearization.rows, linearization.blocks))
-            kernel = tf.matmul(rows, rows, transpose_b=True)
+            kernel = symmetric_product(rows, axis=0)
             by_variable = _Split(linearization)
             self._pull = lambda v: by_variable(tf.linalg.matvec(rows, v, transpose_a=True))
         self.matrix = scale[:, tf.newaxis] * kernel * scale
@@ -199,7 +200,7 @@ def _sum_of_outer_products(linearization: Linearization, scale: tf.Tensor) -> tf
             with tf.control_dependencies([total]):
                 rows = tf.cast(linearization.rows(name, subset), tf.float64)
                 rows *= own[entries, tf.newaxis]
-                total += tf.matmul(rows, rows, transpose_a=True)
+                total += symmetric_product(rows, axis=1)
     return total
 
 

@@ -106,6 +106,31 @@ def test_the_smaller_equations_are_solved():
     assert isinstance(chosen, normal_equations.Primal)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("method", ["dual", "primal"])
+def test_a_loop_of_ones_own_gets_the_same_direction(method, dtype):
+    made = model(network(dtype=dtype))
+    variables = made.trainable_variables
+    weights = {"equation": 2.25, "edge": np.full(4, 400.0)}
+    with tf.GradientTape(persistent=True) as tape:
+        residuals = {name: block() for name, block in made.blocks().items()}
+    arguments = {"weights": weights, "damping": 1e-3, "method": method}
+    by_tape = nk.optimizers.natural_gradient(residuals, variables, tape, **arguments)
+    by_factors = nk.optimizers.natural_gradient(made.blocks(), variables, **arguments)
+    linearization, scale = recorded(made)
+    system = normal_equations.system_of(linearization, scale, method)
+    wanted = tf.constant(1e-3, tf.float64)
+    factor, _ = normal_equations.cholesky_with_damping(system.matrix, wanted)
+    residual = [tf.cast(r, tf.float64) for r in linearization.residuals.values()]
+    solution = system.solve(factor, scale * tf.concat(residual, axis=0))
+    expected = system.direction(solution)
+    tolerance = {"float32": 2e-3, "float64": 1e-9}[dtype]
+    for one in (by_tape, by_factors):
+        for ours, theirs, variable in zip(one, expected, variables, strict=True):
+            assert ours.dtype == variable.dtype
+            np.testing.assert_allclose(ours, theirs, atol=tolerance * np.max(np.abs(theirs)))
+
+
 @pytest.mark.parametrize("method", ["dual", "primal"])
 def test_a_linear_problem_takes_one_step(method):
     linear = keras.Sequential([keras.Input((2,), dtype="float64"), Dense(1, dtype="float64")])
@@ -239,6 +264,7 @@ def regularized():
         (lambda: NaturalGradient(use_ema=True), "takes no \\['use_ema'\\]"),
         (lambda: NaturalGradient(damping=0), "damping must be a positive number"),
         (lambda: NaturalGradient(method="cg"), "method must be"),
+        (lambda: nk.optimizers.natural_gradient(lambda: 0, [], damping=-1.0), "damping must be"),
         (lambda: model(regularized()), "regularizer"),
         (lambda: model(network(dtype="mixed_float16")), "float64"),
     ],
