@@ -1,21 +1,26 @@
 """The natural gradient of residuals: the whole kernel as weight."""
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras.backend.graphs import run_with_xla
 from ntk_keras.backend.variables import Variables
 from ntk_keras.kernel import Linearization
 from ntk_keras.kernel.block import Blocks, check_block_names, checked_blocks
 from ntk_keras.kernel.tape_linearization import TapeLinearization
 from ntk_keras.optimizers import normal_equations, step_lengths
+from ntk_keras.optimizers.weighted_residuals import WeightedResiduals
 
 __all__ = ["NaturalGradient", "natural_gradient"]
+
+
+# Between which parts of the direction the second derivative is taken, near the last length.
+_DIFFERENCE = 1e-2, 0.1
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
@@ -105,52 +110,43 @@ class NaturalGradient(keras.optimizers.Optimizer):
         Returns:
             One tensor for each variable, zeros where no candidate lowers the loss.
         """
-        parameters = linearization.parameters
-        scales = {
-            name: tf.sqrt(tf.cast(weights[name], residual.dtype)) * tf.ones_like(residual)
-            for name, residual in linearization.residuals.items()
-        }
-
-        def scaled(residuals: Mapping[str, tf.Tensor]) -> tf.Tensor:
-            rows = [tf.cast(scales[n] * r, tf.float64) for n, r in residuals.items()]
-            return tf.concat(rows, axis=0)
-
-        def residual_at(parameters: Sequence[tf.Tensor]) -> tf.Tensor:
-            compute = run_with_xla if jit_compile else _as_it_is
-            return compute(lambda: scaled(linearization.residuals_at(parameters)))
-
-        scale = tf.concat([tf.cast(s, tf.float64) for s in scales.values()], axis=0)
-        residual = scaled(linearization.residuals)
-        system = normal_equations.system_of(linearization, scale, self.method)
+        residuals = WeightedResiduals(linearization, weights, jit_compile)
+        system = normal_equations.system_of(linearization, residuals.scale, self.method)
         factor, damping = normal_equations.cholesky_with_damping(system.matrix, self.damping.value)
-        solution = system.solve(factor, residual)
-        direction = system.direction(solution)
-
-        # The second derivative of the residual along the direction, by a difference.
-        h = tf.clip_by_value(self.step_length.value, 1e-2, 0.1)
-        still = [tf.zeros_like(d) for d in direction]
-        nearby = residual_at(step_lengths.changed(parameters, direction, still, h, 0.0))
-        bend = 2 / h**2 * (nearby - residual + h * system.pushed(solution))
-        acceleration = system.direction(system.solve(factor, bend))
-
-        def candidate(length: tf.Tensor, curved: tf.Tensor) -> list[tf.Tensor]:
-            return step_lengths.changed(parameters, direction, acceleration, length, curved)
-
-        def loss_at(length: tf.Tensor, curved: tf.Tensor) -> tf.Tensor:
-            return tf.reduce_sum(residual_at(candidate(length, curved)) ** 2) / 2
-
+        candidate = self._candidates(linearization.parameters, residuals, system, factor)
         longest = tf.cast(self.learning_rate, tf.float64)
-        loss = tf.reduce_sum(residual**2) / 2
-        choice = step_lengths.best_length(loss_at, loss, longest)
-        least = np.finfo("float64").eps * factor.shape[0]
+        choice = step_lengths.best_length(
+            lambda length, curved: residuals.loss_at(candidate(length, curved)),
+            residuals.loss,
+            longest,
+        )
+        least = np.finfo("float64").eps * tf.cast(tf.shape(factor)[0], tf.float64)
         part = choice.length / longest
         self.damping.assign(step_lengths.next_damping(damping, part, least))
         self.step_length.assign(choice.length)
         taken = candidate(choice.length, choice.curved)
         return [
             tf.where(choice.length > 0, p - new, tf.zeros_like(p))
-            for p, new in zip(parameters, taken, strict=True)
+            for p, new in zip(linearization.parameters, taken, strict=True)
         ]
+
+    def _candidates(
+        self,
+        parameters: Sequence[tf.Tensor],
+        residuals: WeightedResiduals,
+        system: normal_equations.System,
+        factor: tf.Tensor,
+    ) -> Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]:
+        """New parameters as a function of the length and of whether the step is curved."""
+        solution = system.solve(factor, residuals.value)
+        direction = system.direction(solution)
+        # The second derivative of the residual along the direction, by a difference.
+        h = tf.clip_by_value(self.step_length.value, *_DIFFERENCE)
+        still = [tf.zeros_like(d) for d in direction]
+        nearby = residuals.at(step_lengths.changed(parameters, direction, still, h, 0.0))
+        second = 2 / h**2 * (nearby - residuals.value + h * system.pushed(solution))
+        acceleration = system.direction(system.solve(factor, second))
+        return functools.partial(step_lengths.changed, parameters, direction, acceleration)
 
     def apply_change(
         self, changes: Sequence[tf.Tensor], variables: Sequence[keras.Variable]
@@ -248,17 +244,12 @@ def natural_gradient(
         linearization = TapeLinearization(cast(Any, residuals), tape, variables)
     given = weights or {}
     check_block_names("weights", given, linearization.blocks)
-    recorded = linearization.residuals
-    scales = {
-        name: tf.sqrt(tf.cast(given.get(name, 1.0), tf.float64)) * tf.ones(r.shape, tf.float64)
-        for name, r in recorded.items()
-    }
-    scale = tf.concat(list(scales.values()), axis=0)
-    stacked = tf.concat([tf.cast(r, tf.float64) for r in recorded.values()], axis=0)
-    system = normal_equations.system_of(linearization, scale, method)
+    weights = {name: given.get(name, 1.0) for name in linearization.blocks}
+    weighted = WeightedResiduals(linearization, weights)
+    system = normal_equations.system_of(linearization, weighted.scale, method)
     start = tf.constant(damping, tf.float64)
     factor, _ = normal_equations.cholesky_with_damping(system.matrix, start)
-    direction = system.direction(system.solve(factor, scale * stacked))
+    direction = system.direction(system.solve(factor, weighted.value))
     return [tf.cast(d, p.dtype) for d, p in zip(direction, linearization.parameters, strict=True)]
 
 
@@ -268,7 +259,3 @@ def _check_damping(damping: Any) -> None:
             "damping must be a positive number: without it the equations are singular. "
             f"Received damping={damping!r}."
         )
-
-
-def _as_it_is(function: Any) -> Any:
-    return function()

@@ -1,0 +1,68 @@
+"""The residuals of all blocks as one vector S R in double precision, S^2 being the loss weights."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from ntk_keras.backend.graphs import run_with_xla
+from ntk_keras.kernel import Linearization
+
+__all__ = ["WeightedResiduals"]
+
+
+class WeightedResiduals:
+    """S R, here and at other parameters.
+
+    Attributes:
+        scale: S, ``[n]``, double.
+        value: S R at the present parameters, ``[n]``, double.
+
+    Args:
+        linearization: the residuals, recorded at the present parameters.
+        weights: S^2 by block, a scalar or ``[n_b]``.
+        jit_compile: whether a graph on a CPU has evaluations compiled by XLA.
+    """
+
+    def __init__(
+        self, linearization: Linearization, weights: Mapping[str, Any], jit_compile: bool = True
+    ):
+        self._linearization = linearization
+        self._compute: Callable[..., tf.Tensor] = run_with_xla if jit_compile else _as_it_is
+        self.scale = tf.concat(
+            [
+                tf.sqrt(tf.cast(weights[name], tf.float64)) * tf.ones_like(r, tf.float64)
+                for name, r in linearization.residuals.items()
+            ],
+            axis=0,
+        )
+        self.value = self._stacked(linearization.residuals)
+
+    def at(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
+        """S R at other parameters, ``[n]``.
+
+        Args:
+            parameters: one tensor for each variable.
+        """
+        return self._compute(lambda: self._stacked(self._linearization.residuals_at(parameters)))
+
+    def loss_at(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The loss (1) at other parameters.
+
+        Args:
+            parameters: one tensor for each variable.
+        """
+        return tf.reduce_sum(self.at(parameters) ** 2) / 2
+
+    @property
+    def loss(self) -> tf.Tensor:
+        """The loss (1) at the present parameters."""
+        return tf.reduce_sum(self.value**2) / 2
+
+    def _stacked(self, residuals: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        parts = [tf.cast(part, tf.float64) for part in residuals.values()]
+        return self.scale * tf.concat(parts, axis=0)
+
+
+def _as_it_is(function: Callable[[], tf.Tensor]) -> tf.Tensor:
+    return function()
