@@ -10,6 +10,7 @@ from typing import Literal
 
 import tensorflow as tf
 
+from ntk_keras.backend.memory import physical_memory
 from ntk_keras.kernel import Linearization
 from ntk_keras.kernel.gram import symmetric_product
 
@@ -18,6 +19,7 @@ __all__ = ["Method", "System", "cholesky_with_damping", "system_of"]
 Method = Literal["auto", "dual", "primal"]
 
 _ROWS_BYTES = 128 * 2**20  # Of rows of J at a time.
+_MATRICES = 4  # That are alive at once: the matrix, damped, its factor, and one that is being made.
 
 
 class System:
@@ -154,11 +156,15 @@ def system_of(linearization: Linearization, scale: tf.Tensor, method: Method) ->
         linearization: the residuals, recorded.
         scale: S, ``[n]``, double.
         method: ``"auto"`` takes the smaller ones.
+
+    Raises:
+        ValueError: for equations that do not fit into the memory of the machine.
     """
+    parameters = sum(p.shape.num_elements() for p in linearization.parameters)
+    rows = scale.shape[0]
     if method == "auto":
-        parameters = sum(p.shape.num_elements() for p in linearization.parameters)
-        rows = scale.shape[0]
         method = "primal" if rows is None or rows > parameters else "dual"
+    _check_memory(method, rows, parameters)
     return {"dual": Dual, "primal": Primal}[method](linearization, scale)
 
 
@@ -188,6 +194,19 @@ def cholesky_with_damping(matrix: tf.Tensor, damping: tf.Tensor) -> tuple[tf.Ten
         return factorize(10 * damping), 10 * damping
 
     return tf.while_loop(failed, more, (factorize(damping), damping))
+
+
+def _check_memory(method: str, rows: int | None, parameters: int) -> None:
+    size = (rows or 0) if method == "dual" else parameters
+    needed = _MATRICES * 8 * size**2
+    if needed > physical_memory():
+        raise ValueError(
+            f"A natural gradient of {rows} residuals by {parameters} parameters solves {size} "
+            f"equations, which take {needed / 1e9:.0f} GB. Received method={method!r}; this "
+            f"machine has {physical_memory() / 1e9:.0f} GB. Take fewer points or a smaller network, so "
+            "that one of both numbers is some thousands; or another optimizer, as Adam, and "
+            "nk.polish after it."
+        )
 
 
 def _sum_of_outer_products(linearization: Linearization, scale: tf.Tensor) -> tf.Tensor:

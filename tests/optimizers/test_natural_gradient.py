@@ -274,6 +274,12 @@ def test_mistakes_are_told_before_training(make, message):
         make()
 
 
+def test_equations_that_do_not_fit_into_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(normal_equations, "physical_memory", lambda: 1000.0)
+    with pytest.raises(ValueError, match=r"16 residuals by 67 parameters solves 16 equations"):
+        model(network()).fit(verbose=0)
+
+
 def test_a_plain_model_is_refused():
     plain = network()
     plain.compile(NaturalGradient(), loss="mse")
