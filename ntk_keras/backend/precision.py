@@ -22,13 +22,13 @@ SMALLEST_SCALE = 2.0**-24
 
 
 def parameter_dtype(network: Any) -> str:
-    """Dtype of the parameters of a network, the first of those that are trained.
+    """Dtype of the parameters of a network, the first of those that are trained; of any if none is.
 
     Args:
         network: a Keras model or layer.
     """
     # A Sequential made of float64 layers calls itself float32: the parameters know better.
-    variables = network.trainable_variables
+    variables = network.trainable_variables or network.variables
     return variables[0].dtype if variables else network.variable_dtype
 
 

@@ -203,9 +203,9 @@ def _check_memory(method: str, rows: int | None, parameters: int) -> None:
         raise ValueError(
             f"A natural gradient of {rows} residuals by {parameters} parameters solves {size} "
             f"equations, which take {needed / 1e9:.0f} GB. Received method={method!r}; this "
-            f"machine has {physical_memory() / 1e9:.0f} GB. Take fewer points or a smaller network, so "
-            "that one of both numbers is some thousands; or another optimizer, as Adam, and "
-            "nk.polish after it."
+            f"machine has {physical_memory() / 1e9:.0f} GB. Take fewer points or a smaller "
+            "network, so that one of both numbers is some thousands; or another optimizer, as "
+            "Adam, and nk.polish after it."
         )
 
 

@@ -257,6 +257,12 @@ def regularized():
     return made
 
 
+def frozen():
+    made = network()
+    made.trainable = False
+    return made
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -266,6 +272,7 @@ def regularized():
         (lambda: NaturalGradient(method="cg"), "method must be"),
         (lambda: nk.optimizers.natural_gradient(lambda: 0, [], damping=-1.0), "damping must be"),
         (lambda: model(regularized()), "regularizer"),
+        (lambda: model(frozen()), "not frozen"),
         (lambda: model(network(dtype="mixed_float16")), "float64"),
     ],
 )
