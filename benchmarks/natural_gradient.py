@@ -1,0 +1,239 @@
+"""Natural gradients: errors by seconds on seven equations, damping, scales, parts of a step.
+
+Networks of three hidden layers in double precision, points drawn anew at every step, NTK weights,
+defaults but for what a study varies. Seconds are those of training steps, compilation included.
+
+    python -m benchmarks.natural_gradient --study equations --seconds 300
+    python -m benchmarks.natural_gradient --study rules --steps 100
+    python -m benchmarks.natural_gradient --study scales --equations wave --seconds 60
+    python -m benchmarks.natural_gradient --study parts
+"""
+
+import argparse
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.equations import EQUATIONS, network
+from benchmarks.tables import RESULTS, write_table
+from ntk_keras import Linearization, PINNModel
+from ntk_keras.callbacks import Stopwatch
+from ntk_keras.optimizers import NaturalGradient, normal_equations, step_lengths
+
+# Lengths that halve the damping and lengths that double it.
+RULES = ((0.12, 0.03), (0.2, 0.1), (0.3, 0.1))
+SCALES = (1e-3, 1.0, 1e3)
+SIZES = ((1000, 20), (1000, 40), (2400, 30), (5000, 30), (10000, 30), (2400, 50))
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One training.
+
+    Attributes:
+        equation: its name.
+        seed: of network and points.
+        points: inside; a fifth as many for each condition.
+        width: of three hidden layers.
+        weighting: of the model.
+        scale: factor of the equation's residual.
+        steps: at most.
+        seconds: at most.
+    """
+
+    equation: str
+    seed: int
+    points: int
+    width: int
+    weighting: str = "ntk"
+    scale: float = 1.0
+    steps: int = 10**6
+    seconds: float = float("inf")
+
+
+class Errors(keras.callbacks.Callback):
+    """Relative L2 errors on the grid, outside the time of training, until time is up."""
+
+    def __init__(self, case: Case):
+        super().__init__()
+        equation = EQUATIONS[case.equation]
+        self.points = equation.box.grid(*equation.shape)
+        self.solution = equation.solution(self.points)
+        self.case = case
+        self.rows: list[dict[str, Any]] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """An epoch is ten steps."""
+        difference = self.model.predict(self.points, verbose=0) - self.solution
+        error = np.linalg.norm(difference) / np.linalg.norm(self.solution)
+        row = {"step": 10 * (epoch + 1), "seconds": logs["seconds"], "error": error}
+        self.rows.append(row | {k: logs[k] for k in ("loss", "damping", "step_length")})
+        if logs["seconds"] > self.case.seconds or row["step"] >= self.case.steps:
+            self.model.stop_training = True
+
+
+def train(case: Case) -> list[dict[str, Any]]:
+    """A row every ten steps."""
+    equation = EQUATIONS[case.equation]
+    model = PINNModel(
+        network(equation, case.width, 3, case.seed),
+        equation.terms(case.points, case.scale),
+        case.weighting,
+        seed=case.seed,
+    )
+    model.compile(NaturalGradient())
+    errors = Errors(case)
+    model.fit(epochs=10**5, steps_per_epoch=10, verbose=0, callbacks=[Stopwatch(), errors])
+    keras.backend.clear_session()
+    return errors.rows
+
+
+def by_seconds(rows: Sequence[dict[str, Any]], marks: Iterable[float]) -> dict[str, str]:
+    """The last error before each mark, and the seconds until errors of powers of ten."""
+    found = {}
+    for mark in marks:
+        before = [row["error"] for row in rows if row["seconds"] <= mark]
+        found[f"after {mark:g} s"] = f"{before[-1]:.1e}" if before else ""
+    return found
+
+
+def study_equations(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Errors of all equations by seconds."""
+    marks = [m for m in (15, 30, 60, 120, 180, 300, 600) if m <= options.seconds]
+    table = []
+    for case in _cases(options, seconds=options.seconds):
+        rows = train(case)
+        ms = 1e3 * statistics.median(np.diff([0, *(row["seconds"] for row in rows)])) / 10
+        table.append(_head(case) | by_seconds(rows, marks) | {"ms a step": f"{ms:.0f}"})
+        print(table[-1], flush=True)
+    return table
+
+
+def study_rules(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Errors by steps for some rules of damping."""
+    table = []
+    for case in _cases(options, steps=options.steps):
+        for good, short in RULES:
+            with mock.patch.multiple(step_lengths, _GOOD=good, _SHORT=short):
+                rows = train(case)
+            marks = {f"step {r['step']}": f"{r['error']:.1e}" for r in rows if r["step"] % 25 < 10}
+            table.append(_head(case) | {"halves from": good, "doubles below": short} | marks)
+            print(table[-1], flush=True)
+    return table
+
+
+def study_scales(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Errors where the equation is multiplied by a number, with NTK weights and without."""
+    table = []
+    for case in _cases(options, seconds=options.seconds):
+        for weighting in ("ntk", "constant"):
+            for scale in SCALES:
+                scaled = dataclasses.replace(case, weighting=weighting, scale=scale)
+                rows = train(scaled)
+                named = {"weighting": weighting, "scale": scale}
+                table.append(_head(case) | named | by_seconds(rows, [options.seconds]))
+                print(table[-1], flush=True)
+    return table
+
+
+def study_parts(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Milliseconds of the parts of a step on the wave, medians of turns."""
+    table = []
+    for points, width in SIZES:
+        parts = _parts(points, width)
+        sizes = {"residuals": parts.pop("residuals"), "parameters": parts.pop("parameters")}
+        table.append(sizes | {name: f"{1e3 * t:.0f}" for name, t in parts.items()})
+        print(table[-1], flush=True)
+    return table
+
+
+def _parts(points: int, width: int) -> dict[str, float]:
+    equation = EQUATIONS["wave"]
+    model = PINNModel(network(equation, width, 3, 0), equation.terms(points), seed=0)
+    model.compile(NaturalGradient())
+    model.fit(verbose=0)
+    blocks = model.blocks()
+    variables = model.trainable_variables
+    scale = tf.ones([sum(int(tf.size(block())) for block in blocks.values())], tf.float64)
+
+    @tf.function(autograph=False)
+    def matrix() -> tf.Tensor:
+        recorded = Linearization(blocks, variables, factored=True)
+        return normal_equations.system_of(recorded, scale, "auto").matrix
+
+    @tf.function(autograph=False)
+    def factor() -> tf.Tensor:
+        return normal_equations.cholesky_with_damping(made, tf.constant(1e-6, tf.float64))[0]
+
+    made = matrix()
+    timed: dict[str, Callable[[], Any]] = {
+        "matrix": matrix,
+        "factor": factor,
+        "step": lambda: model.fit(steps_per_epoch=3, verbose=0),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for turn in range(6):
+        for name, function in timed.items():
+            start = time.perf_counter()
+            function()
+            if turn:  # the first traces
+                seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    medians["step"] /= 3
+    parameters = sum(int(np.prod(v.shape)) for v in variables)
+    return {"residuals": int(scale.shape[0]), "parameters": parameters, **medians}
+
+
+def _cases(options: argparse.Namespace, **limits: Any) -> list[Case]:
+    return [
+        Case(name, seed, options.points, options.width, **limits)
+        for name in options.equations
+        for seed in options.seeds
+    ]
+
+
+def _head(case: Case) -> dict[str, Any]:
+    return {"equation": case.equation, "seed": case.seed}
+
+
+STUDIES = {
+    "equations": study_equations,
+    "rules": study_rules,
+    "scales": study_scales,
+    "parts": study_parts,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    top.add_argument("--study", choices=STUDIES, default="equations")
+    top.add_argument("--equations", nargs="+", choices=EQUATIONS, default=list(EQUATIONS))
+    top.add_argument("--seeds", nargs="+", type=int, default=[0])
+    top.add_argument("--points", type=int, default=2400)
+    top.add_argument("--width", type=int, default=30)
+    top.add_argument("--seconds", type=float, default=300.0)
+    top.add_argument("--steps", type=int, default=100)
+    top.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
+    top.add_argument("--name", help="of the table's files; that of the study by default")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Measures, writes the table and returns its rows."""
+    options = parser().parse_args(arguments)
+    rows = STUDIES[options.study](options)
+    write_table(options.out, options.name or f"natural-gradient-{options.study}", rows)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
