@@ -122,9 +122,10 @@ def allen_cahn(u: Network, x: tf.Tensor) -> tf.Tensor:
     return derivatives.partial(u, x, 0)[:, 0] - 1e-4 * second + 5 * now**3 - 5 * now
 
 
-def allen_cahn_solution(points: np.ndarray) -> np.ndarray:
+def allen_cahn_solution(
+    points: np.ndarray | None = None, count: int = 2048, steps: int = 2000
+) -> np.ndarray:
     """On the grid of 101 x 129: Fourier in space, exponential Runge-Kutta of order four in time."""
-    count, steps = 512, 2000
     x = -1 + 2 * np.arange(count) / count
     h, wave_numbers = 1 / steps, PI * np.fft.fftfreq(count, 1 / count)
     linear = h * (5 - 1e-4 * wave_numbers**2)
@@ -138,8 +139,11 @@ def allen_cahn_solution(points: np.ndarray) -> np.ndarray:
     def cubic(modes: np.ndarray) -> np.ndarray:
         return np.fft.fft(-5 * np.fft.ifft(modes).real ** 3)
 
-    modes = np.fft.fft(x**2 * np.cos(PI * x))
-    rows = [modes]
+    # The start has a kink where it is continued: its own coefficients, not those of few samples.
+    many = -1 + 2 * np.arange(2**17) / 2**17
+    start = np.fft.fft(many**2 * np.cos(PI * many)) * count / 2**17
+    modes = np.concatenate([start[: count // 2], start[-count // 2 :]])
+    rows = [np.fft.fft(x**2 * np.cos(PI * x))]
     for step in range(steps):
         n0 = cubic(modes)
         a = half * modes + q * n0
@@ -150,7 +154,7 @@ def allen_cahn_solution(points: np.ndarray) -> np.ndarray:
         modes = full * modes + n0 * f1 + 2 * (na + nb) * f2 + nc * f3
         if step % (steps // 100) == steps // 100 - 1:
             rows.append(modes)
-    values = np.fft.ifft(np.stack(rows)).real[:, ::4]
+    values = np.fft.ifft(np.stack(rows)).real[:, :: count // 128]
     return np.concatenate([values, values[:, :1]], axis=1).reshape(-1, 1)
 
 
