@@ -13,7 +13,7 @@ __all__ = ["LENGTHS", "Choice", "best_length", "changed", "next_damping"]
 # Of the direction, which solves the linearized equations at 1.
 LENGTHS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08, 0.06, 0.04, 0.02, 0.01, 0.003)
 # A length that says that the linear model holds, and one that says that it does not.
-_GOOD, _SHORT = 0.12, 0.03
+_GOOD, _SHORT = 0.2, 0.1
 
 
 class Choice(NamedTuple):
