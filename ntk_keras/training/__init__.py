@@ -5,6 +5,7 @@ from ntk_keras.training.loss_balancer import LossBalancer
 from ntk_keras.training.model import PINNModel
 from ntk_keras.training.nan_check import TrainingDivergedError
 from ntk_keras.training.terms import Term
+from ntk_keras.training.uncertainty import Uncertainty
 from ntk_keras.training.unknowns import Unknown
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "PINNModel",
     "Term",
     "TrainingDivergedError",
+    "Uncertainty",
     "Unknown",
     "polish",
 ]

@@ -1,6 +1,7 @@
 """What a model is asked after training: outputs, residuals, and functions of the solution."""
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ from ntk_keras.training import values as values_module
 from ntk_keras.training.points import as_tensors, check_names, check_points, points_by_term
 from ntk_keras.training.residuals import Residuals
 from ntk_keras.training.terms import Term
+from ntk_keras.training.uncertainty import Uncertainty, uncertainty_of
 
 __all__ = ["EvaluatesFunctions"]
 
@@ -143,6 +145,55 @@ class EvaluatesFunctions(keras.Model):
         """
         graph = tf.function(lambda at: function(self._residuals.view(), at), autograph=False)
         return self._in_batches("function", graph, points, batch_size)
+
+    def uncertainty(
+        self,
+        measured: str | Sequence[str] | None = None,
+        *,
+        points: Mapping[str, Any] | None = None,
+    ) -> Uncertainty:
+        """Standard errors of the unknown coefficients, by linearized weighted least squares.
+
+        The noise of measured values moves the minimum of the loss, and with it the coefficients;
+        the network's parameters move along. How large the noise is follows from the residuals at
+        the minimum and from how many of their entries the network is free to fit. Any optimizer
+        may have trained the model, but to the end: a warning says if coefficients are farther
+        from the minimum than their standard errors.
+
+        It takes rows of the Jacobian at all points, keeps at most as many of a term as there are
+        parameters p, and factorizes them in some p^3 operations: for a few thousand parameters.
+
+        Args:
+            measured: the names of the terms whose residual is noisy, each with noise of one size.
+                The others hold exactly. By default the noise of every term is estimated, which
+                takes many rows in each that is noisy.
+            points: by term, in place of its own; the term keeps the weight that it has in a step.
+                Of a term with a sampler two points for each parameter are drawn by default. Terms
+                that have none need theirs here.
+
+        Raises:
+            ValueError: for a model without unknowns, a name that is no term's, or terms that the
+                network fits whatever the noise is.
+
+        Example::
+
+            found = model.uncertainty("observations")
+            k, error = model.unknowns["k"], found.standard_errors["k"]
+        """
+        found = uncertainty_of(self, measured, points)
+        far = [
+            name
+            for name, error in found.standard_errors.items()
+            if np.any(np.abs(found.remaining[name]) > error)
+        ]
+        if far:
+            warnings.warn(
+                f"Training has not come to its end: {far} would move by more than the standard "
+                f"error, by {[found.remaining[name] for name in far]} as the linearized residuals "
+                "say. Train on, as by nk.polish or nk.optimizers.NaturalGradient.",
+                stacklevel=2,
+            )
+        return found
 
     def _in_batches(
         self, name: str, graph: Callable[[Any], Any], points: Any, batch_size: int | None
