@@ -179,3 +179,8 @@ def test_runs_of_both_widths_are_the_presets_with_the_weights_asked_for():
         0.01,
     )
     assert training.Job(100, "constant", None, 0, 20_000).settings.weighting == "constant"
+
+
+def test_the_page_on_coefficients_gives_the_coverage_measured():
+    known = [list(row.values()) for row in read_csv(RESULTS / "uncertainty.csv")]
+    assert table("docs/how-to/inverse.md", "| neurons | points | u(0) given") == known

@@ -1,0 +1,130 @@
+"""How often intervals for an unknown coefficient cover the truth: u' = -k u with noisy values."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+import tensorflow as tf
+
+import ntk_keras as nk
+from benchmarks.tables import RESULTS, write_table
+
+TRUTH, NOISE, NUM_VALUES = 2.0, 0.05, 30
+# Neurons, points of the equation, whether u(0) = 1 is given.
+CASES = ((6, 30, True), (6, 30, False), (12, 100, False))
+NORMAL = 1.96  # of 95 %
+
+
+def rows(cases: Sequence[tuple[int, int, bool]], num_draws: int) -> list[dict[str, Any]]:
+    """One row for each case: intervals that cover the truth, and the errors' size."""
+    table = []
+    for width, num_points, given in cases:
+        draws = np.array(_draws(width, num_points, given, num_draws))
+        k, errors = draws[:, 0], draws[:, 1:]
+        covered = np.sum(np.abs(k - TRUTH)[:, None] <= NORMAL * errors, axis=0)
+        row: dict[str, Any] = {
+            "neurons": width,
+            "points": num_points,
+            "u(0) given": "yes" if given else "no",
+            "draws": num_draws,
+            "scatter of k": f"{np.std(k, ddof=1):.3f}",
+        }
+        ways = ("named", "not named", "one variance", "known solution")
+        for way, count, error in zip(ways, covered, errors.T, strict=True):
+            row[way] = f"{np.mean(error):.3f}, covers {count}"
+        print(row, flush=True)
+        table.append(row)
+    return table
+
+
+def _draws(width: int, num_points: int, given: bool, num_draws: int) -> list[list[float]]:
+    """K, and its error by four ways, for draws of the noise."""
+    times = np.sort(np.random.default_rng(0).uniform(0, 1, NUM_VALUES))
+    exact = np.exp(-TRUTH * times)
+    values = tf.Variable(exact)
+    model = _model(width, num_points, given, times, values)
+    model.fit(epochs=150, verbose=0)
+    start = model.get_weights()
+    draws = []
+    for seed in range(num_draws):
+        values.assign(exact + NOISE * np.random.default_rng(100 + seed).normal(size=NUM_VALUES))
+        model.set_weights(start)
+        model.optimizer.damping.assign(1e-2)
+        model.fit(epochs=60, verbose=0)
+        found = [model.uncertainty(measured) for measured in ("data", None)]
+        errors = [each.standard_errors["k"] for each in found]
+        known = _error_of_known_solution(times, values.numpy(), given)
+        draws.append([model.unknowns["k"], *errors, _error_of_one_variance(model), known])
+    return draws
+
+
+def _model(
+    width: int, num_points: int, given: bool, times: np.ndarray, values: tf.Variable
+) -> nk.PINNModel:
+    def decay(u: Any, t: Any) -> tf.Tensor:
+        return nk.derivatives.partial(u, t, 0)[:, 0] + u.unknowns["k"] * u(t)[:, 0]
+
+    def misfit(u: Any, points: Any) -> tf.Tensor:
+        return u(points[0])[:, 0] - points[1]
+
+    box = nk.domains.Box(t=(0, 1))
+    network = nk.networks.feedforward(box, width=width, depth=1, dtype="float64", seed=0)
+    terms = [
+        nk.Term("equation", decay, box.grid(num_points)),
+        nk.Term("data", misfit, (times[:, np.newaxis], values)),
+    ]
+    if given:
+        terms.append(nk.Term("start", lambda u, t: u(t)[:, 0] - 1, np.zeros([1, 1])))
+    model = nk.PINNModel(network, terms, unknowns={"k": 1.5}, seed=0)
+    model.compile(nk.optimizers.NaturalGradient())
+    return model
+
+
+def _error_of_one_variance(model: nk.PINNModel) -> float:
+    """The usual formula, by which all weighted rows have the same noise."""
+    blocks = model.blocks()
+    residuals = {name: block().numpy() for name, block in blocks.items()}
+    root = np.concatenate(
+        [np.sqrt(model.loss_weights[name]) * np.ones(len(r)) for name, r in residuals.items()]
+    )
+    weighted = root[:, np.newaxis] * nk.kernel.jacobian(blocks, model.trainable_variables).numpy()
+    basis, values, _ = np.linalg.svd(weighted[:, :-1], full_matrices=False)
+    basis = basis[:, values > 1e-6 * values[0]]
+    column = weighted[:, -1]
+    left = column @ column - np.sum((basis.T @ column) ** 2)
+    freedom = len(root) - basis.shape[1] - 1
+    variance = np.sum((root * np.concatenate(list(residuals.values()))) ** 2) / freedom
+    return float(np.sqrt(variance / left))
+
+
+def _error_of_known_solution(times: np.ndarray, values: np.ndarray, given: bool) -> float:
+    """Of a exp(-k t) fitted to the values, with a = 1 where u(0) is given."""
+
+    def exponential(t: np.ndarray, k: float, a: float = 1.0) -> np.ndarray:
+        return a * np.exp(-k * t)
+
+    start = [TRUTH] if given else [TRUTH, 1.0]
+    _, covariance = scipy.optimize.curve_fit(exponential, times, values, start)
+    return float(np.sqrt(covariance[0, 0]))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=40, help="of the noise")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args(arguments)
+    notes = (
+        "u' = -k u on [0, 1], k = 2, 30 values with noise 0.05, NTK weights, natural gradients to "
+        "convergence. Mean standard errors of k, and how many intervals k ± 1.96 errors cover 2: "
+        'by `uncertainty("data")`, by `uncertainty()`, by the formula that gives all weighted '
+        "rows one variance, and of a exp(-k t) fitted to the values."
+    )
+    write_table(given.out, "uncertainty", rows(CASES, given.draws), notes)
+
+
+if __name__ == "__main__":
+    main()
