@@ -1,16 +1,19 @@
 """Keras callbacks: TensorBoard, files, NTK weights for any model, checks of the theory."""
 
 from ntk_keras.callbacks.checkpoint import Checkpoint
+from ntk_keras.callbacks.collocation_alarm import CollocationAlarm
 from ntk_keras.callbacks.history import HistoryFile, Stopwatch, read_history
 from ntk_keras.callbacks.importance import ImportanceScheduler
 from ntk_keras.callbacks.kernel_convergence import ExactWeights, KernelConvergence
 from ntk_keras.callbacks.ntk_weighting import NTKWeighting
 from ntk_keras.callbacks.solution import SolutionImages
+from ntk_keras.callbacks.standard_errors import StandardErrors
 from ntk_keras.callbacks.tensorboard import NTKTensorBoard
 from ntk_keras.callbacks.time_averages import TimeAverages
 
 __all__ = [
     "Checkpoint",
+    "CollocationAlarm",
     "ExactWeights",
     "HistoryFile",
     "ImportanceScheduler",
@@ -18,6 +21,7 @@ __all__ = [
     "NTKTensorBoard",
     "NTKWeighting",
     "SolutionImages",
+    "StandardErrors",
     "Stopwatch",
     "TimeAverages",
     "read_history",

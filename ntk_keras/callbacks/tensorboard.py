@@ -29,6 +29,8 @@ _COPIED = (
     "convergence/",
     "gate/",
     "unknowns/",
+    "unknowns_standard_error/",
+    "held_out_loss",
     "averages/",
     "slopes/",
 )
@@ -39,6 +41,7 @@ _CHARTS = {
     "kernel traces": r"traces/.*",
     "unknown coefficients": r"unknowns/.*",
     "losses": r"loss/.*",
+    "held-out losses": r"held_out_loss/.*",
     "validation": r"validation/.*",
     "errors of the averaged kernel": r"convergence/.*",
     "time averages": r"averages/.*",
@@ -52,8 +55,9 @@ class NTKTensorBoard(EventWriter):
     ``traces/<group>``, ``traces/total``, ``traces_standard_error/<group>``, ``unknowns/<name>``,
     ``validation/<metric>``, ``learning_rate``; of a weight that a bound has held
     ``bounded/<group>``, one while it does; with a gate ``gate/sum``, ``gate/accepted`` and
-    ``gate/rejected``; and what :class:`~ntk_keras.callbacks.KernelConvergence` and
-    :class:`~ntk_keras.callbacks.TimeAverages` have put into the logs before. The custom scalars
+    ``gate/rejected``; and what :class:`~ntk_keras.callbacks.KernelConvergence`,
+    :class:`~ntk_keras.callbacks.TimeAverages`, :class:`~ntk_keras.callbacks.CollocationAlarm` and
+    :class:`~ntk_keras.callbacks.StandardErrors` have put into the logs before. The custom scalars
     page lays all weights over each other, and so for traces, losses and unknowns. At an interval,
     the kernel as an image (``kernel``) and its eigenvalues as a histogram of their logarithms to
     base ten (``eigenvalues/log10``).

@@ -24,7 +24,9 @@ def prepare_callbacks(model: keras.Model, callbacks: Any) -> None:
     for callback in listed if isinstance(listed, list | tuple) else [listed]:
         if getattr(callback, "save_weights_only", None) is False:
             _check_saved(model, callback)
-        monitored = str(getattr(callback, "monitor", "")).removeprefix("val_")
+        monitored = (
+            str(getattr(callback, "monitor", "")).removeprefix("val_").removeprefix("held_out_")
+        )
         falls = monitored == "relative_l2" or monitored.startswith("loss")
         if falls and getattr(callback, "mode", None) == "auto":
             callback.mode = "min"

@@ -172,6 +172,22 @@ class Term:
         """Whether the points change from step to step."""
         return self.points is None or isinstance(self.points, Sampler)
 
+    @property
+    def num_points(self) -> int | None:
+        """The number of points in a step; None where the data given to ``fit`` has them."""
+        if self.points is None or isinstance(self.points, Sampler):
+            return getattr(self.points, "num_points", None)
+        return int(tf.nest.flatten(self.points)[0].shape[0])
+
+    def share_of_step(self, points: Any) -> float:
+        """What a sum over other points is multiplied by to compare to that of a step.
+
+        Args:
+            points: a nest of tensors.
+        """
+        num_points = tf.nest.flatten(points)[0].shape[0]
+        return (self.num_points or num_points) / num_points
+
     def points_at(self, seed: tf.Tensor, dtype: str) -> Any:
         """The points of one step.
 

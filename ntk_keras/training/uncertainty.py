@@ -12,11 +12,10 @@ from ntk_keras import kernel
 from ntk_keras.backend import precision
 from ntk_keras.domains import Sampler
 from ntk_keras.kernel import Block, Linearization
-from ntk_keras.training.points import check_names
+from ntk_keras.training.points import points_by_term
 from ntk_keras.training.profiled_least_squares import Rows, noise_variances, profile_out
-from ntk_keras.training.terms import Term
 
-__all__ = ["Uncertainty", "uncertainty_of"]
+__all__ = ["Uncertainty", "checked_unknowns", "uncertainty_of"]
 
 _CHUNK_BYTES = 128 * 2**20  # Of rows of J at a time.
 
@@ -61,13 +60,7 @@ def uncertainty_of(
         measured: names of terms.
         points: by term.
     """
-    variables = model.coefficients.trainable_variables
-    if not variables:
-        raise ValueError(
-            "Standard errors are those of unknown coefficients that are trained, and the model has "
-            "none. Declare them, as in PINNModel(..., unknowns={'k': 1.0})."
-        )
-    check_names(model.terms, points or {})
+    variables = checked_unknowns(model, measured, points)
     blocks = model.blocks({**_draws(model), **(points or {})}, training=False)
     terms = {
         name: rows
@@ -102,6 +95,31 @@ def uncertainty_of(
     )
 
 
+def checked_unknowns(
+    model: Any, measured: str | Sequence[str] | None, points: Mapping[str, Any] | None
+) -> list[keras.Variable]:
+    """The coefficients of a model, with what is asked of them checked.
+
+    Args:
+        model: a :class:`~ntk_keras.PINNModel`.
+        measured: names of terms.
+        points: by term.
+
+    Raises:
+        ValueError: for a model without unknowns, a name that is no term's, or a term without
+            points.
+    """
+    variables = getattr(getattr(model, "coefficients", None), "trainable_variables", [])
+    if not variables:
+        raise ValueError(
+            "Standard errors are those of unknown coefficients that are trained, and the model has "
+            "none. Declare them, as in PINNModel(..., unknowns={'k': 1.0})."
+        )
+    points_by_term(model.terms, points or {})
+    _chosen([term.name for term in model.terms], measured)
+    return list(variables)
+
+
 def _draws(model: Any) -> dict[str, Any]:
     """Points of terms that draw theirs: enough that the network could not fit all of them."""
     dtype = precision.parameter_dtype(model.network)
@@ -119,7 +137,8 @@ def _rows_of(model: Any, name: str, block: Block) -> Rows:
     residual = block()
     weight = model.weighting.weight_of(name, residual) * tf.ones_like(residual)
     (term,) = (term for term in model.terms if term.name == name)
-    weight = np.asarray(weight, float) * _share(model, term, block)
+    share = 1.0 if model.reduction == "mean" else term.share_of_step(block.points)
+    weight = np.asarray(weight, float) * share
     values = np.asarray(residual, float)
     rows = Rows(np.zeros([0, _size(model)]), values[:0], weight[:0])
     first = 0
@@ -152,15 +171,6 @@ def _jacobian(name: str, block: Block, variables: Sequence[keras.Variable]) -> n
     if block.can_factor(variables):
         return np.asarray(Linearization({name: block}, variables, factored=True).rows(name), float)
     return np.asarray(kernel.jacobian(block, variables), float)
-
-
-def _share(model: Any, term: Term, block: Block) -> float:
-    """What the weight of an entry is to be multiplied by, where there are more than in a step."""
-    if model.reduction == "mean" or term.points is None:
-        return 1.0
-    sampled = isinstance(term.points, Sampler)
-    own = term.points.num_points if sampled else len(tf.nest.flatten(term.points)[0])
-    return own / len(tf.nest.flatten(block.points)[0])
 
 
 def _chosen(names: list[str], measured: str | Sequence[str] | None) -> list[int]:
