@@ -17,15 +17,16 @@ def feedforward(
     *,
     width: int = 500,
     depth: int = 3,
-    activation: str = "tanh",
+    activation: str | Callable[[Any], Any] = "tanh",
+    input_scale: float = 1.0,
     dtype: str | None = None,
     seed: int | None = None,
     name: str | None = None,
 ) -> keras.Sequential:
     """A feedforward network on a box, with Xavier (Glorot normal) initialisation.
 
-    Inputs are shifted and scaled inside the network to mean 0 and standard deviation 1 over the
-    box, so derivatives with respect to them stay in the units of the box.
+    Inputs are shifted and scaled inside the network to mean 0 and standard deviation
+    ``input_scale`` over the box, so derivatives with respect to them stay in the units of the box.
 
     Args:
         box: where the inputs lie.
@@ -33,7 +34,9 @@ def feedforward(
         width: neurons in each hidden layer, by default the paper's number; a fifth of it, the
             default of the other networks, is quicker on a CPU.
         depth: number of hidden layers.
-        activation: of the hidden layers.
+        activation: of the hidden layers, as ``"tanh"`` or ``keras.ops.sin``.
+        input_scale: more than 1 starts with faster oscillations, as solutions may ask for; of a
+            sine network above all.
         dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
             setting by default.
         seed: of the initialisation; Keras' global random state by default.
@@ -44,11 +47,11 @@ def feedforward(
         A built ``keras.Sequential`` from ``[n, d]`` to ``[n, outputs]``.
 
     Raises:
-        ValueError: for a count that is not positive, or a box that is flat along an axis.
+        ValueError: for a count or scale that is not positive, or a box that is flat along an axis.
         TypeError: for what is no box.
     """
     dense = _dense_layers(outputs=outputs, width=width, depth=depth, dtype=dtype, seed=seed)
-    layers = [_standardise(box, dtype)]
+    layers = [_standardise(box, dtype, input_scale)]
     layers += [dense(width, activation, f"hidden_{index + 1}") for index in range(depth)]
     layers.append(dense(outputs, None, "output"))
     return keras.Sequential([_input(box, dtype), *layers], name=name or _new_name())
@@ -153,7 +156,7 @@ def gated(
 
 def _dense_layers(
     *, outputs: int, width: int, depth: int, dtype: str | None, seed: int | None
-) -> Callable[[int, str | None, str], keras.layers.Dense]:
+) -> Callable[[int, Any, str], keras.layers.Dense]:
     """A maker of Dense layers, from units, activation and name; checks the counts."""
     for argument, value in (("outputs", outputs), ("width", width), ("depth", depth)):
         check_count(argument, value)
@@ -179,8 +182,8 @@ def _input(box: Box, dtype: str | None) -> Any:
     return keras.Input((len(box.axes),), dtype=policy.variable_dtype)
 
 
-def _standardise(box: Box, dtype: str | None) -> keras.layers.Normalization:
-    """To mean 0 and standard deviation 1 over the box."""
+def _standardise(box: Box, dtype: str | None, deviation: float = 1.0) -> keras.layers.Normalization:
+    """To mean 0 and the standard deviation over the box."""
     if not isinstance(box, Box):
         raise TypeError(
             "A network is built on the box of its inputs, which are scaled there, as in "
@@ -189,9 +192,11 @@ def _standardise(box: Box, dtype: str | None) -> keras.layers.Normalization:
     widths = box.upper - box.lower
     if not all(widths > 0):
         raise ValueError(f"Inputs cannot be scaled on {box}: it is flat along an axis.")
+    if not deviation > 0:
+        raise ValueError(f"input_scale must be positive. Received input_scale={deviation}.")
     return keras.layers.Normalization(
         mean=((box.lower + box.upper) / 2).tolist(),
-        variance=(widths**2 / 12).tolist(),  # of the uniform distribution
+        variance=(widths**2 / 12 / deviation**2).tolist(),  # of the uniform distribution
         dtype=dtype,
         name="standardise",
     )

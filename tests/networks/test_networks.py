@@ -53,6 +53,18 @@ def test_inputs_are_standardised_over_the_box(build):
     np.testing.assert_allclose(np.std(standardised, axis=0), 1, rtol=0.02)
 
 
+def test_inputs_may_be_spread_wider_for_a_sine_network():
+    network = networks.feedforward(
+        BOX, width=4, depth=1, activation=keras.ops.sin, input_scale=1.75, dtype="float64"
+    )
+    scaled = network.get_layer("standardise")(BOX.grid(101, 101))
+    np.testing.assert_allclose(np.mean(scaled, axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(np.std(scaled, axis=0), 1.75, rtol=0.02)
+    assert derivatives.NetworkView(network).unsupported is None
+    with pytest.raises(ValueError, match="input_scale must be positive. Received input_scale=0"):
+        networks.feedforward(BOX, input_scale=0)
+
+
 @every_builder
 @pytest.mark.parametrize("name", ["outputs", "width", "depth"])
 def test_counts_are_checked(build, name):
