@@ -117,7 +117,7 @@ def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
     other line styles.
 
     Args:
-        histories: the histories of several runs, by label.
+        histories: of several runs, by label; drawn over ``seconds in training`` if rows have it.
     """
     many = len(histories) > 4
     figure = Figure(figsize=(9, 5) if many else (6, 4), layout="constrained")
@@ -134,8 +134,7 @@ def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
         lines = [_plot_error(ax, _rows(rows), label, **style) for rows in runs]
         ends = [float(np.asarray(line.get_ydata())[-1]) for line in lines]
         firsts.append((-float(np.median(ends)), number, lines[0]))
-    handles = [line for *_, line in sorted(firsts)]
-    legend = {"handles": handles}
+    legend = {"handles": [line for *_, line in sorted(firsts)]}
     figure.legend(loc="outside right upper", **legend) if many else ax.legend(**legend)
     return figure
 
@@ -314,8 +313,9 @@ def _guessed(name: str, count: int, epochs: Sequence[int]) -> Sequence[int]:
 
 
 def _label(rows: Sequence[Mapping[str, float]]) -> str:
-    """What rows are numbered by: steps, if they say so."""
-    return "step" if rows and all("step" in row for row in rows) else "epoch"
+    """What rows are numbered by: time or steps, if they say so."""
+    known = ("seconds in training", "step")
+    return next((name for name in known if rows and all(name in row for row in rows)), "epoch")
 
 
 def _series(rows: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:

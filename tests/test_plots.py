@@ -169,6 +169,15 @@ def test_a_comparison_gives_each_label_a_colour_and_each_run_a_line():
     assert ax.get_yscale() == "log"
 
 
+def test_a_comparison_may_be_drawn_over_seconds():
+    label = "seconds in training"
+    fast = [{**row, label: seconds} for row, seconds in zip(ROWS, (1.5, 2.0), strict=False)]
+    (ax,) = plots.comparison({"fast": [fast], "slow": [[{**ROWS[0], label: 4.0}]]}).axes
+    assert [line.get_xdata().tolist() for line in ax.lines] == [[1.5, 2.0], [4.0]]
+    assert ax.lines[0].get_ydata().tolist() == [row["val_relative_l2"] for row in ROWS[:2]]
+    assert ax.get_xlabel() == label
+
+
 def test_curves_are_dashed_where_exact_and_solid_where_estimated():
     exact = {"equation": T + 1, "start": T + 2}
     estimated = {"start": T + 2.5, "equation": T + 1.5}  # in any order

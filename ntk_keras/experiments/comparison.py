@@ -1,10 +1,11 @@
-"""Weightings side by side: the same problem, network and optimizer, one run for each seed."""
+"""Weightings, and optimizers, side by side on one problem, one run for each seed."""
 
 import dataclasses
 import gc
+import itertools
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,18 @@ VARIANTS: dict[str, Callable[[Settings], list[Settings]]] = {
 }
 
 
-def label(settings: Settings) -> str:
-    """What names a weighting in tables and figures."""
+def label(settings: Settings, beside: Iterable[Settings] = ()) -> str:
+    """What names a weighting in tables and figures, and an optimizer where they differ.
+
+    Args:
+        settings: of a run.
+        beside: those of all that it is compared with.
+    """
     name = settings.weighting
     if name == "ntk":
         name += f", {settings.estimator_label}"
+    if any(other.optimizer != settings.optimizer for other in beside):
+        name = f"{settings.optimizer}, {name}"
     return name if settings.redrawn else f"{name}, fixed points"
 
 
@@ -82,9 +90,10 @@ def compare(
     """Runs every variant with every seed.
 
     Args:
-        variants: settings that differ in their weights; their seeds do not matter.
+        variants: settings that differ in their weights, or optimizers; their seeds do not matter.
         seeds: of the runs.
-        logdir: where the runs' folders go, and a figure of all error curves.
+        logdir: where the runs' folders go, and a figure of all error curves, over seconds where
+            optimizers differ.
         **kwargs: as for :func:`~ntk_keras.experiments.runs.run`; with ``resume`` finished runs are
             kept.
 
@@ -99,20 +108,27 @@ def compare(
             of_variant.append(run(settings, Path(logdir) / run_name(settings), **kwargs))
             gc.collect()  # or the graphs of many runs go during a later one, and count as its time
     histories = {
-        label(of_variant[0].settings): [
+        label(of_variant[0].settings, variants): [
             read_history(result.folder / "history.csv") for result in of_variant
         ]
         for of_variant in results
     }
+    by_optimizer: dict[str, list[Settings]] = {}
+    for variant in variants:
+        by_optimizer.setdefault(variant.optimizer, []).append(variant)
+    if len(by_optimizer) > 1:  # whose steps take different times
+        histories = {name: list(map(_timed, runs)) for name, runs in histories.items()}
     figure = plots.comparison(histories)
-    named = variants[:2][-1]  # constant weights, the first, do not look at all settings
-    figure.savefig(Path(logdir) / f"compare-{size_name(named)}.png", dpi=120)
+    # Constant weights, the first, do not look at all settings.
+    sizes = [size_name(same[:2][-1]) for same in by_optimizer.values()]
+    figure.savefig(Path(logdir) / f"compare-{'-and-'.join(sizes)}.png", dpi=120)
     return results
 
 
 def table(results: Sequence[Sequence[Result]]) -> str:
     """Errors by variant and seed as a Markdown table, the first variant being the measure."""
     seeds = [result.settings.seed for result in results[0]]
+    variants = [of_variant[0].settings for of_variant in results]
     base = _median_error(results[0])
     heads = [
         "weights",
@@ -124,10 +140,10 @@ def table(results: Sequence[Sequence[Result]]) -> str:
     ]
     rows = [
         [
-            label(of_variant[0].settings),
+            label(of_variant[0].settings, variants),
             *(f"{result.relative_l2:.3g}" for result in of_variant),
             f"{_median_error(of_variant):.3g}",
-            f"{base / _median_error(of_variant):.1f}",
+            _short(base / _median_error(of_variant)),
             f"{statistics.median(r.milliseconds_per_step for r in of_variant):.1f}",
             f"{statistics.median(r.seconds for r in of_variant):.0f}",
         ]
@@ -135,6 +151,17 @@ def table(results: Sequence[Sequence[Result]]) -> str:
     ]
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _timed(rows: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Rows with the seconds spent up to them."""
+    ends = itertools.accumulate(row["seconds"] for row in rows)
+    return [{**row, "seconds in training": end} for row, end in zip(rows, ends, strict=True)]
+
+
+def _short(gain: float) -> str:
+    """A gain as 4.4 or 1.9e+06."""
+    return f"{gain:.1f}" if gain < 1000 else f"{gain:.1e}"
 
 
 def _median_error(results: Sequence[Result]) -> float:
