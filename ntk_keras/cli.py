@@ -11,7 +11,7 @@ from typing import Any
 from ntk_keras import problems
 from ntk_keras.experiments import comparison, reproduction, runs
 from ntk_keras.problems import PROBLEMS, Problem, Settings
-from ntk_keras.problems.base import without_effect
+from ntk_keras.problems.base import OPTIMIZERS, without_effect
 from ntk_keras.training.nan_check import TrainingDivergedError
 from ntk_keras.weighting import WEIGHTINGS
 
@@ -27,6 +27,8 @@ _OVERRIDES = {
     "update_every": (int, "steps from one update of the weights to the next"),
     "steps_per_epoch": (int, "steps between rows of the history and checkpoints"),
 }
+
+_FLAGS = (*_OVERRIDES, "weighting", "optimizer", "redrawn")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,8 +91,11 @@ def _compare(options: argparse.Namespace) -> None:
         raise ValueError(f"Every seed makes runs of its own. Received --seeds {options.seeds}.")
     if settings.weighting == "constant":
         raise ValueError("compare sets constant weights beside others: choose another --weighting.")
+    sides = [settings]
+    if options.optimizer == "natural-gradient":
+        sides.insert(0, _settings(_of_gradients(options), seed=options.seeds[0]))
     results = comparison.compare(
-        variants(settings),
+        [variant for side in sides for variant in variants(side)],
         options.seeds,
         options.logdir,
         resume=options.resume,
@@ -98,6 +103,12 @@ def _compare(options: argparse.Namespace) -> None:
         verbose=options.verbose,
     )
     print(f"\n{comparison.table(results)}\n\nResults in {options.logdir}")
+
+
+def _of_gradients(options: argparse.Namespace) -> argparse.Namespace:
+    """The options for a preset's own optimizer, Adam where that is a natural gradient."""
+    optimizer = "adam" if options.preset == "natural-gradient" else None
+    return argparse.Namespace(**{**vars(options), "optimizer": optimizer})
 
 
 def _reproduce(options: argparse.Namespace) -> None:
@@ -115,29 +126,29 @@ def _settings(options: argparse.Namespace, seed: int) -> Settings:
         other = ", or give --settings" if hasattr(options, "settings") else ""
         raise ValueError(f"Which problem? Name one of {sorted(PROBLEMS)}{other}.")
     problem = problems.get(options.problem)
-    presets, preset = problem.presets, options.preset or "quick"
+    usual = "natural-gradient" if options.optimizer == "natural-gradient" else "quick"
+    presets, preset = problem.presets, options.preset or usual
     if preset not in presets:
         raise ValueError(f"Unknown preset {preset!r}. Known: {sorted(presets)}.")
-    given = {name: getattr(options, name) for name in (*_OVERRIDES, "weighting", "redrawn")}
+    given = {name: getattr(options, name) for name in _FLAGS}
     changes = {name: value for name, value in given.items() if value is not None}
-    weighting = changes.get("weighting", presets[preset].weighting)
-    idle = sorted(set(changes) & without_effect(weighting))
+    parameters = {**presets[preset].parameters, **dict(options.parameter)}
+    settings = dataclasses.replace(presets[preset], seed=seed, parameters=parameters, **changes)
+    idle = sorted(set(changes) & without_effect(settings))
     if idle:
         raise ValueError(
-            f"{weighting!r} weights take no {' or '.join(idle)}. Leave it out, or choose another "
-            "--weighting."
+            f"{settings.weighting!r} weights take no {' or '.join(idle)}. Leave it out, or choose "
+            "another --weighting."
         )
     if "width" in changes and problem.network is not None:
         raise ValueError(f"The model of {problem.name!r} has no width. Leave --width out.")
-    parameters = {**presets[preset].parameters, **dict(options.parameter)}
-    settings = dataclasses.replace(presets[preset], seed=seed, parameters=parameters, **changes)
     problems.of(settings)  # refuses what it does not know
     return settings
 
 
 def _stored(options: argparse.Namespace) -> Settings:
     """The settings of a file, that no flag may contradict."""
-    known = ("problem", "preset", "seed", "weighting", "redrawn", *_OVERRIDES)
+    known = ("problem", "preset", "seed", *_FLAGS)
     given = [name for name in known if getattr(options, name) is not None]
     given += ["parameter"] if options.parameter else []
     if given:
@@ -186,7 +197,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("problem", choices=sorted(PROBLEMS), nargs="?")
-    parser.add_argument("--preset", help="size of the run, quick (the default) or paper")
+    parser.add_argument(
+        "--preset",
+        help="sizes of the run: quick (the default), paper, or natural-gradient (the default with "
+        "that optimizer)",
+    )
+    parser.add_argument(
+        "--optimizer", choices=OPTIMIZERS, help="what trains the network (preset's)"
+    )
     parser.add_argument("--logdir", default="logs", help="where the runs' folders go")
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--resume", action="store_true", help="go on with an interrupted run")

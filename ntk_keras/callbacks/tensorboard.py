@@ -33,6 +33,8 @@ _COPIED = (
     "held_out_loss",
     "averages/",
     "slopes/",
+    "damping",
+    "step_length",
 )
 
 # One chart each: title, and the tags laid over each other.

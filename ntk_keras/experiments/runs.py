@@ -177,7 +177,7 @@ def size_name(settings: Settings) -> str:
         for name, value in settings.parameters.items()
         if usual.parameters.get(name) != value
     }
-    apart = _IN_NAMES | without_effect(settings.weighting)
+    apart = _IN_NAMES | without_effect(settings)
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if field.name not in apart and value != getattr(usual, field.name):
@@ -251,7 +251,7 @@ def _prepare(folder: Path, settings: Settings, resume: bool, overwrite: bool) ->
 def _check_same(folder: Path, found: Settings, settings: Settings) -> None:
     """Refuses to resume or replace a run that was made with other settings."""
     stored, wanted = dataclasses.asdict(found), dataclasses.asdict(settings)
-    idle = without_effect(settings.weighting)
+    idle = without_effect(settings)
     other = {k: (stored[k], wanted[k]) for k in wanted.keys() - idle if stored[k] != wanted[k]}
     if other:
         raise ValueError(

@@ -12,10 +12,20 @@ from matplotlib.figure import Figure
 from ntk_keras import networks, weighting
 from ntk_keras.backend.checks import check_count
 from ntk_keras.domains import Box
+from ntk_keras.optimizers import NaturalGradient
 from ntk_keras.training.model import PINNModel
 from ntk_keras.training.terms import Reduction, Term
 
-__all__ = ["Problem", "Settings", "build_model", "without_effect"]
+__all__ = ["OPTIMIZERS", "Problem", "Settings", "build_model", "without_effect"]
+
+OPTIMIZERS: Mapping[str, Callable[..., keras.optimizers.Optimizer]] = {
+    "adam": keras.optimizers.Adam,
+    "sgd": keras.optimizers.SGD,
+    "natural-gradient": NaturalGradient,
+}
+
+# Keras knows no sine by its name.
+_ACTIVATIONS = {"sin": keras.ops.sin}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +39,13 @@ class Settings:
         seed: of network, points and probes.
         width: neurons in each hidden layer.
         depth: number of hidden layers.
+        activation: of the hidden layers, ``"sin"`` or one that Keras knows by name.
+        input_scale: standard deviation of the inputs that the first hidden layer sees.
         points: number of points by term.
         steps: number of training steps.
         steps_per_epoch: steps from one row of the history, and one checkpoint, to the next.
-        optimizer: ``"adam"`` or ``"sgd"``.
+        optimizer: a name of :data:`OPTIMIZERS`. ``"natural-gradient"`` finds the lengths of its
+            steps by itself, whatever the learning rate.
         learning_rate: at the start.
         decay_rate: factor of the learning rate every ``decay_steps`` steps; 1 keeps it.
         decay_steps: see ``decay_rate``.
@@ -50,7 +63,7 @@ class Settings:
 
     Raises:
         ValueError: for a count that is not positive, steps that do not fill their epochs, or an
-            unknown weighting. Arguments of the weighting are checked when it is built.
+            unknown weighting or optimizer. Arguments of the weighting are checked when it is built.
     """
 
     problem: str
@@ -74,6 +87,8 @@ class Settings:
     reduction: Reduction = "sum"
     dtype: str = "float32"
     average: str = "traces"
+    activation: str = "tanh"
+    input_scale: float = 1.0
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -86,6 +101,8 @@ class Settings:
             )
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f'dtype must be "float32" or "float64". Received {self.dtype!r}.')
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"Unknown optimizer {self.optimizer!r}. Known: {sorted(OPTIMIZERS)}.")
         if self.steps % self.steps_per_epoch:
             raise ValueError(
                 f"steps must be a multiple of steps_per_epoch={self.steps_per_epoch}. "
@@ -104,16 +121,20 @@ class Settings:
         return self.steps // self.steps_per_epoch
 
 
-def without_effect(weighting: str) -> set[str]:
-    """The settings that a weighting does not look at.
+def without_effect(settings: Settings) -> set[str]:
+    """The names of settings that weighting and optimizer do not look at.
 
     Args:
-        weighting: its name.
+        settings: of a run.
     """
-    if weighting == "ntk":
-        return set()
-    sketches = {"estimator", "averaging_rate", "num_initial_probes"}
-    return sketches | {"update_every"} if weighting == "constant" else sketches
+    idle = set()
+    if settings.weighting != "ntk":
+        idle |= {"estimator", "averaging_rate", "num_initial_probes"}
+    if settings.weighting == "constant":
+        idle.add("update_every")
+    if settings.optimizer == "natural-gradient":
+        idle |= {"learning_rate", "decay_rate", "decay_steps"}
+    return idle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +237,8 @@ def _network(problem: Problem, settings: Settings) -> keras.Model:
         problem.outputs,
         width=settings.width,
         depth=settings.depth,
+        activation=_ACTIVATIONS.get(settings.activation, settings.activation),
+        input_scale=settings.input_scale,
         dtype=settings.dtype,
         seed=settings.seed,
     )
@@ -249,15 +272,14 @@ def build_weighting(settings: Settings) -> weighting.Weighting:
 
 
 def _optimizer(settings: Settings) -> keras.optimizers.Optimizer:
+    if settings.optimizer == "natural-gradient":
+        return NaturalGradient()
     rate: Any = settings.learning_rate
     if settings.decay_rate != 1:
         rate = keras.optimizers.schedules.ExponentialDecay(
             rate, settings.decay_steps, settings.decay_rate
         )
-    kinds = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
-    if settings.optimizer not in kinds:
-        raise ValueError(f"Unknown optimizer {settings.optimizer!r}. Known: {sorted(kinds)}.")
-    return kinds[settings.optimizer](rate)
+    return OPTIMIZERS[settings.optimizer](rate)
 
 
 def _divisor(number: int, at_most: int) -> int:

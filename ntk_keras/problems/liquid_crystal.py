@@ -253,6 +253,18 @@ PRESETS = {
         estimator="predictor",
         parameters={"cells": 128, "time_steps": 2560},
     ),
+    # Points stay: where initial and boundary values disagree, each draw has other outliers to fit.
+    "natural-gradient": Settings(
+        "liquid_crystal",
+        "natural-gradient",
+        {"equation": 2400, "initial": 600, "left": 150, "right": 150, "bottom": 150, "top": 150},
+        steps=60,
+        steps_per_epoch=10,
+        width=30,
+        optimizer="natural-gradient",
+        redrawn=False,
+        dtype="float64",
+    ),
 }
 
 

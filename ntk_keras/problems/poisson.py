@@ -69,5 +69,17 @@ PROBLEM = Problem(
             redrawn=False,
             dtype="float64",
         ),
+        "natural-gradient": Settings(
+            "poisson",
+            "natural-gradient",
+            {"equation": 200},
+            steps=200,
+            steps_per_epoch=10,
+            width=20,
+            depth=2,
+            activation="sin",
+            optimizer="natural-gradient",
+            dtype="float64",
+        ),
     },
 )

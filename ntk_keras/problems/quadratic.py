@@ -165,6 +165,16 @@ def problem(**parameters: Any) -> Problem:
                 PAPER, preset="quick", steps=10_000, steps_per_epoch=500, averaging_rate=1e-3
             ),
             "paper": PAPER,
+            "natural-gradient": Settings(
+                "quadratic",
+                "natural-gradient",
+                {"data": 50},
+                steps=20,
+                steps_per_epoch=1,
+                optimizer="natural-gradient",
+                dtype="float64",
+                redrawn=False,
+            ),
         },
         network=functools.partial(network, parameters=chosen),
         parameters=dataclasses.asdict(chosen),

@@ -90,5 +90,17 @@ PROBLEM = Problem(
             width=500,
             estimator="predictor",
         ),
+        "natural-gradient": Settings(
+            "wave",
+            "natural-gradient",
+            {"equation": 2400, "velocity": 480, "initial": 480, "left": 480, "right": 480},
+            steps=300,
+            steps_per_epoch=10,
+            width=30,
+            activation="sin",
+            input_scale=1.75,
+            optimizer="natural-gradient",
+            dtype="float64",
+        ),
     },
 )

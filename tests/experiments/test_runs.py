@@ -277,6 +277,8 @@ def test_names_tell_every_setting_apart():
         "redrawn": not usual.redrawn,
         "weighting": "constant",
         "learning_rate": 0.5,
+        "activation": "sin",
+        "input_scale": 2.0,
     }
     for name in ("steps", "width", "depth", "seed", "decay_rate", "decay_steps"):
         changes[name] = 1000 * (getattr(usual, name) + 1)
