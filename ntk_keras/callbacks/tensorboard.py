@@ -57,8 +57,9 @@ class NTKTensorBoard(EventWriter):
     ``traces/<group>``, ``traces/total``, ``traces_standard_error/<group>``, ``unknowns/<name>``,
     ``validation/<metric>``, ``learning_rate``; of a weight that a bound has held
     ``bounded/<group>``, one while it does; with a gate ``gate/sum``, ``gate/accepted`` and
-    ``gate/rejected``; and what :class:`~ntk_keras.callbacks.KernelConvergence`,
-    :class:`~ntk_keras.callbacks.TimeAverages`, :class:`~ntk_keras.callbacks.CollocationAlarm` and
+    ``gate/rejected``; of natural gradients ``damping`` and ``step_length``; and what
+    :class:`~ntk_keras.callbacks.KernelConvergence`, :class:`~ntk_keras.callbacks.TimeAverages`,
+    :class:`~ntk_keras.callbacks.CollocationAlarm` and
     :class:`~ntk_keras.callbacks.StandardErrors` have put into the logs before. The custom scalars
     page lays all weights over each other, and so for traces, losses and unknowns. At an interval,
     the kernel as an image (``kernel``) and its eigenvalues as a histogram of their logarithms to
