@@ -28,8 +28,8 @@ from ntk_keras import Linearization, PINNModel
 from ntk_keras.callbacks import Stopwatch
 from ntk_keras.optimizers import NaturalGradient, normal_equations, step_lengths
 
-# Lengths that halve the damping and lengths that double it.
-RULES = ((0.12, 0.03), (0.2, 0.1), (0.3, 0.1))
+# Lengths from which on the damping is quartered and halved, and below which it is doubled.
+RULES = ((0.35, 0.12, 0.03), (1.1, 0.12, 0.03), (1.1, 0.2, 0.1), (1.1, 0.3, 0.1))
 SCALES = (1e-3, 1.0, 1e3)
 SIZES = ((1000, 20), (1000, 40), (2400, 30), (5000, 30), (10000, 30), (2400, 50))
 
@@ -121,11 +121,12 @@ def study_rules(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Errors by steps for some rules of damping."""
     table = []
     for case in _cases(options, steps=options.steps):
-        for good, short in RULES:
-            with mock.patch.multiple(step_lengths, _GOOD=good, _SHORT=short):
+        for long, good, short in RULES:
+            with mock.patch.multiple(step_lengths, _LONG=long, _GOOD=good, _SHORT=short):
                 rows = train(case)
             marks = {f"step {r['step']}": f"{r['error']:.1e}" for r in rows if r["step"] % 25 < 10}
-            table.append(_head(case) | {"halves from": good, "doubles below": short} | marks)
+            rule = {"a quarter from": long, "half from": good, "double below": short}
+            table.append(_head(case) | rule | marks)
             print(table[-1], flush=True)
     return table
 

@@ -12,8 +12,8 @@ __all__ = ["LENGTHS", "Choice", "best_length", "changed", "next_damping"]
 
 # Of the direction, which solves the linearized equations at 1.
 LENGTHS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08, 0.06, 0.04, 0.02, 0.01, 0.003)
-# A length that says that the linear model holds, and one that says that it does not.
-_GOOD, _SHORT = 0.2, 0.1
+# Lengths from which on the linear model holds well, and well enough, and below which it does not.
+_LONG, _GOOD, _SHORT = 0.35, 0.12, 0.03
 
 
 class Choice(NamedTuple):
@@ -74,13 +74,16 @@ def best_length(
 
 
 def next_damping(damping: tf.Tensor, length: tf.Tensor, least: float) -> tf.Tensor:
-    """Half the damping after a long step, twice as much after a short one, ten times after none.
+    """A quarter or half of the damping after long steps, twice as much after a short one.
+
+    After none it is ten times as much.
 
     Args:
         damping: of the step.
         length: that was taken, as a part of the longest.
         least: the least damping that rounding allows.
     """
-    factor = tf.where(length >= _GOOD, 0.5, tf.where(length >= _SHORT, 1.0, 2.0))
-    factor = tf.where(length > 0, factor, 10.0)
+    factor = tf.where(length > 0, 2.0, 10.0)
+    for least_length, less in ((_SHORT, 1.0), (_GOOD, 0.5), (_LONG, 0.25)):
+        factor = tf.where(length >= least_length, less, factor)
     return tf.clip_by_value(damping * tf.cast(factor, damping.dtype), least, 1.0)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import ntk_keras as nk
-from ntk_keras.optimizers import NaturalGradient, normal_equations
+from ntk_keras.optimizers import NaturalGradient, normal_equations, step_lengths
 
 Dense = keras.layers.Dense
 POINTS = np.random.default_rng(0).uniform(-1, 1, size=(12, 2))
@@ -167,20 +167,26 @@ def test_it_converges_far_beyond_gradients():
     assert set(last) >= {"damping", "step_length"}
 
 
+@pytest.fixture(scope="module")
+def trained():
+    """The variables after four steps."""
+    plain = model(network(), "exact-ntk")
+    plain.fit(steps_per_epoch=4, verbose=0)
+    return [variable.numpy() for variable in plain.trainable_variables]
+
+
 @pytest.mark.parametrize("kind", ["eager", "xla", "steps_per_execution", "tapes"])
-def test_ways_to_run_agree(kind):
+def test_ways_to_run_agree(kind, trained):
     options = {
         "eager": {"run_eagerly": True},
         "xla": {"jit_compile": True},
         "steps_per_execution": {"steps_per_execution": 2},
         "tapes": {},
     }
-    plain = model(network(), "exact-ntk")
-    plain.fit(steps_per_epoch=4, verbose=0)
     made = without_rules() if kind == "tapes" else network()
     other = model(made, "exact-ntk", **options[kind])
     other.fit(steps_per_epoch=4, verbose=0)
-    for ours, theirs in zip(other.trainable_variables, plain.trainable_variables, strict=True):
+    for ours, theirs in zip(other.trainable_variables, trained, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
@@ -240,6 +246,14 @@ def test_a_step_that_lowers_nothing_is_not_taken():
         np.testing.assert_array_equal(variable, value)
     assert made.optimizer.step_length.numpy() == 0
     np.testing.assert_allclose(made.optimizer.damping, 10 * damping)
+
+
+@pytest.mark.parametrize(
+    ("length", "factor"), [(1.0, 1 / 4), (0.2, 1 / 2), (0.06, 1), (0.02, 2), (0.0, 10)]
+)
+def test_the_damping_follows_the_length(length, factor):
+    lengths = tf.constant(length, tf.float64), tf.constant(1e-3, tf.float64)
+    np.testing.assert_allclose(step_lengths.next_damping(*reversed(lengths), 0.0), factor * 1e-3)
 
 
 def test_an_indefinite_matrix_gets_more_damping():
