@@ -11,7 +11,14 @@ from typing import Any, TypeVar, cast
 
 import tensorflow as tf
 
-__all__ = ["add_present", "as_graph", "map_one_by_one", "run_sequentially", "run_with_xla"]
+__all__ = [
+    "add_present",
+    "as_graph",
+    "map_one_by_one",
+    "run_each_sequentially",
+    "run_sequentially",
+    "run_with_xla",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Result = TypeVar("Result")
@@ -36,7 +43,7 @@ def as_graph(function: Function) -> Function:
     return cast(Function, wrapped)
 
 
-def run_with_xla(function: Callable[[], Result]) -> Result:
+def run_with_xla(function: Callable[[], Result], enabled: bool = True) -> Result:
     """The result of a function, computed by one kernel of XLA's where that serves.
 
     It serves inside a graph of a single replica on a CPU whose tensors all have known shapes: XLA
@@ -44,9 +51,10 @@ def run_with_xla(function: Callable[[], Result]) -> Result:
 
     Args:
         function: computes a nest of tensors from those it refers to.
+        enabled: False leaves XLA out in any case.
     """
     alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-    if tf.executing_eagerly() or not alone or not _only_cpus():
+    if not enabled or tf.executing_eagerly() or not alone or not _only_cpus():
         return function()
     compiled = tf.function(function, jit_compile=True, autograph=False)
     inputs = compiled.get_concrete_function().inputs
@@ -66,6 +74,20 @@ def run_sequentially(functions: Iterable[Callable[[], tf.Tensor]]) -> list[tf.Te
         with tf.control_dependencies(computed[-1:]):
             computed.append(function())
     return computed
+
+
+def run_each_sequentially(
+    compute: Callable[[str], tf.Tensor], names: Iterable[str]
+) -> dict[str, tf.Tensor]:
+    """What is computed by name, one after the other.
+
+    Args:
+        compute: of a name.
+        names: in their order.
+    """
+    names = list(names)
+    computed = run_sequentially(functools.partial(compute, name) for name in names)
+    return dict(zip(names, computed, strict=True))
 
 
 def map_one_by_one(function: Callable[[Any], Any], elements: Any, dtypes: Any) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import tensorflow as tf
 
 from ntk_keras.backend.autograph import unconverted
-from ntk_keras.backend.graphs import run_sequentially, run_with_xla
+from ntk_keras.backend.graphs import run_each_sequentially, run_with_xla
 from ntk_keras.backend.variables import Variables, names_of, parameters_at, watchable
 from ntk_keras.kernel.block import Block, check_real
 from ntk_keras.kernel.factored import FactoredJacobian
@@ -54,7 +54,7 @@ class Linearization:
             name: block if isinstance(block, Block) else Block(block)
             for name, block in blocks.items()
         }
-        self._compute = run_with_xla if jit_compile else _as_it_is
+        self._compute = functools.partial(run_with_xla, enabled=jit_compile)
         self.variables = list(variables)
         check_real(self.variables)
         self._theta = watchable(self.variables)
@@ -178,8 +178,7 @@ class Linearization:
         """
         if all(map(self.is_factored, self.blocks)):
             return gram([self._jacobians[name] for name in self.blocks], self._places)
-        rows = tf.concat([self.rows(name) for name in self.blocks], axis=0)
-        return symmetric_product(rows, axis=0)
+        return symmetric_product(tf.concat(list(map(self.rows, self.blocks)), axis=0), axis=0)
 
     @unconverted
     def diagonal(
@@ -206,8 +205,8 @@ class Linearization:
 
         cheap = [name for name in self.blocks if name in self._jacobians]
         dear = [name for name in self.blocks if name not in self._jacobians]
-        entries = self._compute(lambda: _each_sequentially(factored, cheap)) if cheap else {}
-        entries |= _each_sequentially(taped, dear)
+        entries = self._compute(lambda: run_each_sequentially(factored, cheap)) if cheap else {}
+        entries |= run_each_sequentially(taped, dear)
         return {name: entries[name] for name in self.blocks}
 
     @unconverted
@@ -285,8 +284,19 @@ class Linearization:
     ) -> tf.Tensor:
         """``reduce`` of every gradient of a block that is not factored."""
         block = self.blocks[name]
-        if not block.is_whole:
+        if not block.coupled:
             return map_gradients(reduce, block, self.variables, chunk_size, subset)
+
+        return self._recorded_rows(reduce, name, chunk_size, subset)
+
+    def _recorded_rows(
+        self,
+        reduce: Callable[[list[tf.Tensor]], tf.Tensor],
+        name: str,
+        chunk_size: int | None,
+        subset: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """The same by a reverse pass through the recording for each entry."""
 
         def gradient(cotangent: tf.Tensor) -> list[tf.Tensor]:
             return self._taped_vjp({name: cotangent})
@@ -327,18 +337,6 @@ class Linearization:
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         return dict(zip(like, pushed, strict=True))
-
-
-def _as_it_is(function: Callable[[], dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
-    return function()
-
-
-def _each_sequentially(
-    compute: Callable[[str], tf.Tensor], names: Sequence[str]
-) -> dict[str, tf.Tensor]:
-    """What is computed by name, one after the other."""
-    computed = run_sequentially(functools.partial(compute, name) for name in names)
-    return dict(zip(names, computed, strict=True))
 
 
 def _sum(like: tf.Variable, *parts: tf.Tensor | None) -> tf.Tensor:

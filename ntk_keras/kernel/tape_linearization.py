@@ -8,6 +8,7 @@ from ntk_keras.backend import private_names
 from ntk_keras.backend.variables import Variables, is_connected, watchable
 from ntk_keras.kernel.block import Block, check_real, check_rows
 from ntk_keras.kernel.linearization import Linearization
+from ntk_keras.kernel.per_sample import flat_rows
 
 __all__ = ["TapeLinearization"]
 
@@ -45,6 +46,18 @@ class TapeLinearization(Linearization):
         self._recorded = dict(residuals)
         self.residuals = {name: tf.reshape(r, [-1]) for name, r in residuals.items()}
         self._check()
+
+    def rows(self, name: str, subset: tf.Tensor | None = None) -> tf.Tensor:
+        """Rows of J by a reverse pass through the tape for each entry.
+
+        Args:
+            name: of a block.
+            subset: indices of its entries; all by default.
+
+        Returns:
+            ``[m, p]``.
+        """
+        return self._recorded_rows(flat_rows, name, None, subset)
 
     def _taped_vjp(self, cotangents: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         recorded = {name: self._recorded[name] for name in cotangents}

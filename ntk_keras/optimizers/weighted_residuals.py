@@ -1,6 +1,6 @@
 """The residuals of all blocks as one vector S R in double precision, S^2 being the loss weights."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -28,7 +28,7 @@ class WeightedResiduals:
         self, linearization: Linearization, weights: Mapping[str, Any], jit_compile: bool = True
     ):
         self._linearization = linearization
-        self._compute: Callable[..., tf.Tensor] = run_with_xla if jit_compile else _as_it_is
+        self._jit_compile = jit_compile
         self.scale = tf.concat(
             [
                 tf.sqrt(tf.cast(weights[name], tf.float64)) * tf.ones_like(r, tf.float64)
@@ -44,7 +44,10 @@ class WeightedResiduals:
         Args:
             parameters: one tensor for each variable.
         """
-        return self._compute(lambda: self._stacked(self._linearization.residuals_at(parameters)))
+        return run_with_xla(
+            lambda: self._stacked(self._linearization.residuals_at(parameters)),
+            enabled=self._jit_compile,
+        )
 
     def loss_at(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
         """The loss (1) at other parameters.
@@ -62,7 +65,3 @@ class WeightedResiduals:
     def _stacked(self, residuals: Mapping[str, tf.Tensor]) -> tf.Tensor:
         parts = [tf.cast(part, tf.float64) for part in residuals.values()]
         return self.scale * tf.concat(parts, axis=0)
-
-
-def _as_it_is(function: Callable[[], tf.Tensor]) -> tf.Tensor:
-    return function()

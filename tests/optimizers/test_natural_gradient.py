@@ -143,7 +143,7 @@ def test_a_linear_problem_takes_one_step(method):
     assert made.optimizer.step_length.numpy() == 1
 
 
-@pytest.mark.parametrize("weighting", ["constant", "ntk", "softadapt"])
+@pytest.mark.parametrize("weighting", ["constant", "ntk"])
 def test_no_step_raises_the_loss(weighting):
     made = model(network(), weighting)
     for _ in range(5):
@@ -230,7 +230,7 @@ def test_frozen_layers_stay():
 
 def test_single_precision_never_ends_in_nan():
     made = model(network(dtype="float32"))
-    history = made.fit(epochs=60, verbose=0).history
+    history = made.fit(epochs=40, verbose=0).history
     assert np.all(np.isfinite(history["loss"]))
     assert history["loss/edge"][-1] < 1e-6 * history["loss/edge"][0]
 
@@ -308,9 +308,8 @@ def test_a_plain_model_is_refused():
         plain.fit(POINTS, EDGE[:1].repeat(12, 0)[:, :1], verbose=0)
 
 
-def test_replicas_are_refused():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"][:1])
-    with strategy.scope():
-        made = model(network(dtype="float32"))
-    made.fit(verbose=0)
-    assert made.optimizer.step_length.numpy() > 0
+def test_several_replicas_are_refused():
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        layers = network(dtype="float32")
+        with pytest.raises(ValueError, match="several replicas"):
+            model(layers)
