@@ -27,10 +27,12 @@ def config(model):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(request, tmp_path_factory):
     """By name: the state after two epochs without a break, and with one, in two processes."""
     folder, whole = tmp_path_factory.mktemp("saved"), {}
-    for name in resumed.NAMES:
+    asked = {item.name for item in request.session.items}
+    names = [name for name in resumed.NAMES if f"{_RESUMED}[{name}]" in asked]
+    for name in names:
         model = resumed.build(name)
         save = keras.callbacks.ModelCheckpoint(folder / "{epoch}.keras")
         history = model.fit(epochs=2, steps_per_epoch=resumed.STEPS, callbacks=[save], verbose=0)
@@ -38,10 +40,18 @@ def runs(tmp_path_factory):
         (folder / "1.keras").rename(folder / f"{name}.keras")
         (folder / "2.keras").unlink()
     subprocess.run([sys.executable, "-m", "tests.support.resumed", folder], cwd=ROOT, check=True)
-    return {name: (whole[name], dict(np.load(folder / f"{name}.npz"))) for name in resumed.NAMES}
+    return {name: (whole[name], dict(np.load(folder / f"{name}.npz"))) for name in names}
 
 
-@pytest.mark.parametrize("name", resumed.NAMES)
+_RESUMED = "test_a_saved_model_goes_on_bit_for_bit_in_a_new_process"
+# Others of the same kind: seconds each, twice.
+_SLOW = {"block-predictor", "reverse", "perturbation", "uncertainty"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in _SLOW else n for n in resumed.NAMES],
+)
 def test_a_saved_model_goes_on_bit_for_bit_in_a_new_process(runs, name):
     whole, cut = runs[name]
     assert whole.keys() == cut.keys()

@@ -47,6 +47,7 @@ def test_the_poisson_script_starts_where_the_run_of_figure_1_does():
         np.testing.assert_allclose(block(), whole[name](), rtol=1e-12)
 
 
+@pytest.mark.slow  # tests of runs hold the same against finite elements
 def test_the_liquid_crystal_script_trains_and_is_held_against_finite_elements(tmp_path):
     model, _, errors = liquid_crystal.main(
         epochs=4, steps_per_epoch=100, width=20, cells=32, logdir=tmp_path, verbose=0
@@ -57,6 +58,7 @@ def test_the_liquid_crystal_script_trains_and_is_held_against_finite_elements(tm
     assert sum(1 / weight for weight in model.loss_weights.values()) == pytest.approx(1, rel=1e-5)
 
 
+@pytest.mark.slow  # tests of runs hold the same against finite elements
 def test_the_liquid_crystal_script_solves_the_problem_of_the_package():
     points = liquid_crystal.BOX.grid(9, 5, 5)
     problem = problems.get("liquid_crystal")
