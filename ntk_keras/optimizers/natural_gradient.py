@@ -36,7 +36,7 @@ class NaturalGradient(keras.optimizers.Optimizer):
     At each step the direction ``d`` gets a second-order correction ``a`` (geodesic acceleration),
     the loss is evaluated at 13 lengths ``e``, with and without it, and the best candidate is taken;
     a step that does not lower the loss is not taken. The damping ``mu``, in units of the mean
-    eigenvalue of ``S K S``, halves after long steps and grows after short ones.
+    eigenvalue of ``S K S``, falls after long steps and grows after short ones.
 
     Example:
         >>> model.compile(optimizer=nk.optimizers.NaturalGradient())
