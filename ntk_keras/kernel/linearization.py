@@ -286,7 +286,6 @@ class Linearization:
         block = self.blocks[name]
         if not block.coupled:
             return map_gradients(reduce, block, self.variables, chunk_size, subset)
-
         return self._recorded_rows(reduce, name, chunk_size, subset)
 
     def _recorded_rows(

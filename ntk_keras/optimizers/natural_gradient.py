@@ -72,11 +72,7 @@ class NaturalGradient(keras.optimizers.Optimizer):
                 "Jacobian and a search for their length, not from a gradient that could be "
                 "clipped, averaged or accumulated. Leave it out."
             )
-        if method not in ("auto", "dual", "primal"):
-            raise ValueError(
-                f'method must be "auto", "dual" or "primal". Received method={method!r}.'
-            )
-        _check_damping(damping)
+        _check_arguments(method, damping)
         super().__init__(learning_rate=learning_rate, name=name)
         self.method = method
         self.initial_damping = float(damping)
@@ -233,10 +229,10 @@ def natural_gradient(
         One tensor for each variable.
 
     Raises:
-        ValueError: for weights of no residual, damping that is not positive, and as
-            :class:`~ntk_keras.LossBalancer` does for tapes.
+        ValueError: for weights of no residual, an unknown method, damping that is not positive,
+            and as :class:`~ntk_keras.LossBalancer` does for tapes.
     """
-    _check_damping(damping)
+    _check_arguments(method, damping)
     if tape is None:
         blocks = checked_blocks(residuals, variables)
         linearization = Linearization(blocks, variables, factored=True)
@@ -253,7 +249,9 @@ def natural_gradient(
     return [tf.cast(d, p.dtype) for d, p in zip(direction, linearization.parameters, strict=True)]
 
 
-def _check_damping(damping: Any) -> None:
+def _check_arguments(method: Any, damping: Any) -> None:
+    if method not in ("auto", "dual", "primal"):
+        raise ValueError(f'method must be "auto", "dual" or "primal". Received method={method!r}.')
     if not (np.ndim(damping) == 0 and 0 < damping < math.inf):
         raise ValueError(
             "damping must be a positive number: without it the equations are singular. "

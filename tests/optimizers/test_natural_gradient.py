@@ -285,6 +285,7 @@ def frozen():
         (lambda: NaturalGradient(damping=0), "damping must be a positive number"),
         (lambda: NaturalGradient(method="cg"), "method must be"),
         (lambda: nk.optimizers.natural_gradient(lambda: 0, [], damping=-1.0), "damping must be"),
+        (lambda: nk.optimizers.natural_gradient(lambda: 0, [], method="cg"), "method must be"),
         (lambda: model(regularized()), "regularizer"),
         (lambda: model(frozen()), "not frozen"),
         (lambda: model(network(dtype="mixed_float16")), "float64"),
