@@ -26,7 +26,7 @@ from benchmarks.equations import EQUATIONS, network
 from benchmarks.tables import RESULTS, write_table
 from ntk_keras import Linearization, PINNModel
 from ntk_keras.callbacks import Stopwatch
-from ntk_keras.optimizers import NaturalGradient, normal_equations, step_lengths
+from ntk_keras.optimizers import NaturalGradient, methods, normal_equations, step_lengths
 
 # Lengths from which on the damping is quartered and halved, and below which it is doubled.
 RULES = ((0.35, 0.12, 0.03), (1.1, 0.12, 0.03), (1.1, 0.2, 0.1), (1.1, 0.3, 0.1))
@@ -170,7 +170,9 @@ def _parts(points: int, width: int) -> dict[str, float]:
     @tf.function(autograph=False)
     def matrix() -> tf.Tensor:
         recorded = Linearization(blocks, variables, factored=True)
-        return normal_equations.system_of(recorded, scale, "auto").matrix
+        system = methods.system_of(recorded, scale, "auto", tf.constant([0, 0]))
+        assert isinstance(system, normal_equations.NormalEquations)
+        return system.matrix
 
     @tf.function(autograph=False)
     def factor() -> tf.Tensor:

@@ -13,7 +13,9 @@ from ntk_keras.backend.variables import Variables
 from ntk_keras.kernel import Linearization
 from ntk_keras.kernel.block import Blocks, check_block_names, checked_blocks
 from ntk_keras.kernel.tape_linearization import TapeLinearization
-from ntk_keras.optimizers import normal_equations, step_lengths
+from ntk_keras.optimizers import step_lengths
+from ntk_keras.optimizers.methods import Method, check_method, system_of
+from ntk_keras.optimizers.system import Solve, System
 from ntk_keras.optimizers.weighted_residuals import WeightedResiduals
 
 __all__ = ["NaturalGradient", "natural_gradient"]
@@ -44,7 +46,8 @@ class NaturalGradient(keras.optimizers.Optimizer):
     Args:
         learning_rate: the longest step that is tried, as a part of the full one.
         method: ``"dual"`` solves n equations for n residuals, ``"primal"`` p for p parameters;
-            ``"auto"`` takes the fewer.
+            ``"auto"`` takes the fewer. ``"sketched"`` solves those of 2 p random sums of rows, at
+            most 4000; ``"matrix-free"`` has conjugate gradients on products with J.
         damping: at the first step.
         name: of the optimizer.
         **kwargs: what Keras' optimizers take for gradients, which is refused.
@@ -61,7 +64,7 @@ class NaturalGradient(keras.optimizers.Optimizer):
     def __init__(
         self,
         learning_rate: float = 1.0,
-        method: normal_equations.Method = "auto",
+        method: Method = "auto",
         damping: float = 1e-2,
         name: str = "natural_gradient",
         **kwargs: Any,
@@ -107,16 +110,17 @@ class NaturalGradient(keras.optimizers.Optimizer):
             One tensor for each variable, zeros where no candidate lowers the loss.
         """
         residuals = WeightedResiduals(linearization, weights, jit_compile)
-        system = normal_equations.system_of(linearization, residuals.scale, self.method)
-        factor, damping = normal_equations.cholesky_with_damping(system.matrix, self.damping.value)
-        candidate = self._candidates(linearization.parameters, residuals, system, factor)
+        seed = tf.stack([tf.constant(0, tf.int64), tf.cast(self.iterations.value, tf.int64)])
+        system = system_of(linearization, residuals.scale, self.method, seed)
+        solve, damping = system.solver(self.damping.value)
+        candidate = self._candidates(linearization.parameters, residuals, system, solve)
         longest = tf.cast(self.learning_rate, tf.float64)
         choice = step_lengths.best_length(
             lambda length, curved: residuals.loss_at(candidate(length, curved)),
             residuals.loss,
             longest,
         )
-        least = np.finfo("float64").eps * tf.cast(tf.shape(factor)[0], tf.float64)
+        least = np.finfo("float64").eps * system.num_parameters
         part = choice.length / longest
         self.damping.assign(step_lengths.next_damping(damping, part, least))
         self.step_length.assign(choice.length)
@@ -130,18 +134,18 @@ class NaturalGradient(keras.optimizers.Optimizer):
         self,
         parameters: Sequence[tf.Tensor],
         residuals: WeightedResiduals,
-        system: normal_equations.System,
-        factor: tf.Tensor,
+        system: System,
+        solve: Solve,
     ) -> Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]:
         """New parameters as a function of the length and of whether the step is curved."""
-        solution = system.solve(factor, residuals.value)
+        solution = solve(residuals.value)
         direction = system.direction(solution)
         # The second derivative of the residual along the direction, by a difference.
         h = tf.clip_by_value(self.step_length.value, *_DIFFERENCE)
         still = [tf.zeros_like(d) for d in direction]
         nearby = residuals.at(step_lengths.changed(parameters, direction, still, h, 0.0))
         second = 2 / h**2 * (nearby - residuals.value + h * system.pushed(solution))
-        acceleration = system.direction(system.solve(factor, second))
+        acceleration = system.direction(solve(second))
         return functools.partial(step_lengths.changed, parameters, direction, acceleration)
 
     def apply_change(
@@ -205,7 +209,8 @@ def natural_gradient(
     *,
     weights: Mapping[str, Any] | None = None,
     damping: float = 1e-8,
-    method: normal_equations.Method = "auto",
+    method: Method = "auto",
+    seed: int = 0,
 ) -> list[tf.Tensor]:
     """The direction d that minimizes ``||S (R - J d)||^2 + mu ||d||^2``, for loops of one's own.
 
@@ -224,6 +229,7 @@ def natural_gradient(
         weights: by name, of the loss (1), S^2: scalars or a number for each entry; 1 by default.
         damping: mu, in units of the mean eigenvalue of the damped matrix; more if rounding asks.
         method: as for :class:`NaturalGradient`.
+        seed: of what a method draws; another one at every step.
 
     Returns:
         One tensor for each variable.
@@ -242,16 +248,14 @@ def natural_gradient(
     check_block_names("weights", given, linearization.blocks)
     weights = {name: given.get(name, 1.0) for name in linearization.blocks}
     weighted = WeightedResiduals(linearization, weights)
-    system = normal_equations.system_of(linearization, weighted.scale, method)
-    start = tf.constant(damping, tf.float64)
-    factor, _ = normal_equations.cholesky_with_damping(system.matrix, start)
-    direction = system.direction(system.solve(factor, weighted.value))
+    system = system_of(linearization, weighted.scale, method, tf.constant([0, seed]))
+    solve, _ = system.solver(tf.constant(damping, tf.float64))
+    direction = system.direction(solve(weighted.value))
     return [tf.cast(d, p.dtype) for d, p in zip(direction, linearization.parameters, strict=True)]
 
 
 def _check_arguments(method: Any, damping: Any) -> None:
-    if method not in ("auto", "dual", "primal"):
-        raise ValueError(f'method must be "auto", "dual" or "primal". Received method={method!r}.')
+    check_method(method)
     if not (np.ndim(damping) == 0 and 0 < damping < math.inf):
         raise ValueError(
             "damping must be a positive number: without it the equations are singular. "

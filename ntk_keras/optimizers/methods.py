@@ -1,0 +1,76 @@
+"""Which equations give the direction: by name, or by what is cheaper."""
+
+from typing import Any, Literal, get_args
+
+import tensorflow as tf
+
+from ntk_keras.backend.memory import physical_memory
+from ntk_keras.kernel import Linearization
+from ntk_keras.optimizers.matrix_free import MatrixFree
+from ntk_keras.optimizers.normal_equations import Dual, Primal
+from ntk_keras.optimizers.sketched_equations import Sketched
+from ntk_keras.optimizers.system import System
+
+__all__ = ["Method", "check_method", "system_of"]
+
+Method = Literal["auto", "dual", "primal", "sketched", "matrix-free"]
+
+_MATRICES = 4  # That are alive at once: the matrix, damped, its factor, and one that is being made.
+# Of random sums of rows: twice the parameters, but no more equations than this.
+_MOST_SUMS = 4000
+
+
+def system_of(
+    linearization: Linearization, scale: tf.Tensor, method: Method, seed: tf.Tensor
+) -> System:
+    """The equations to solve.
+
+    Args:
+        linearization: the residuals, recorded.
+        scale: S, ``[n]``, double.
+        method: ``"auto"`` takes the smaller ones of ``"dual"`` and ``"primal"``.
+        seed: of what is random, ``[2]`` whole numbers.
+
+    Raises:
+        ValueError: for equations that do not fit into the memory of the machine.
+    """
+    parameters = sum(p.shape.num_elements() for p in linearization.parameters)
+    rows = scale.shape[0]
+    if method == "auto":
+        method = "primal" if rows is None or rows > parameters else "dual"
+    sums = min(2 * parameters, _MOST_SUMS)
+    _check_memory(method, rows, parameters, sums)
+    if method == "sketched":
+        return Sketched(linearization, scale, sums, seed)
+    if method == "matrix-free":
+        return MatrixFree(linearization, scale, seed)
+    return {"dual": Dual, "primal": Primal}[method](linearization, scale)
+
+
+def check_method(method: Any) -> None:
+    """Refuses unknown names.
+
+    Args:
+        method: a name.
+
+    Raises:
+        ValueError: that lists the names.
+    """
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {get_args(Method)}. Received method={method!r}.")
+
+
+def _check_memory(method: str, rows: int | None, parameters: int, sums: int) -> None:
+    equations = {"dual": rows or 0, "primal": parameters, "sketched": min(sums, parameters)}
+    if method not in equations:
+        return
+    size = equations[method]
+    needed = _MATRICES * 8 * size**2 + (8 * sums * parameters if method == "sketched" else 0)
+    if needed > physical_memory():
+        raise ValueError(
+            f"A natural gradient of {rows} residuals by {parameters} parameters solves {size} "
+            f"equations, which take {needed / 1e9:.0f} GB. Received method={method!r}; this "
+            f"machine has {physical_memory() / 1e9:.0f} GB. Take fewer points or a smaller "
+            'network, so that one of both numbers is some thousands; method="sketched" or '
+            '"matrix-free"; or another optimizer, as Adam, and nk.polish after it.'
+        )

@@ -1,0 +1,153 @@
+"""Damped equations for a direction in parameter space, and what all ways to solve them share."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import tensorflow as tf
+
+from ntk_keras.kernel import Linearization
+
+__all__ = ["Solve", "System", "fold_rows", "pulled", "stacked"]
+
+Solve = Callable[[tf.Tensor], tf.Tensor]
+
+_ROWS_BYTES = 128 * 2**20  # Of rows of J at a time.
+
+
+class System:
+    """Equations of m unknowns for the minimizer d of ``||v - S J d||^2 + mu ||d||^2``.
+
+    Unless a subclass says otherwise, the unknowns are d itself.
+
+    Attributes:
+        linearization: the residuals, recorded.
+        scale: S, ``[n]``, double.
+
+    Args:
+        linearization: the residuals, recorded.
+        scale: S, ``[n]``, double.
+    """
+
+    def __init__(self, linearization: Linearization, scale: tf.Tensor):
+        self.linearization = linearization
+        self.scale = scale
+
+    def solver(self, damping: tf.Tensor) -> tuple[Solve, tf.Tensor]:
+        """The solution as a function of v.
+
+        Args:
+            damping: mu, in units of the mean eigenvalue of the damped matrix.
+
+        Returns:
+            A function from residual space, ``[n]`` with scaled rows, to the unknowns, ``[m]``, and
+            the damping that it has: more than was asked for where rounding wants it.
+        """
+        raise NotImplementedError
+
+    def direction(self, solution: tf.Tensor) -> list[tf.Tensor]:
+        """The step d, one tensor for each variable.
+
+        Args:
+            solution: ``[m]``.
+        """
+        shapes = [p.shape for p in self.linearization.parameters]
+        parts = tf.split(solution, [shape.num_elements() for shape in shapes])
+        return [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def pushed(self, solution: tf.Tensor) -> tf.Tensor:
+        """S J d for that step, ``[n]``.
+
+        Args:
+            solution: ``[m]``.
+        """
+        parameters = self.linearization.parameters
+        parts = zip(self.direction(solution), parameters, strict=True)
+        by_block = self.linearization.jvp([tf.cast(d, p.dtype) for d, p in parts])
+        return self.scale * stacked(by_block.values())
+
+    def gradient(self, vector: tf.Tensor) -> tf.Tensor:
+        """J^T S v, ``[p]``.
+
+        Args:
+            vector: v, ``[n]``.
+        """
+        parts = pulled(self.linearization, self.scale * vector)
+        return tf.concat([tf.reshape(part, [-1]) for part in parts], axis=0)
+
+    @property
+    def num_parameters(self) -> int:
+        """The length of a direction, p."""
+        return sum(p.shape.num_elements() for p in self.linearization.parameters)
+
+
+def pulled(linearization: Linearization, vector: tf.Tensor) -> list[tf.Tensor]:
+    """J^T v in double precision, one tensor for each variable.
+
+    Args:
+        linearization: the residuals, recorded.
+        vector: v, ``[n]``.
+    """
+    residuals = linearization.residuals
+    cotangents = {
+        name: tf.cast(part, residual.dtype)
+        for (name, residual), part in zip(
+            residuals.items(), _by_block(linearization, vector), strict=True
+        )
+    }
+    return [tf.cast(part, tf.float64) for part in linearization.vjp(cotangents)]
+
+
+def stacked(parts: Iterable[tf.Tensor]) -> tf.Tensor:
+    """Parts by block as one tensor, in double precision.
+
+    Args:
+        parts: that share all axes but the first.
+    """
+    return tf.concat([tf.cast(part, tf.float64) for part in parts], axis=0)
+
+
+def fold_rows(
+    system: System,
+    combine: Callable[..., tf.Tensor],
+    total: tf.Tensor,
+    by_row: Sequence[tf.Tensor] = (),
+) -> tf.Tensor:
+    """What rows of S J add up to, some at a time: never are all of them held.
+
+    Args:
+        system: whose rows they are.
+        combine: of the total so far, rows ``[m, p]``, and these rows' part of each of ``by_row``.
+        total: to begin with.
+        by_row: tensors with an entry for each row.
+    """
+    linearization = system.linearization
+    num_rows = _ROWS_BYTES // (8 * system.num_parameters)
+    data = [_by_block(linearization, tensor) for tensor in (system.scale, *by_row)]
+    for name, *own in zip(linearization.residuals, *data, strict=True):
+        for subset, entries in _pieces(linearization, name, num_rows):
+            with tf.control_dependencies([total]):
+                rows = tf.cast(linearization.rows(name, subset), tf.float64)
+                scale, *others = (tensor[entries] for tensor in own)
+                total = combine(total, scale[:, tf.newaxis] * rows, *others)
+    return total
+
+
+def _by_block(linearization: Linearization, tensor: tf.Tensor) -> list[tf.Tensor]:
+    return tf.split(tensor, [tf.size(r) for r in linearization.residuals.values()])
+
+
+def _pieces(
+    linearization: Linearization, name: str, num_rows: int
+) -> Iterator[tuple[tf.Tensor | None, slice]]:
+    """What to take rows of, some at a time: indices for them, and their place in the block.
+
+    All at once where the number of points is not known before the step runs.
+    """
+    units, entries = linearization.num_units(name), linearization.residuals[name].shape[0]
+    if units is None or entries is None or entries <= num_rows:
+        yield None, slice(None)
+        return
+    each = entries // units
+    size = max(1, num_rows // each)
+    for start in range(0, units, size):
+        stop = min(start + size, units)
+        yield tf.range(start, stop), slice(start * each, stop * each)
