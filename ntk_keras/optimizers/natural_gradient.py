@@ -35,10 +35,11 @@ class NaturalGradient(keras.optimizers.Optimizer):
     :class:`~ntk_keras.PINNModel`: a step needs the Jacobian of residuals, which a gradient does not
     tell.
 
-    At each step the direction ``d`` gets a second-order correction ``a`` (geodesic acceleration),
-    the loss is evaluated at 13 lengths ``e``, with and without it, and the best candidate is taken;
-    a step that does not lower the loss is not taken. The damping ``mu``, in units of the mean
-    eigenvalue of ``S K S``, falls after long steps and grows after short ones.
+    At each step the direction ``d`` gets a second-order correction ``a`` (geodesic acceleration).
+    With it and without it, the loss is evaluated at some of 13 lengths ``e``, beginning at the last
+    step's, and the best candidate is taken; a step that does not lower the loss is not. The damping
+    ``mu``, in units of the mean eigenvalue of ``S K S``, falls after long steps and grows after
+    short ones.
 
     Example:
         >>> model.compile(optimizer=nk.optimizers.NaturalGradient())
@@ -119,6 +120,7 @@ class NaturalGradient(keras.optimizers.Optimizer):
             lambda length, curved: residuals.loss_at(candidate(length, curved)),
             residuals.loss,
             longest,
+            self.step_length.value / longest,
         )
         least = np.finfo("float64").eps * system.num_parameters
         part = choice.length / longest

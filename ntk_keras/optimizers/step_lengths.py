@@ -54,23 +54,53 @@ def changed(
 
 
 def best_length(
-    loss_at: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], loss: tf.Tensor, longest: tf.Tensor
+    loss_at: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    loss: tf.Tensor,
+    longest: tf.Tensor,
+    last: tf.Tensor,
 ) -> Choice:
-    """The candidate of the least loss; none where none lowers it.
+    """The candidate of the least loss near the last length; none where none lowers it.
+
+    From the last length it goes on to shorter ones while they lower the loss, or else to longer
+    ones, so that a few of all candidates are evaluated.
 
     Args:
         loss_at: of a length and whether the step is curved.
         loss: at the present parameters.
         longest: what the lengths are multiples of.
+        last: the length that served before, as a part of the longest.
     """
-    grid = tf.constant([(e, c) for e in LENGTHS for c in (0.0, 1.0)], tf.float64)
-    grid *= tf.stack([tf.cast(longest, tf.float64), 1.0])
-    losses = map_one_by_one(lambda pair: loss_at(pair[0], pair[1]), grid, tf.float64)
-    losses = tf.where(tf.math.is_finite(losses), losses, np.inf)
-    best = tf.argmin(losses)
-    lower = losses[best] < loss
-    length, curved = tf.unstack(grid[best])
-    return Choice(tf.where(lower, length, 0.0), curved, tf.where(lower, losses[best], loss))
+    parts = tf.constant(LENGTHS, tf.float64)
+    lengths = tf.cast(longest, tf.float64) * parts
+
+    both = tf.constant([0.0, 1.0], tf.float64)
+
+    def at(index: tf.Tensor) -> Choice:
+        """The better one of both of a length."""
+        losses = map_one_by_one(lambda curved: loss_at(lengths[index], curved), both, tf.float64)
+        losses = tf.where(tf.math.is_finite(losses), losses, np.inf)
+        return Choice(lengths[index], both[tf.argmin(losses)], tf.reduce_min(losses))
+
+    start = tf.minimum(tf.argmin(tf.abs(tf.math.log(parts / last))), len(LENGTHS) - 2)
+    one = tf.ones_like(start)
+
+    def goes_on(tried: tf.Tensor, index: tf.Tensor, towards: tf.Tensor, best: Choice) -> tf.Tensor:
+        return (index >= 0) & (index < len(LENGTHS))
+
+    def go(tried: tf.Tensor, index: tf.Tensor, towards: tf.Tensor, best: Choice) -> tuple:
+        new = at(index)
+        lower = new.loss <= best.loss  # Where both are infinite, a shorter one may not be.
+        best = Choice(*(tf.where(lower, *pair) for pair in zip(new, best, strict=True)))
+        turns = ~lower & (tried == 1)
+        towards = tf.where(turns, -one, towards)
+        # Where the first shorter one is worse, longer ones are tried; else a worse one ends it.
+        index = tf.where(lower, index + towards, tf.where(turns, start - 1, -one))
+        return tried + 1, index, towards, best
+
+    zero = tf.zeros_like(loss)
+    none = Choice(zero, zero, zero + np.inf)
+    *_, best = tf.while_loop(goes_on, go, (tf.constant(0), start, one, none))
+    return best._replace(length=tf.where(best.loss < loss, best.length, 0.0))
 
 
 def next_damping(damping: tf.Tensor, length: tf.Tensor, least: float) -> tf.Tensor:

@@ -246,6 +246,24 @@ def test_a_step_that_lowers_nothing_is_not_taken():
     np.testing.assert_allclose(made.optimizer.damping, 10 * damping)
 
 
+@pytest.mark.parametrize("best", [0.12, 1.0, 0.003])
+@pytest.mark.parametrize("end", [0.5, np.inf])
+def test_the_best_length_is_found_from_any_other(best, end):
+    """Lengths beyond the end have no number for their loss."""
+    best = min(best, end)
+
+    def loss_at(length, curved):
+        loss = (tf.math.log(length / (2 * best))) ** 2 + 0.1 * (1 - curved)
+        return tf.where(length > 2 * end, np.nan, loss)
+
+    for last in (0.0, 0.003, 0.04, 0.17, 1.0):
+        arguments = [tf.constant(x, tf.float64) for x in (100.0, 2.0, last)]
+        choice = step_lengths.best_length(loss_at, *arguments)
+        np.testing.assert_allclose([choice.length, choice.curved, choice.loss], [2 * best, 1, 0])
+        arguments[0] = tf.constant(-1.0, tf.float64)
+        assert step_lengths.best_length(loss_at, *arguments).length == 0
+
+
 @pytest.mark.parametrize(
     ("length", "factor"), [(1.0, 1 / 4), (0.2, 1 / 2), (0.06, 1), (0.02, 2), (0.0, 10)]
 )
