@@ -39,7 +39,13 @@ def system_of(
     if method == "auto":
         method = "primal" if rows is None or rows > parameters else "dual"
     sums = min(2 * parameters, _MOST_SUMS)
-    _check_memory(method, rows, parameters, sums)
+    by_rows = not all(map(linearization.is_factored, linearization.blocks))
+    held = {"dual": rows or 0 if by_rows else 0, "sketched": sums}  # Rows of length p.
+    equations = {"dual": rows or 0, "primal": parameters, "sketched": min(sums, parameters)}
+    if method in equations:
+        size = equations[method]
+        needed = 8 * (_MATRICES * size**2 + held.get(method, 0) * parameters)
+        _check_memory(method, rows, parameters, size, needed)
     if method == "sketched":
         return Sketched(linearization, scale, sums, seed)
     if method == "matrix-free":
@@ -60,12 +66,7 @@ def check_method(method: Any) -> None:
         raise ValueError(f"method must be one of {get_args(Method)}. Received method={method!r}.")
 
 
-def _check_memory(method: str, rows: int | None, parameters: int, sums: int) -> None:
-    equations = {"dual": rows or 0, "primal": parameters, "sketched": min(sums, parameters)}
-    if method not in equations:
-        return
-    size = equations[method]
-    needed = _MATRICES * 8 * size**2 + (8 * sums * parameters if method == "sketched" else 0)
+def _check_memory(method: str, rows: int | None, parameters: int, size: int, needed: int) -> None:
     if needed > physical_memory():
         raise ValueError(
             f"A natural gradient of {rows} residuals by {parameters} parameters solves {size} "

@@ -124,9 +124,9 @@ def fold_rows(
     data = [_by_block(linearization, tensor) for tensor in (system.scale, *by_row)]
     for name, *own in zip(linearization.residuals, *data, strict=True):
         for subset, entries in _pieces(linearization, name, num_rows):
+            scale, *others = (tensor[entries] for tensor in own)
             with tf.control_dependencies([total]):
                 rows = tf.cast(linearization.rows(name, subset), tf.float64)
-                scale, *others = (tensor[entries] for tensor in own)
                 total = combine(total, scale[:, tf.newaxis] * rows, *others)
     return total
 

@@ -316,6 +316,13 @@ def test_equations_that_do_not_fit_into_memory_are_refused(monkeypatch):
     monkeypatch.setattr(methods, "physical_memory", lambda: 1000.0)
     with pytest.raises(ValueError, match=r"16 residuals by 67 parameters solves 16 equations"):
         model(network()).fit(verbose=0)
+    # By tapes, all rows of J are held: 16 x 67 numbers and four matrices of 16 x 16.
+    monkeypatch.setattr(methods, "physical_memory", lambda: 9000.0)
+    linearization, scale = recorded(model(network()))
+    methods.system_of(linearization, scale, "dual", SEED)
+    linearization, scale = recorded(model(without_rules()))
+    with pytest.raises(ValueError, match="matrix-free"):
+        methods.system_of(linearization, scale, "dual", SEED)
 
 
 def test_a_plain_model_is_refused():
