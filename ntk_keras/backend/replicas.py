@@ -124,7 +124,8 @@ def as_logs(scalars: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
         # Between workers Keras averages along a first axis, which scalars do not have.
         return {name: tf.reshape(value, [1]) for name, value in scalars.items()}
-    return dict(scalars)
+    # Outside a graph a variable's value is the variable, which Keras cannot hand on.
+    return {name: tf.convert_to_tensor(value) for name, value in scalars.items()}
 
 
 def may_meet() -> bool:

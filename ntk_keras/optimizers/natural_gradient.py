@@ -183,10 +183,7 @@ class NaturalGradient(keras.optimizers.Optimizer):
 
     def logs(self) -> dict[str, tf.Tensor]:
         """Scalars for the logs of a step: ``damping``, ``step_length``."""
-        return {
-            "damping": tf.identity(self.damping.value),
-            "step_length": tf.identity(self.step_length.value),
-        }
+        return {"damping": self.damping.value, "step_length": self.step_length.value}
 
     def get_config(self) -> dict[str, Any]:
         """The arguments."""

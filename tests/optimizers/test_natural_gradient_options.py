@@ -1,4 +1,4 @@
-"""Natural gradients under the other options of a model: the same direction, and Keras' callbacks."""
+"""Natural gradients under other options of a model, and with callbacks of Keras."""
 
 import keras
 import numpy as np
