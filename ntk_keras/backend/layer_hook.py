@@ -11,11 +11,14 @@ __all__ = ["LayerHook"]
 class LayerHook(Protocol):
     """Told of every Dense layer that derivatives pass, before anything is made of the products.
 
+    Other parameters of a layer that act on columns count as kernels too, of products with a column
+    of ones (:mod:`ntk_keras.derivatives.layer_parameters`).
+
     Called once for every pass of channels, which is more than once for a layer that is applied
     again, or whose later channels were asked for later: contributions to a layer add up.
 
     Args:
-        layer: the Dense layer.
+        layer: the Dense layer, or what stands for one: it has ``name``, ``kernel`` and ``bias``.
         inputs: its inputs by stack of channels, ``[k, n, in]`` each. The value's stack, ``((),)``,
             is there only if something above needs it, and so with every other.
         products: ``inputs @ kernel`` by stack, ``[k, n, units]`` each, without the bias, so that a

@@ -24,7 +24,7 @@ from ntk_keras.derivatives import taylor
 from ntk_keras.derivatives.activations import derivatives_of, is_identity
 from ntk_keras.derivatives.jets import Jet
 
-__all__ = ["Rule", "activate", "register_layer", "rule_of"]
+__all__ = ["Rule", "activate", "register_layer", "rule_of", "unknown_activation"]
 
 Apply = Callable[[Any, Sequence[Any], LayerHook | None], Any]
 
@@ -104,7 +104,12 @@ def _activation_rule(function: Callable) -> Rule:
     return Rule(lambda layer, inputs, hook: activate(inputs[0], function))
 
 
-def _unknown_activation(layer: Any) -> str | None:
+def unknown_activation(layer: Any) -> str | None:
+    """Why the activation of a layer cannot be differentiated, None if it can.
+
+    Args:
+        layer: with an ``activation``.
+    """
     function = layer.activation
     if is_identity(function) or derivatives_of(function) is not None:
         return None
@@ -123,7 +128,7 @@ def _dense(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
 def _dense_unsupported(layer: Any) -> str | None:
     if getattr(layer, "quantization_mode", None) is not None:
         return "it is quantized"
-    return _unknown_activation(layer)
+    return unknown_activation(layer)
 
 
 def _normalization(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
@@ -268,7 +273,7 @@ register_layer(keras.layers.Dense, _dense, _dense_unsupported)
 register_layer(
     keras.layers.Activation,
     lambda layer, inputs, hook: activate(inputs[0], layer.activation),
-    _unknown_activation,
+    unknown_activation,
 )
 register_layer(keras.layers.Normalization, _normalization, _last_axis_only)
 register_layer(keras.layers.Rescaling, _rescaling)

@@ -60,7 +60,7 @@ def _misplaced(found: list[LayerProduct], count: int) -> str | None:
             return f"layer {layer.name!r} is evaluated at {points} points for {count} rows"
         for parameter in parameters_of(layer):
             _, owner = owners.setdefault(id(parameter), (parameter, layer))
-            if owner is not layer:
+            if owner != layer:
                 return f"layers {owner.name!r} and {layer.name!r} share a parameter"
     return None
 

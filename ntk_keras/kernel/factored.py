@@ -226,13 +226,13 @@ def _layers(
     found: list[LayerProduct], cotangents: list, places: Mapping[int, int]
 ) -> list[LayerFactors]:
     """The products by layer: their channels count as channels of one."""
-    by_layer: dict[int, LayerFactors] = {}
+    by_layer: dict[Any, LayerFactors] = {}
     for product, d in zip(found, cotangents, strict=True):
         kernel, bias = (
             None if v is None else places.get(id(watchable([v])[0]))
             for v in (product.layer.kernel, product.layer.bias)
         )
-        layer = by_layer.setdefault(id(product.layer), LayerFactors(kernel, bias, []))
+        layer = by_layer.setdefault(product.layer, LayerFactors(kernel, bias, []))
         layer.factors.append(_Factor(product.inputs, d, product.stack == ((),)))
     return list(by_layer.values())
 
@@ -298,6 +298,7 @@ def _pushed(layer: LayerFactors, direction: Mapping[int, tf.Tensor]) -> tf.Tenso
     kernel, bias = (None if i is None else direction.get(i) for i in (layer.kernel, layer.bias))
     terms = []
     if kernel is not None:
+        kernel = tf.reshape(kernel, [layer.factors[0].inputs.shape[-1], -1])  # it may be a row
         for f in layer.factors:
             change = tf.matmul(tf.reshape(f.inputs, [-1, kernel.shape[0]]), kernel)
             change = tf.reshape(change, tf.shape(f.cotangents)[1:])

@@ -1,4 +1,4 @@
-"""Networks for residuals, as ordinary Keras models, and layers that embed their inputs.
+"""Networks for residuals, as ordinary Keras models, and the layers that they are made of.
 
 All of them are differentiated forward (see :mod:`ntk_keras.derivatives`), but for functions of
 one's own.
@@ -6,13 +6,30 @@ one's own.
 
 from ntk_keras.networks.architectures import feedforward, gated, residual
 from ntk_keras.networks.callable_network import CallableNetwork
+from ntk_keras.networks.constraints import box_distance, hard_constraint
 from ntk_keras.networks.embeddings import FourierFeatures, PeriodicEmbedding
+from ntk_keras.networks.layers import (
+    AdaptiveActivation,
+    AdaptiveResidual,
+    FactorizedDense,
+    Sine,
+)
+from ntk_keras.networks.piratenets import piratenet
+from ntk_keras.networks.siren import siren
 
 __all__ = [
+    "AdaptiveActivation",
+    "AdaptiveResidual",
     "CallableNetwork",
+    "FactorizedDense",
     "FourierFeatures",
     "PeriodicEmbedding",
+    "Sine",
+    "box_distance",
     "feedforward",
     "gated",
+    "hard_constraint",
+    "piratenet",
     "residual",
+    "siren",
 ]

@@ -5,10 +5,12 @@ from typing import Any
 
 import keras
 
-from ntk_keras.backend.checks import check_count
 from ntk_keras.domains import Box
+from ntk_keras.networks.parts import dense_layers, new_name, points_of, standardise, through
 
 __all__ = ["feedforward", "gated", "residual"]
+
+Activation = str | Callable[[Any], Any]
 
 
 def feedforward(
@@ -17,8 +19,9 @@ def feedforward(
     *,
     width: int = 500,
     depth: int = 3,
-    activation: str | Callable[[Any], Any] = "tanh",
+    activation: Activation = "tanh",
     input_scale: float = 1.0,
+    factorized: bool = False,
     dtype: str | None = None,
     seed: int | None = None,
     name: str | None = None,
@@ -34,9 +37,11 @@ def feedforward(
         width: neurons in each hidden layer, by default the paper's number; a fifth of it, the
             default of the other networks, is quicker on a CPU.
         depth: number of hidden layers.
-        activation: of the hidden layers, as ``"tanh"`` or ``keras.ops.sin``.
+        activation: of the hidden layers, as ``"tanh"`` or ``keras.ops.sin``; a layer, as
+            ``AdaptiveActivation("tanh")``, of which each gets one of its own.
         input_scale: more than 1 starts with faster oscillations, as solutions may ask for; of a
             sine network above all.
+        factorized: whether kernels are factorized, see :class:`FactorizedDense`.
         dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
             setting by default.
         seed: of the initialisation; Keras' global random state by default.
@@ -50,11 +55,14 @@ def feedforward(
         ValueError: for a count or scale that is not positive, or a box that is flat along an axis.
         TypeError: for what is no box.
     """
-    dense = _dense_layers(outputs=outputs, width=width, depth=depth, dtype=dtype, seed=seed)
-    layers = [_standardise(box, dtype, input_scale)]
-    layers += [dense(width, activation, f"hidden_{index + 1}") for index in range(depth)]
-    layers.append(dense(outputs, None, "output"))
-    return keras.Sequential([_input(box, dtype), *layers], name=name or _new_name())
+    dense = dense_layers(
+        outputs=outputs, width=width, depth=depth, dtype=dtype, seed=seed, factorized=factorized
+    )
+    layers = [standardise(box, dtype, input_scale)]
+    for index in range(depth):
+        layers += dense(width, activation, f"hidden_{index + 1}")
+    layers += dense(outputs, None, "output")
+    return keras.Sequential([points_of(box, dtype), *layers], name=name or new_name())
 
 
 def residual(
@@ -63,7 +71,8 @@ def residual(
     *,
     width: int = 100,
     depth: int = 3,
-    activation: str = "tanh",
+    activation: Activation = "tanh",
+    factorized: bool = False,
     dtype: str | None = None,
     seed: int | None = None,
     name: str | None = None,
@@ -75,7 +84,8 @@ def residual(
         outputs: number of outputs.
         width: neurons in each hidden layer.
         depth: number of blocks of two hidden layers each.
-        activation: of the hidden layers.
+        activation: of the hidden layers, as in :func:`feedforward`.
+        factorized: whether kernels are factorized, see :class:`FactorizedDense`.
         dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
             setting by default.
         seed: of the initialisation; Keras' global random state by default.
@@ -92,14 +102,17 @@ def residual(
     Reference:
         He et al., "Deep residual learning for image recognition", CVPR (2016).
     """
-    dense = _dense_layers(outputs=outputs, width=width, depth=depth, dtype=dtype, seed=seed)
-    standardise, points = _standardise(box, dtype), _input(box, dtype)
-    hidden = dense(width, activation, "hidden")(standardise(points))
+    dense = dense_layers(
+        outputs=outputs, width=width, depth=depth, dtype=dtype, seed=seed, factorized=factorized
+    )
+    layer, points = standardise(box, dtype), points_of(box, dtype)
+    hidden = through(layer(points), dense(width, activation, "hidden"))
     for index in range(1, depth + 1):
-        inner = dense(width, activation, f"block_{index}_inner")(hidden)
-        outer = dense(width, activation, f"block_{index}_outer")(inner)
+        inner = through(hidden, dense(width, activation, f"block_{index}_inner"))
+        outer = through(inner, dense(width, activation, f"block_{index}_outer"))
         hidden = keras.layers.Add(dtype=dtype, name=f"block_{index}")([hidden, outer])
-    return keras.Model(points, dense(outputs, None, "output")(hidden), name=name or _new_name())
+    values = through(hidden, dense(outputs, None, "output"))
+    return keras.Model(points, values, name=name or new_name())
 
 
 def gated(
@@ -108,7 +121,8 @@ def gated(
     *,
     width: int = 100,
     depth: int = 3,
-    activation: str = "tanh",
+    activation: Activation = "tanh",
+    factorized: bool = False,
     dtype: str | None = None,
     seed: int | None = None,
     name: str | None = None,
@@ -123,7 +137,8 @@ def gated(
         outputs: number of outputs.
         width: neurons in each hidden layer and encoding.
         depth: number of hidden layers.
-        activation: of hidden layers and encodings.
+        activation: of hidden layers and encodings, as in :func:`feedforward`.
+        factorized: whether kernels are factorized, see :class:`FactorizedDense`.
         dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
             setting by default.
         seed: of the initialisation; Keras' global random state by default.
@@ -141,62 +156,17 @@ def gated(
         Wang, Teng, Perdikaris, "Understanding and mitigating gradient flow pathologies in
         physics-informed neural networks", SIAM J. Sci. Comput. 43 (2021).
     """
-    dense = _dense_layers(outputs=outputs, width=width, depth=depth, dtype=dtype, seed=seed)
-    standardise, points = _standardise(box, dtype), _input(box, dtype)
-    hidden = standardised = standardise(points)
-    first = dense(width, activation, "encoding_1")(standardised)
-    second = dense(width, activation, "encoding_2")(standardised)
+    dense = dense_layers(
+        outputs=outputs, width=width, depth=depth, dtype=dtype, seed=seed, factorized=factorized
+    )
+    layer, points = standardise(box, dtype), points_of(box, dtype)
+    hidden = standardised = layer(points)
+    first = through(standardised, dense(width, activation, "encoding_1"))
+    second = through(standardised, dense(width, activation, "encoding_2"))
     difference = keras.layers.Subtract(dtype=dtype, name="difference")([second, first])
     for index in range(1, depth + 1):
-        gate = dense(width, activation, f"hidden_{index}")(hidden)
+        gate = through(hidden, dense(width, activation, f"hidden_{index}"))
         blend = keras.layers.Multiply(dtype=dtype, name=f"blend_{index}")([gate, difference])
         hidden = keras.layers.Add(dtype=dtype, name=f"gated_{index}")([first, blend])
-    return keras.Model(points, dense(outputs, None, "output")(hidden), name=name or _new_name())
-
-
-def _dense_layers(
-    *, outputs: int, width: int, depth: int, dtype: str | None, seed: int | None
-) -> Callable[[int, Any, str], keras.layers.Dense]:
-    """A maker of Dense layers, from units, activation and name; checks the counts."""
-    for argument, value in (("outputs", outputs), ("width", width), ("depth", depth)):
-        check_count(argument, value)
-    seeds = keras.random.SeedGenerator(seed)
-    return lambda units, activation, name: keras.layers.Dense(
-        units,
-        activation=activation,
-        kernel_initializer=keras.initializers.GlorotNormal(seed=seeds),
-        dtype=dtype,
-        name=name,
-    )
-
-
-def _new_name() -> str:
-    """A name that no network has had, counted as Keras counts those of layers."""
-    earlier = keras.backend.get_uid("network") - 1
-    return f"network_{earlier}" if earlier else "network"
-
-
-def _input(box: Box, dtype: str | None) -> Any:
-    """Points of a box, in the dtype of the parameters: a mixed policy computes in another one."""
-    policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-    return keras.Input((len(box.axes),), dtype=policy.variable_dtype)
-
-
-def _standardise(box: Box, dtype: str | None, deviation: float = 1.0) -> keras.layers.Normalization:
-    """To mean 0 and the standard deviation over the box."""
-    if not isinstance(box, Box):
-        raise TypeError(
-            "A network is built on the box of its inputs, which are scaled there, as in "
-            f"feedforward(nk.domains.Box(t=(0, 1), x=(-1, 1)), outputs=1). Received {box!r}."
-        )
-    widths = box.upper - box.lower
-    if not all(widths > 0):
-        raise ValueError(f"Inputs cannot be scaled on {box}: it is flat along an axis.")
-    if not deviation > 0:
-        raise ValueError(f"input_scale must be positive. Received input_scale={deviation}.")
-    return keras.layers.Normalization(
-        mean=((box.lower + box.upper) / 2).tolist(),
-        variance=(widths**2 / 12 / deviation**2).tolist(),  # of the uniform distribution
-        dtype=dtype,
-        name="standardise",
-    )
+    values = through(hidden, dense(outputs, None, "output"))
+    return keras.Model(points, values, name=name or new_name())

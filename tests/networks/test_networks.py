@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ BUILDERS = {
     "feedforward": networks.feedforward,
     "residual": networks.residual,
     "gated": networks.gated,
+    "piratenet": functools.partial(networks.piratenet, fourier_scale=None),
 }
 every_builder = pytest.mark.parametrize("build", list(BUILDERS.values()), ids=list(BUILDERS))
 
