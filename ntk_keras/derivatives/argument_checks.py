@@ -1,11 +1,12 @@
 """Checks of what the derivative functions are given."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from ntk_keras.derivatives.axis_names import columns_of
 from ntk_keras.derivatives.channels import SecondOrder
 
 __all__ = ["as_axes", "as_points", "as_second_order"]
@@ -39,38 +40,35 @@ def as_points(points: Any) -> tf.Tensor:
     return points
 
 
-def as_axes(axes: Sequence[int] | None, points: tf.Tensor) -> list[int]:
-    """Axes as a list; all of them by default.
+def as_axes(axes: Any, points: tf.Tensor, u: Any) -> list[int]:
+    """Columns as a list; all of them by default.
 
     Args:
-        axes: indices of inputs.
+        axes: names or indices of inputs, or one of them.
         points: ``[n, d]``.
+        u: that is differentiated.
 
     Raises:
-        ValueError: for an axis that is not an input.
+        ValueError: for an axis that is not an input, or a name where there are no names.
     """
-    width = points.shape[1]
-    axes = list(range(width)) if axes is None else list(np.atleast_1d(axes).tolist())
-    if not all(isinstance(axis, int) and 0 <= axis < width for axis in axes):
-        raise ValueError(
-            f"Every axis must be an input, 0 to {width - 1} for points of width {width}. "
-            f"Received axes={axes}."
-        )
-    return axes
+    return list(range(points.shape[1])) if axes is None else columns_of(axes, points, u)
 
 
-def as_second_order(coefficients: Any, points: tf.Tensor) -> SecondOrder:
+def as_second_order(coefficients: Any, points: tf.Tensor, u: Any) -> SecondOrder:
     """The channel sum_k c_k d_k^2 of these coefficients.
 
     Args:
         coefficients: ``[d]`` or ``[n, d]``, numbers or tensors; or a sequence of d numbers and
-            tensors, a tensor being a scalar or ``[n]``.
+            tensors, a tensor being a scalar or ``[n]``; or these by axis, others being zero.
         points: ``[n, d]``.
+        u: that is differentiated.
 
     Raises:
         ValueError: unless there is one real coefficient for each input, at least one of them not
             zero.
     """
+    if isinstance(coefficients, Mapping):
+        coefficients = _in_order(coefficients, points, u)
     given = coefficients if isinstance(coefficients, list | tuple) else [coefficients]
     if any(map(_is_complex, given)):
         raise ValueError(
@@ -94,6 +92,18 @@ def as_second_order(coefficients: Any, points: tf.Tensor) -> SecondOrder:
         return SecondOrder(tuple(coefficients.tolist()))
     columns = tf.reshape(tf.convert_to_tensor(coefficients), [-1, points.shape[1]])
     return SecondOrder(tuple(c.ref() for c in tf.split(columns, points.shape[1], axis=1)))
+
+
+def _in_order(coefficients: Mapping[Any, Any], points: tf.Tensor, u: Any) -> list[Any]:
+    """Coefficients by axis as one for each input."""
+    places = columns_of(list(coefficients), points, u)
+    if len(set(places)) < len(places):
+        raise ValueError(
+            "A second-order operator takes one coefficient for an axis. Received several for one "
+            f"column, by the keys {list(coefficients)}."
+        )
+    known = dict(zip(places, coefficients.values(), strict=True))
+    return [known.get(k, 0.0) for k in range(points.shape[1])]
 
 
 def _is_complex(value: Any) -> bool:

@@ -12,6 +12,7 @@ from ntk_keras.backend import precision, private_names
 from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.derivatives import propagation
+from ntk_keras.derivatives.axis_names import as_names
 from ntk_keras.derivatives.channels import VALUE, Channel, SecondOrder, describe
 from ntk_keras.derivatives.jets import Jet
 from ntk_keras.derivatives.network_inputs import (
@@ -87,17 +88,19 @@ class NetworkView:
             this one computes it all at the first request; extended by this one.
         hook: told of every Dense layer that channels pass.
         unknowns: unknown coefficients of the equations by name, for residuals to read.
+        axes: names of the columns of points, by which derivatives may be asked for.
 
     Attributes:
         network: the network.
+        axes: as given, a tuple; None without names.
         unknowns: as given.
         unsupported: why it cannot be differentiated forward, None if it can.
         fallbacks: what of this view's work was left to nested tapes, and why. As long as it is
             empty, the hook has seen everything.
 
     Raises:
-        ValueError: for an unknown mode, or a network that ``"taylor"`` cannot serve: names the
-            layer.
+        ValueError: for an unknown mode, names that are none, or a network that ``"taylor"`` cannot
+            serve: names the layer.
     """
 
     def __init__(
@@ -110,11 +113,13 @@ class NetworkView:
         requested: RequestedDerivatives | None = None,
         hook: LayerHook | None = None,
         unknowns: Any = None,
+        axes: Sequence[str] | str | None = None,
     ):
         if mode not in get_args(Mode):
             raise ValueError(f"derivatives must be one of {get_args(Mode)}. Received {mode!r}.")
         self.network = network
         self.unknowns = {} if unknowns is None else unknowns
+        self.axes = as_names(axes)
         self.unsupported = _why_unsupported(network, mode)
         self.fallbacks: list[str] = []
         self.requested = RequestedDerivatives() if requested is None else requested

@@ -10,6 +10,7 @@ import tensorflow as tf
 from ntk_keras.backend.autograph import unconverted
 from ntk_keras.derivatives import tapes
 from ntk_keras.derivatives.argument_checks import as_axes, as_points, as_second_order
+from ntk_keras.derivatives.axis_names import Axis
 from ntk_keras.derivatives.channels import Biharmonic, Channel
 from ntk_keras.derivatives.smoothness import is_of_second_order, piecewise_linear_part
 from ntk_keras.derivatives.tapes import Network
@@ -25,50 +26,63 @@ __all__ = [
     "second_order",
 ]
 
+Axes = Sequence[Axis] | Axis | None
+
 
 @unconverted
-def gradient(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """First derivatives of every output with respect to every input.
+def gradient(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Tensor:
+    """First derivatives of every output with respect to every input, or some of them.
 
     Args:
         u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
         points: ``[n, d]``.
+        axes: the inputs to differentiate by, names or indices; all by default.
 
     Returns:
         ``[n, outputs, d]``; entry ``[i, j, k]`` is the derivative of output ``j`` with respect to
-        input ``k`` at point ``i``.
+        input ``k``, or ``axes[k]``, at point ``i``.
 
     Raises:
-        ValueError: if the points are not ``[n, d]`` or the outputs not ``[n, outputs]``.
+        ValueError: if the points are not ``[n, d]``, the outputs not ``[n, outputs]``, an axis is
+            not an input, or there is none.
     """
     points = as_points(points)
-    channels = _channels(u, points, [(k,) for k in range(points.shape[1])])
-    return tapes.gradient(u, points) if channels is None else tf.stack(channels, axis=-1)
+    places = _some_axes("A gradient", axes, points, u)
+    channels = _channels(u, points, [(k,) for k in places])
+    if channels is not None:
+        return tf.stack(channels, axis=-1)
+    slopes = tapes.gradient(u, points)
+    return slopes if axes is None else tf.gather(slopes, places, axis=-1)
 
 
 jacobian = gradient
 
 
 @unconverted
-def hessian_diagonal(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """Unmixed second derivatives of every output with respect to every input.
+def hessian_diagonal(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Tensor:
+    """Unmixed second derivatives of every output with respect to every input, or some of them.
 
     Where only a linear combination of them is needed, :func:`second_order` is cheaper.
 
     Args:
         u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
         points: ``[n, d]``.
+        axes: the inputs to differentiate by, names or indices; all by default.
 
     Returns:
         ``[n, outputs, d]``; entry ``[i, j, k]`` is the second derivative of output ``j`` with
-        respect to input ``k`` at point ``i``.
+        respect to input ``k``, or ``axes[k]``, at point ``i``.
 
     Raises:
-        ValueError: if the points are not ``[n, d]`` or the outputs not ``[n, outputs]``.
+        ValueError: if the points are not ``[n, d]``, the outputs not ``[n, outputs]``, an axis is
+            not an input, or there is none.
     """
     points = as_points(points)
-    channels = _channels(u, points, [(k, k) for k in range(points.shape[1])])
-    return tapes.hessian_diagonal(u, points) if channels is None else tf.stack(channels, axis=-1)
+    places = _some_axes("A Hessian's diagonal", axes, points, u)
+    channels = _channels(u, points, [(k, k) for k in places])
+    if channels is not None:
+        return tf.stack(channels, axis=-1)
+    return tapes.hessian_diagonal(u, points, places)
 
 
 @unconverted
@@ -82,7 +96,8 @@ def second_order(u: Network, points: tf.Tensor, coefficients: Any) -> tf.Tensor:
         u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
         points: ``[n, d]``.
         coefficients: c, ``[d]`` or, at every point its own, ``[n, d]``. Numbers or tensors, or a
-            sequence of both, as in ``[1, -c**2]`` with an unknown c; inputs with the number zero
+            sequence of both, as in ``[1, -c**2]`` with an unknown c; or by name or index of the
+            input, ``{"t": 1, "x": -c**2}``, zero where none is given. Inputs with the number zero
             cost nothing.
 
     Returns:
@@ -90,23 +105,23 @@ def second_order(u: Network, points: tf.Tensor, coefficients: Any) -> tf.Tensor:
 
     Raises:
         ValueError: if the points are not ``[n, d]``, the outputs not ``[n, outputs]``, there is not
-            one coefficient for each input, or all are zero.
+            one coefficient for each input, an axis is not an input, or all are zero.
     """
     points = as_points(points)
-    operator = as_second_order(coefficients, points)
+    operator = as_second_order(coefficients, points, u)
     channels = _channels(u, points, [operator])
     return tapes.second_order(u, points, operator) if channels is None else channels[0]
 
 
 @unconverted
-def laplacian(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tensor:
+def laplacian(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Tensor:
     """Sum of the unmixed second derivatives of every output over ``axes``.
 
     Args:
         u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
         points: ``[n, d]``.
-        axes: the inputs to sum over, all by default. Where time is one of the inputs, name the
-            spatial ones.
+        axes: the inputs to sum over, names or indices, all by default. Where time is one of the
+            inputs, give the spatial ones.
 
     Returns:
         ``[n, outputs]``.
@@ -116,14 +131,12 @@ def laplacian(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None) 
             not an input, or there is none.
     """
     points = as_points(points)
-    axes = as_axes(axes, points)
-    if not axes:
-        raise ValueError("A Laplacian needs at least one axis to sum over. Received axes=[].")
-    return second_order(u, points, [float(axes.count(k)) for k in range(points.shape[1])])
+    places = _some_axes("A Laplacian", axes, points, u)
+    return second_order(u, points, [float(places.count(k)) for k in range(points.shape[1])])
 
 
 @unconverted
-def biharmonic(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tensor:
+def biharmonic(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Tensor:
     """The Laplacian of the Laplacian of every output over ``axes``: plates, stream functions.
 
     Forward, it takes 9 channels in two dimensions where the fourth derivatives one by one take 13.
@@ -131,8 +144,8 @@ def biharmonic(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None)
     Args:
         u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
         points: ``[n, d]``.
-        axes: the inputs to sum over, all by default, none twice. Where time is one of the inputs,
-            name the spatial ones.
+        axes: the inputs to sum over, names or indices, all by default, none twice. Where time is
+            one of the inputs, give the spatial ones.
 
     Returns:
         ``[n, outputs]``.
@@ -142,25 +155,25 @@ def biharmonic(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None)
             not an input or named twice, or there is none.
     """
     points = as_points(points)
-    axes = sorted(as_axes(axes, points))
-    if not axes or len(set(axes)) < len(axes):
+    places = sorted(as_axes(axes, points, u))
+    if not places or len(set(places)) < len(places):
         raise ValueError(
             "A biharmonic operator needs at least one axis to sum over, and none of them twice. "
             f"Received axes={axes}."
         )
-    channels = _channels(u, points, [Biharmonic(tuple(axes))])
-    return tapes.biharmonic(u, points, axes) if channels is None else channels[0]
+    channels = _channels(u, points, [Biharmonic(tuple(places))])
+    return tapes.biharmonic(u, points, places) if channels is None else channels[0]
 
 
 @unconverted
-def divergence(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None) -> tf.Tensor:
+def divergence(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Tensor:
     """Divergence of a vector field: the derivative of output ``j`` along ``axes[j]``, summed.
 
     Args:
         u: maps points ``[n, d]`` to a field ``[n, len(axes)]``.
         points: ``[n, d]``.
-        axes: the input that belongs to each output, all in order by default. Where time is one of
-            the inputs, name the spatial ones.
+        axes: the input that belongs to each output, names or indices, all in order by default.
+            Where time is one of the inputs, give the spatial ones.
 
     Returns:
         ``[n]``.
@@ -169,22 +182,23 @@ def divergence(u: Network, points: tf.Tensor, axes: Sequence[int] | None = None)
         ValueError: if there is not exactly one output for each axis, or an axis is not an input.
     """
     points = as_points(points)
-    axes = as_axes(axes, points)
-    channels = _channels(u, points, [(k,) for k in axes]) if axes else None
+    places = as_axes(axes, points, u)
+    channels = _channels(u, points, [(k,) for k in places]) if places else None
     if channels is None:
-        return tapes.divergence(u, points, axes)
-    tapes.check_field(channels[0].shape[1], axes)
+        return tapes.divergence(u, points, places)
+    tapes.check_field(channels[0].shape[1], places)
     return tf.add_n([channel[:, j] for j, channel in enumerate(channels)])
 
 
 @unconverted
-def partial(u: Network, points: tf.Tensor, *axes: int) -> tf.Tensor:
-    """A partial derivative of any order; axes ``0, 0, 1`` give ``d^3 u / dx_0^2 dx_1``.
+def partial(u: Network, points: tf.Tensor, *axes: Axis) -> tf.Tensor:
+    """A partial derivative of any order; axes ``"x", "x", "y"`` give ``d^3 u / dx^2 dy``.
 
     Args:
         u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
         points: ``[n, d]``.
-        *axes: the input of each differentiation in turn; none gives the outputs themselves.
+        *axes: the input of each differentiation in turn, a name or an index; none gives the
+            outputs themselves.
 
     Returns:
         ``[n, outputs]``.
@@ -194,9 +208,16 @@ def partial(u: Network, points: tf.Tensor, *axes: int) -> tf.Tensor:
             is not an input.
     """
     points = as_points(points)
-    as_axes(axes, points)
-    channels = _channels(u, points, [tuple(sorted(axes))])
-    return tapes.partial(u, points, axes) if channels is None else channels[0]
+    places = as_axes(axes, points, u)
+    channels = _channels(u, points, [tuple(sorted(places))])
+    return tapes.partial(u, points, places) if channels is None else channels[0]
+
+
+def _some_axes(operator: str, axes: Axes, points: tf.Tensor, u: Any) -> list[int]:
+    places = as_axes(axes, points, u)
+    if not places:
+        raise ValueError(f"{operator} needs at least one axis. Received axes={axes}.")
+    return places
 
 
 def _channels(u: Any, points: tf.Tensor, channels: Sequence[Channel]) -> list[tf.Tensor] | None:

@@ -75,14 +75,15 @@ def gradient(u: Network, points: tf.Tensor) -> tf.Tensor:
 
 
 @_by_parts
-def hessian_diagonal(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """Unmixed second derivatives, ``[n, outputs, d]``.
+def hessian_diagonal(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
+    """Unmixed second derivatives, ``[n, outputs, len(axes)]``.
 
     Args:
         u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
         points: ``[n, d]``.
+        axes: the inputs to differentiate by.
     """
-    return _second_derivatives(u, points, range(points.shape[1]))
+    return _second_derivatives(u, points, axes)
 
 
 @_by_parts

@@ -186,6 +186,7 @@ class BoxSampler(Sampler):
                 f"method must be one of {unit_cube.METHODS}. Received method={method!r}."
             )
         self.box = box
+        self.axes = box.axes
         self.method = method
         self._num_points = check_count("num_points", num_points)
 

@@ -23,7 +23,12 @@ class Sampler(abc.ABC):
 
     A model that is saved whole saves its samplers by ``get_config``; register classes of your own
     with ``keras.saving.register_keras_serializable``.
+
+    Attributes:
+        axes: names of the columns of points, by which residuals may take derivatives; None without.
     """
+
+    axes: tuple[str, ...] | None = None
 
     @property
     @abc.abstractmethod
@@ -69,6 +74,8 @@ class UnionSampler(Sampler):
 
     def __init__(self, samplers: Sequence[Sampler]):
         self.samplers = tuple(samplers)
+        named = [sampler.axes for sampler in self.samplers]
+        self.axes = named[0] if named and named.count(named[0]) == len(named) else None
 
     @property
     def num_points(self) -> int:
@@ -101,6 +108,7 @@ class PeriodicSampler(Sampler):
 
     def __init__(self, sampler: Sampler, axis: int, value: float):
         self.sampler = sampler
+        self.axes = sampler.axes
         self.axis = axis
         self.value = value
 

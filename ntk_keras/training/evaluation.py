@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ntk_keras.backend import precision
 from ntk_keras.backend.checks import check_count
+from ntk_keras.derivatives.axis_names import named_columns
 from ntk_keras.derivatives.network_inputs import check_shapes
 from ntk_keras.training import values as values_module
 from ntk_keras.training.points import as_tensors, check_names, check_points, points_by_term
@@ -143,7 +144,13 @@ class EvaluatesFunctions(keras.Model):
 
             model.evaluate_function(flux, box.grid(100, 100))
         """
-        graph = tf.function(lambda at: function(self._residuals.view(), at), autograph=False)
+
+        def evaluate(at: Any) -> Any:
+            u = self._residuals.view()
+            with named_columns(u):
+                return function(u, at)
+
+        graph = tf.function(evaluate, autograph=False)
         return self._in_batches("function", graph, points, batch_size)
 
     def uncertainty(

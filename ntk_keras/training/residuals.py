@@ -222,6 +222,7 @@ class Residuals:
             training=False,
             reuse=True,
             unknowns=self._coefficients,
+            axes=self._axes(),
         )
 
     def summary(self) -> str:
@@ -257,7 +258,13 @@ class Residuals:
             requested=self._requested[term.name],
             hook=hook,
             unknowns=self._coefficients,
+            axes=term.axes or self._axes(),
         )
+
+    def _axes(self) -> tuple[str, ...] | None:
+        """Names of columns that all terms with any agree on: they feed one network."""
+        named = {term.axes for term in self._terms} - {None}
+        return named.pop() if len(named) == 1 else None
 
     def _scale(self, term: Term, points: Any) -> tf.Tensor | float:
         if self._reduction == "sum":

@@ -1,10 +1,11 @@
-"""The shape of a residual where TensorFlow does not know it, as after ``tf.numpy_function``."""
+"""The shape of a residual: where TensorFlow does not know it, and where it comes in parts."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["RowShapes"]
+__all__ = ["RowShapes", "side_by_side"]
 
 
 class RowShapes:
@@ -48,3 +49,29 @@ class RowShapes:
             )
         rows = tf.TensorShape(tf.nest.flatten(points)[0].shape[:1])
         return tf.ensure_shape(value, rows.concatenate(row))
+
+
+def side_by_side(values: Any) -> Any:
+    """The components of a tuple as columns, ``[n, k]``; anything else as it is.
+
+    Args:
+        values: what a residual returned.
+
+    Raises:
+        ValueError: for components by name, or a complex one, whose imaginary part a cast to the
+            others would drop.
+    """
+    if isinstance(values, Mapping):
+        raise ValueError(
+            f"it returns its components by name, {list(values)}. Return them as a tuple, in the "
+            "order of the names of Term.columns if each is to have a weight of its own."
+        )
+    if not isinstance(values, tuple | list):
+        return values
+    for index, value in enumerate(values):
+        if tf.is_tensor(value) and value.dtype.is_complex:
+            raise ValueError(
+                f"component {index} of the residual is {value.dtype.name}, and components are real "
+                "floats. Give its parts in its place, tf.math.real(c), tf.math.imag(c)."
+            )
+    return tf.concat([v if v.shape.rank == 2 else v[:, tf.newaxis] for v in values], axis=1)

@@ -1,7 +1,7 @@
 """Loss terms: a name, a pointwise residual, and the points where it is to vanish."""
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import keras
@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from ntk_keras.backend import replicas, saving
 from ntk_keras.backend.inlining import inlined_functions
+from ntk_keras.derivatives.axis_names import as_names, named_columns
 from ntk_keras.domains import Sampler
 from ntk_keras.training.points import as_tensors, check_points, is_array_like
-from ntk_keras.training.row_shapes import RowShapes
+from ntk_keras.training.row_shapes import RowShapes, side_by_side
 
 __all__ = ["Reduction", "Term", "check_terms", "mean_scale"]
 
@@ -39,10 +40,13 @@ class Term:
             is, except that floats and complex numbers become tensors of the network's precision, as
             do columns of integers ``[n, d]`` and integers that are all there is.
         group: terms of one group share one weight; the group is the term's own name by default.
+        axes: names of the columns of points, ``("t", "x")``, by which the residual may take
+            derivatives. Points that are drawn from a box have its names; terms without any go by
+            those of the other terms, if these agree.
 
     Raises:
-        ValueError: for an empty name, one with a slash, or points that are empty, of unequal length
-            or not finite.
+        ValueError: for an empty name, one with a slash, axes that are no names, or points that are
+            empty, of unequal length or not finite.
         TypeError: if the residual is not callable.
         AttributeError: once it is made, for another name or group, by which logs and weights go.
     """
@@ -51,6 +55,7 @@ class Term:
     residual: Callable[[Any, Any], tf.Tensor]
     group: str
     points: Any
+    _axes: tuple[str, ...] | None
     _tensors: dict[str, Any]
     _leaves: list[Any]
     calls_python: bool = False  # as far as was seen before training
@@ -63,6 +68,7 @@ class Term:
         points: Any = None,
         *,
         group: str | None = None,
+        axes: Sequence[str] | str | None = None,
     ):
         for label in (name,) if group is None else (name, group):
             if not isinstance(label, str) or not label or "/" in label:
@@ -72,6 +78,7 @@ class Term:
                 )
         self.name = name
         self.group = group or name
+        self._axes = as_names(axes)
         self.residual = residual
         self.points = points
 
@@ -115,6 +122,7 @@ class Term:
             "sampler": sampler,
             "fixed": None if fixed is None else saving.serialize_points(points, fixed),
             "group": self.group,
+            "axes": self._axes,
         }
 
     @classmethod
@@ -130,7 +138,7 @@ class Term:
         elif config["fixed"] is not None:
             points = saving.deserialize_points(config["fixed"])
         residual = saving.deserialize(f"Term {name!r}: its residual", config["residual"])
-        return cls(name, residual, points, group=config["group"])
+        return cls(name, residual, points, group=config["group"], axes=config.get("axes"))
 
     @classmethod
     def columns(
@@ -140,6 +148,7 @@ class Term:
         points: Any = None,
         *,
         group: str | None = None,
+        axes: Sequence[str] | str | None = None,
     ) -> list["Term"]:
         """A term for every component of one residual, each with a weight of its own.
 
@@ -150,9 +159,10 @@ class Term:
             residual: returns ``[n, k]`` or a tuple, k the number of names.
             points: as for a term.
             group: that all of them belong to; each is its own by default.
+            axes: as for a term.
         """
         return [
-            cls(name, Column(residual, index, len(names)), points, group=group)
+            cls(name, Column(residual, index, len(names)), points, group=group, axes=axes)
             for index, name in enumerate(names)
         ]
 
@@ -163,9 +173,17 @@ class Term:
             u: the network.
             points: where.
         """
-        with inlined_functions():
+        with inlined_functions(), named_columns(u):
             values = self.residual(u, points)
-        return _side_by_side(self._row_shapes(values, points))
+        return side_by_side(self._row_shapes(values, points))
+
+    @property
+    def axes(self) -> tuple[str, ...] | None:
+        """Names of the columns of points; None if neither the term nor its sampler has any."""
+        own: Any = self.points.axes if isinstance(self.points, Sampler) else None
+        # A sampler of one's own may mean something else by the word.
+        named = isinstance(own, list | tuple) and all(isinstance(name, str) for name in own)
+        return self._axes or (tuple(own) if named else None)
 
     @property
     def redrawn(self) -> bool:
@@ -242,7 +260,7 @@ class Column:
 
     def __call__(self, u: Any, points: Any) -> tf.Tensor:
         """The component at points."""
-        values = _side_by_side(self._row_shapes(self.residual(u, points), points))
+        values = side_by_side(self._row_shapes(self.residual(u, points), points))
         if values.shape.rank != 2 or values.shape[1] != self.count:
             raise ValueError(
                 f"the residual has shape {tuple(values.shape)}, but there are names for "
@@ -322,26 +340,3 @@ def _read_only(name: str, points: Any) -> Any:
         return value
 
     return tf.nest.map_structure(copied, points)
-
-
-def _side_by_side(values: Any) -> Any:
-    """The components of a tuple as columns, ``[n, k]``; anything else as it is.
-
-    Raises:
-        ValueError: for components by name, or a complex one, whose imaginary part a cast to the
-            others would drop.
-    """
-    if isinstance(values, Mapping):
-        raise ValueError(
-            f"it returns its components by name, {list(values)}. Return them as a tuple, in the "
-            "order of the names of Term.columns if each is to have a weight of its own."
-        )
-    if not isinstance(values, tuple | list):
-        return values
-    for index, value in enumerate(values):
-        if tf.is_tensor(value) and value.dtype.is_complex:
-            raise ValueError(
-                f"component {index} of the residual is {value.dtype.name}, and components are real "
-                "floats. Give its parts in its place, tf.math.real(c), tf.math.imag(c)."
-            )
-    return tf.concat([v if v.shape.rank == 2 else v[:, tf.newaxis] for v in values], axis=1)

@@ -27,19 +27,28 @@ FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floo
 # Within derivatives, from the bottom upwards; tapes and forward derivatives never see each other.
 DERIVATIVES = {
     "channels": set(),
-    "argument_checks": {"channels"},
+    "axis_names": set(),
+    "argument_checks": {"axis_names", "channels"},
     "activations": {"channels"},
     "jets": {"channels"},
     "tapes": {"channels"},
     "fourth_order": {"channels", "jets"},
     "taylor": {"activations", "channels", "fourth_order", "jets"},
+    "layer_parameters": {"channels", "jets"},
     "layer_rules": {"activations", "jets", "taylor"},
     "propagation": {"jets", "layer_rules"},
     "smoothness": {"activations", "channels", "layer_rules", "network_inputs", "propagation"},
     "network_inputs": {"jets", "taylor"},
     "output_view": {"channels", "network_inputs"},
-    "network_view": {"channels", "jets", "network_inputs", "output_view", "propagation"},
-    "operators": {"argument_checks", "channels", "smoothness", "tapes"},
+    "network_view": {
+        "axis_names",
+        "channels",
+        "jets",
+        "network_inputs",
+        "output_view",
+        "propagation",
+    },
+    "operators": {"argument_checks", "axis_names", "channels", "smoothness", "tapes"},
 }
 
 
