@@ -77,6 +77,14 @@ def exp(z: tf.Tensor) -> Iterator[tf.Tensor]:
     return itertools.repeat(tf.exp(z))
 
 
+def sqrt(z: tf.Tensor) -> Iterator[tf.Tensor]:
+    """The square root, for distances; its derivatives are infinite at zero."""
+    power = tf.sqrt(z)
+    for order in itertools.count():
+        yield power
+        power = power * (0.5 - order) / z
+
+
 def _polynomial_in(s: tf.Tensor, slope: tf.Tensor, rule: Polynomial) -> Iterator[tf.Tensor]:
     """S and its derivatives, where s' = ``slope`` = ``rule``(s).
 
@@ -224,6 +232,7 @@ for _derivatives, _functions in {
     sin: (keras.ops.sin, tf.sin),
     cos: (keras.ops.cos, tf.cos),
     exp: (keras.activations.exponential, keras.ops.exp, tf.exp),
+    sqrt: (keras.ops.sqrt, tf.sqrt),
 }.items():
     for _function in _functions:
         register_activation(_function, _derivatives)

@@ -300,5 +300,5 @@ _OPERATIONS: dict[Callable | None, Rule] = {
     keras.ops.sum: Rule(_sum, _keeps_rows),
     keras.ops.split: Rule(_split, _last_axis_only),
 }
-for _name in ("tanh", "sigmoid", "softplus", "silu", "sin", "cos", "exp"):
+for _name in ("tanh", "sigmoid", "softplus", "silu", "sin", "cos", "exp", "sqrt"):
     _OPERATIONS[getattr(keras.ops, _name)] = _activation_rule(getattr(keras.ops, _name))

@@ -56,6 +56,26 @@ def test_it_is_differentiated_forward_and_factored():
     assert model._residuals.not_factored == {"wave": None}
 
 
+def test_the_distance_of_a_part_of_a_disk_goes_forward():
+    """By an R-function: zero on the circle and on the chord t = 1, positive between them."""
+
+    def distance(points):
+        t, x = points[:, :1], points[:, 1:2]
+        chord, circle = t - 1, 9 - t**2 - x**2
+        return chord + circle - keras.ops.sqrt(chord**2 + circle**2)
+
+    network = feedforward(BOX, width=6, depth=1, dtype="float64", seed=1)
+    network = hard_constraint(network, distance)
+    angles = np.linspace(0.1, 1, 5)
+    arc = 3 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    np.testing.assert_allclose(network(arc), 0, atol=1e-13)
+    inside = tf.constant([[1.5, 0.2], [2.1, -0.9], [1.1, 1.7]], "float64")
+    views = [nk.derivatives.NetworkView(network, mode) for mode in ("taylor", "tapes")]
+    for orders in ((0,), (0, 1), (1, 1, 1), (0, 0, 1, 1)):
+        forward, nested = (nk.derivatives.partial(view, inside, *orders) for view in views)
+        np.testing.assert_allclose(forward, nested, rtol=1e-10)
+
+
 def test_a_file_gives_it_back(tmp_path):
     network = constrained(t="lower")
     network.save(tmp_path / "network.keras")
