@@ -1,16 +1,15 @@
 """Peak memory of a loss gradient and one sample of the traces, in a process for each estimator."""
 
 import dataclasses
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from benchmarks.contenders import CONTENDERS
+from benchmarks.processes import peak_memory
 from ntk_keras import Block, Linearization, estimators, problems
 
 # Of the residuals of the paper's wave problem, ninths by term.
@@ -70,12 +69,6 @@ def evaluate(name: str, points: int, width: int, depth: int) -> None:
     step()
 
 
-def _peak_of_this_process() -> float:
-    """GB, as Linux counts them; what `resource` reports includes the process that forked."""
-    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(kilobytes) / 2**20
-
-
 if __name__ == "__main__":
     evaluate(sys.argv[1], *(int(word) for word in sys.argv[2:]))
-    print(_peak_of_this_process())
+    print(peak_memory())

@@ -48,35 +48,35 @@ PEERS: dict[str, Peer] = {
 }
 
 
-def python_of(name: str, folder: Path) -> Path:
+def python_of(name: str, folder: Path, peers: Mapping[str, Peer] = PEERS) -> Path:
     """The interpreter of a peer's environment; the present one for what needs no other."""
-    if PEERS[name].requirements is None:
+    if peers[name].requirements is None:
         return Path(sys.executable)
     return folder / name / "bin" / "python"
 
 
-def is_installed(name: str, folder: Path) -> bool:
+def is_installed(name: str, folder: Path, peers: Mapping[str, Peer] = PEERS) -> bool:
     """Whether a peer's environment was made, from the requirements as they are now."""
-    file = PEERS[name].requirements
+    file = peers[name].requirements
     marker = folder / name / "requirements.txt"
     return file is None or (
         marker.exists() and marker.read_text() == (REQUIREMENTS / file).read_text()
     )
 
 
-def install(name: str, folder: Path) -> None:
+def install(name: str, folder: Path, peers: Mapping[str, Peer] = PEERS) -> None:
     """Makes a peer's environment unless it is there.
 
     Raises:
         subprocess.CalledProcessError: if ``pip`` fails.
     """
-    file = PEERS[name].requirements
-    if file is None or is_installed(name, folder):
+    file = peers[name].requirements
+    if file is None or is_installed(name, folder, peers):
         return
     requirements = REQUIREMENTS / file
-    print(f"Installing {PEERS[name].title} into {folder / name}", flush=True)
+    print(f"Installing {peers[name].title} into {folder / name}", flush=True)
     venv.create(folder / name, clear=True, with_pip=True)
-    command = [python_of(name, folder), "-m", "pip", "install", "-q", "-r", requirements]
+    command = [python_of(name, folder, peers), "-m", "pip", "install", "-q", "-r", requirements]
     subprocess.run(list(map(str, command)), check=True)
     # Last, so that an environment that was interrupted is made anew.
     (folder / name / "requirements.txt").write_text(requirements.read_text())

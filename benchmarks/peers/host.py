@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.environments import PEERS, python_of
+from benchmarks.peers.environments import PEERS, Peer, python_of
 from benchmarks.peers.problem import Setting
 from benchmarks.peers.worker import Case
 
@@ -78,6 +78,8 @@ class Worker:
         """Ends the process, by force if it does not listen."""
         try:
             self._process.communicate('{"command": "stop"}\n', timeout=30)
+        except BrokenPipeError:  # it has ended by itself
+            self._process.wait()
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
@@ -87,13 +89,15 @@ class Worker:
 
 
 @contextlib.contextmanager
-def workers(names: Sequence[str], folder: Path, setting: Setting) -> Iterator[dict[str, Worker]]:
+def workers(
+    names: Sequence[str], folder: Path, setting: Setting, peers: Mapping[str, Peer] = PEERS
+) -> Iterator[dict[str, Worker]]:
     """A worker of each peer, ended at the end."""
     with contextlib.ExitStack() as stack:
         running = {}
         for name in names:
-            peer = PEERS[name]
-            worker = Worker(python_of(name, folder), peer.module, setting, peer.variables)
+            peer = peers[name]
+            worker = Worker(python_of(name, folder, peers), peer.module, setting, peer.variables)
             stack.callback(worker.close)
             running[name] = worker
         yield running
@@ -109,6 +113,7 @@ class Series:
         usual: seconds of a step, the least so far.
         times: seconds of a step by round; fewer where a case ran out of patience.
         spent: seconds of all turns.
+        first: seconds of the first step, compilation included.
     """
 
     peer: str
@@ -116,6 +121,7 @@ class Series:
     usual: float
     times: list[float] = dataclasses.field(default_factory=list)
     spent: float = 0.0
+    first: float = 0.0
 
     def turn(self, worker: Worker, seconds: float) -> None:
         """Trains for so many seconds; one step more comes first, unless steps take that long."""
@@ -138,11 +144,8 @@ def prepare(
             if not chosen(case):
                 continue
             answer = worker.ask("prepare", case=case.name)
-            series.append(Series(name, case, answer["seconds"]))
-            print(
-                f"{PEERS[name].title}, {case.weights}: {1000 * answer['seconds']:.0f} ms",
-                flush=True,
-            )
+            series.append(Series(name, case, answer["seconds"], first=answer["first"]))
+            print(f"{name}, {case.weights}: {1000 * answer['seconds']:.0f} ms", flush=True)
     return series
 
 

@@ -32,6 +32,9 @@ class Setting:
         width: neurons in each hidden layer.
         depth: number of hidden layers.
         points: by term.
+        activation: of the hidden layers, ``"tanh"`` or ``"sin"``.
+        input_scale: standard deviation of the inputs of the first layer.
+        dtype: of the network.
     """
 
     width: int = 500
@@ -45,11 +48,19 @@ class Setting:
             "right": 100,
         }
     )
+    activation: str = "tanh"
+    input_scale: float = 1.0
+    dtype: str = "float32"
 
     @property
     def sizes(self) -> list[int]:
         """Of the layers, inputs and output included."""
         return [2, *[self.width] * self.depth, 1]
+
+    @property
+    def input_factor(self) -> float:
+        """What centred inputs are multiplied by: Keras keeps their variance in float32."""
+        return 1 / math.sqrt(np.float32((DEVIATION / self.input_scale) ** 2))
 
     def to_json(self) -> str:
         """One line."""
@@ -62,7 +73,7 @@ class Setting:
 
 
 def network(setting: Setting) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Kernels ``[in, out]`` and biases ``[out]``, float32, the same in every process.
+    """Kernels ``[in, out]`` and biases ``[out]``, float32's numbers, the same in every process.
 
     Glorot normal kernels; biases are not zero, so that none can be forgotten.
     """
@@ -70,9 +81,9 @@ def network(setting: Setting) -> list[tuple[np.ndarray, np.ndarray]]:
     layers = []
     for inputs, outputs in zip(setting.sizes[:-1], setting.sizes[1:], strict=True):
         kernel = random.normal(0, math.sqrt(2 / (inputs + outputs)), (inputs, outputs))
-        layers.append(
-            (kernel.astype(np.float32), random.normal(0, 0.1, outputs).astype(np.float32))
-        )
+        bias = random.normal(0, 0.1, outputs)
+        kernel, bias = (a.astype(np.float32).astype(setting.dtype) for a in (kernel, bias))
+        layers.append((kernel, bias))
     return layers
 
 
@@ -87,4 +98,23 @@ def draw(term: str, number: int, random: np.random.Generator) -> np.ndarray:
 def fixed_points(setting: Setting) -> dict[str, np.ndarray]:
     """Points by term where residuals are compared, the same in every process."""
     random = np.random.default_rng(1)
-    return {term: draw(term, number, random) for term, number in setting.points.items()}
+    drawn = {term: draw(term, number, random) for term, number in setting.points.items()}
+    return {term: points.astype(setting.dtype) for term, points in drawn.items()}
+
+
+def grid() -> np.ndarray:
+    """Where errors are taken, 101 by 101 points ``[m, 2]``."""
+    axis = np.linspace(0, 1, 101)
+    return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def solution(points: np.ndarray) -> np.ndarray:
+    """Sin(pi x) cos(2 pi t) + 1/2 sin(4 pi x) cos(8 pi t), ``[m]``."""
+    t, x = math.pi * points.T
+    return np.sin(x) * np.cos(SPEED * t) + np.sin(4 * x) * np.cos(4 * SPEED * t) / 2
+
+
+def relative_error(values: np.ndarray) -> float:
+    """Relative L2 error of values ``[m]`` on the grid."""
+    exact = solution(grid())
+    return float(np.linalg.norm(np.ravel(values) - exact) / np.linalg.norm(exact))

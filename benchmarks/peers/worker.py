@@ -7,8 +7,11 @@ The module has a class ``Package``, a :class:`Contender`. Each line is a JSON ob
 
 - ``describe``: versions of what is measured, and the cases;
 - ``residuals``: by term, at the fixed points of :mod:`benchmarks.peers.problem`;
-- ``prepare`` with a ``case``: builds and compiles it; the seconds of a step when it is warm;
+- ``prepare`` with a ``case``: builds and compiles it; the seconds of its first step, and of a step
+  when it is warm;
 - ``run`` with a ``case`` and ``steps``: trains at least so many steps; seconds and steps;
+- ``peak``: GB of resident memory at the peak of the process, so far;
+- whatever else the package lists in ``commands``;
 - ``stop``.
 
 Whatever fails is answered by ``{"error": traceback}``. Needs NumPy alone.
@@ -27,6 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 from benchmarks.peers.problem import Setting
+from benchmarks.processes import peak_memory
 
 # Trains at least so many steps, and returns the seconds they took and their number.
 Train = Callable[[int], tuple[float, int]]
@@ -66,6 +70,8 @@ class Contender(abc.ABC):
 
     distributions: Sequence[str] = ()
     cases: Sequence[Case] = ()
+    # Methods that take the arguments of a request and return its answer.
+    commands: Sequence[str] = ()
 
     def __init__(self, setting: Setting):
         self.setting = setting
@@ -108,8 +114,12 @@ class Server:
         self.package = package
         self.prepared: dict[str, Train] = {}
 
-    def answer(self, command: str, case: str = "", steps: int = 1) -> dict[str, Any]:
+    def answer(
+        self, command: str, case: str = "", steps: int = 1, **arguments: Any
+    ) -> dict[str, Any]:
         """The answer to one command."""
+        if command in self.package.commands:
+            return getattr(self.package, command)(**arguments)
         if command == "describe":
             return self.package.describe()
         if command == "residuals":
@@ -117,12 +127,14 @@ class Server:
             return {term: [float(r) for r in rows] for term, rows in values.items()}
         if command == "prepare":
             train = self.prepared[case] = self.package.prepare(case)
-            train(1)  # compiles
+            first, _ = train(1)  # compiles
             seconds, done = train(1)
-            return {"seconds": seconds / done}
+            return {"seconds": seconds / done, "first": first}
         if command == "run":
             seconds, done = self.prepared[case](steps)
             return {"seconds": seconds, "steps": done}
+        if command == "peak":
+            return {"gigabytes": peak_memory()}
         raise ValueError(f"Unknown command {command!r}.")
 
     def serve(self, commands: TextIO, answers: TextIO) -> None:
