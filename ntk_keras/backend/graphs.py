@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import tensorflow as tf
 
 __all__ = [
+    "add_one_by_one",
     "add_present",
     "as_graph",
     "map_one_by_one",
@@ -118,6 +119,19 @@ def add_present(terms: Iterable[tf.Tensor | None]) -> Any:
     """
     present = [term for term in terms if term is not None]
     return functools.reduce(operator.add, present) if present else None
+
+
+def add_one_by_one(functions: Iterable[Callable[[], tf.Tensor]]) -> Any:
+    """The sum of what functions compute, where a graph would hold all of it at once.
+
+    Args:
+        functions: compute tensors of one shape, each after the one before; None if there are none.
+    """
+    total: Any = None
+    for function in functions:
+        with tf.control_dependencies([] if total is None else [total]):
+            total = function() if total is None else total + function()
+    return total
 
 
 def _only_cpus() -> bool:

@@ -7,15 +7,17 @@ its bias (:mod:`ntk_keras.kernel.factored`). Two ways lead to the layer's part o
 - from rows, formed for this layer alone, in pieces that fit into memory.
 
 The first takes operations in proportion to the square of the channels, the second to the entries of
-the layer's kernel, so wide layers go the first way and narrow ones the second.
+the layer's kernel, so wide layers go the first way and narrow ones the second. Pieces of rows are
+put together, as many as fit, so that there is one product for all of them: each is ``[n, n]``.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ntk_keras.backend.graphs import add_present
+from ntk_keras.backend.graphs import add_one_by_one, add_present
 from ntk_keras.kernel.factored import FactoredJacobian, LayerFactors, at_points
 
 __all__ = ["gram", "rows_of", "symmetric_product"]
@@ -41,6 +43,26 @@ class _Part(NamedTuple):
     values: tf.Tensor | None
 
 
+class _Piece(NamedTuple):
+    """Some columns of the rows of all blocks.
+
+    Attributes:
+        width: their number.
+        made: what computes a block's, ``[n_b, width]``; None stands for zeros.
+    """
+
+    width: int
+    made: Sequence[Callable[[], tf.Tensor] | None]
+
+    def rows(self, sizes: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+        """The rows of all blocks, ``[n, width]``."""
+        filled = [
+            tf.zeros([n, self.width], dtype) if make is None else make()
+            for make, n in zip(self.made, sizes, strict=True)
+        ]
+        return tf.concat(filled, axis=0)
+
+
 def gram(jacobians: Sequence[FactoredJacobian], which: Iterable[int]) -> tf.Tensor:
     """K of stacked blocks.
 
@@ -59,16 +81,19 @@ def gram(jacobians: Sequence[FactoredJacobian], which: Iterable[int]) -> tf.Tens
             parts[index] = _part(layer)
     sizes = [jacobian.residual.shape[0] for jacobian in jacobians]
     dtype = jacobians[0].residual.dtype
-    found = []
+    pieces: list[_Piece] = []
+    products: list[Callable[[], tf.Tensor]] = []
     for (kernel, bias), parts in layers.items():
         if kernel in which:
-            found.append(_of_kernel(parts, sizes, dtype))
+            if _rows_are_cheaper(parts, sizes):
+                pieces += _pieces(parts, sizes, dtype)
+            else:
+                products.append(functools.partial(_by_factors, parts, sizes, dtype))
         if bias in which:
-            found.append(_of_rows([None if p is None else p.values for p in parts], sizes, dtype))
+            pieces += _whole([None if p is None else p.values for p in parts])
     for index in sorted(which.intersection(*[set().union(*(j.entries for j in jacobians))])):
-        rows = [_point_by_point(j.entries.get(index)) for j in jacobians]
-        found.append(_of_rows(rows, sizes, dtype))
-    return add_present(found)
+        pieces += _whole([_point_by_point(j.entries.get(index)) for j in jacobians])
+    return add_one_by_one([*products, *_products(pieces, sizes, dtype)])
 
 
 def rows_of(
@@ -145,40 +170,64 @@ def _part(layer: LayerFactors) -> _Part:
     return _Part(inputs, cotangents, _point_by_point(values))
 
 
-def _of_kernel(parts: Sequence[_Part | None], sizes: Sequence[int], dtype: tf.DType) -> tf.Tensor:
-    """A layer's kernel's part of K, ``[n, n]``, by the way of fewer operations."""
-    present = [p for p in parts if p is not None]
-    fan_in, units = present[0].inputs[0].shape[-1], present[0].cotangents[0].shape[-1]
+def _rows_are_cheaper(parts: Sequence[_Part | None], sizes: Sequence[int]) -> bool:
+    """Which way to a layer's kernel's part of K takes fewer operations."""
+    first = next(p for p in parts if p is not None)
+    fan_in, units = first.inputs[0].shape[-1], first.cotangents[0].shape[-1]
     channels = [0 if p is None else len(p.inputs) * n for p, n in zip(parts, sizes, strict=True)]
     by_rows = sum(sizes) ** 2 * fan_in * units
     by_factors = sum(channels) ** 2 // 2 * (fan_in + units + _WRITTEN)
-    if by_rows <= by_factors:
-        return _by_rows(parts, sizes, dtype, fan_in, units)
-    return _by_factors(parts, sizes, dtype)
+    return by_rows <= by_factors
 
 
-def _by_rows(
-    parts: Sequence[_Part | None],
-    sizes: Sequence[int],
-    dtype: tf.DType,
-    fan_in: int,
-    units: int,
-) -> tf.Tensor:
+def _pieces(
+    parts: Sequence[_Part | None], sizes: Sequence[int], dtype: tf.DType
+) -> Iterator["_Piece"]:
+    """Rows of a layer's kernel, some of its inputs at a time."""
+    first = next(p for p in parts if p is not None)
+    fan_in, units = first.inputs[0].shape[-1], first.cotangents[0].shape[-1]
     width = max(1, _ROWS_BYTES // (sum(sizes) * units * dtype.size))
-    pieces: list[tf.Tensor] = []
     for start in range(0, fan_in, width):
-        rows = [
-            None
-            if p is None
-            else _outer_products([a[:, start : start + width] for a in p.inputs], p.cotangents)
-            for p in parts
-        ]
-        flat = [
-            None if r is None else tf.reshape(r, [n, -1]) for r, n in zip(rows, sizes, strict=True)
-        ]
-        with tf.control_dependencies(pieces[-1:]):
-            pieces += [_of_rows(flat, sizes, dtype)]
-    return add_present(pieces)
+        stop = min(start + width, fan_in)
+        yield _Piece(
+            (stop - start) * units,
+            [
+                None if p is None else functools.partial(_flat_products, p, slice(start, stop))
+                for p in parts
+            ],
+        )
+
+
+def _flat_products(part: _Part, inputs: slice) -> tf.Tensor:
+    products = _outer_products([a[:, inputs] for a in part.inputs], part.cotangents)
+    return tf.reshape(products, [-1, products.shape[-2] * products.shape[-1]])
+
+
+def _whole(rows: Sequence[tf.Tensor | None]) -> list["_Piece"]:
+    """Rows that are there, ``[n_b, q]`` by block; none if no block has any."""
+    width = next((r.shape[-1] for r in rows if r is not None), None)
+    made = [None if r is None else functools.partial(tf.identity, r) for r in rows]
+    return [] if width is None else [_Piece(width, made)]
+
+
+def _products(
+    pieces: Iterable["_Piece"], sizes: Sequence[int], dtype: tf.DType
+) -> Iterator[Callable[[], tf.Tensor]]:
+    """What computes the parts of K of pieces of rows, as many at a time as fit into memory."""
+    most = _ROWS_BYTES // (sum(sizes) * dtype.size)
+    groups: list[list[_Piece]] = []
+    for piece in pieces:
+        if groups and sum(other.width for other in groups[-1]) + piece.width <= most:
+            groups[-1].append(piece)
+        else:
+            groups.append([piece])
+    for group in groups:
+        yield functools.partial(_product, group, sizes, dtype)
+
+
+def _product(group: Iterable["_Piece"], sizes: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+    rows = tf.concat([piece.rows(sizes, dtype) for piece in group], axis=1)
+    return symmetric_product(rows, axis=0)
 
 
 def _by_factors(parts: Sequence[_Part | None], sizes: Sequence[int], dtype: tf.DType) -> tf.Tensor:
@@ -197,14 +246,19 @@ def _by_factors(parts: Sequence[_Part | None], sizes: Sequence[int], dtype: tf.D
 def _own(part: _Part) -> tf.Tensor:
     """A block's with itself: a pair of channels gives the same as that of the others' order."""
     count = len(part.inputs)
-    same = add_present(_pair(part, s, part, s) for s in range(count))
-    other = add_present(_pair(part, s, part, t) for s in range(count) for t in range(s))
+    same = _add_pairs(part, part, [(s, s) for s in range(count)])
+    other = _add_pairs(part, part, [(s, t) for s in range(count) for t in range(s)])
     return same if other is None else same + other + tf.transpose(other)
 
 
 def _between(left: _Part, right: _Part) -> tf.Tensor:
     pairs = [(s, t) for s in range(len(left.inputs)) for t in range(len(right.inputs))]
-    return add_present(_pair(left, s, right, t) for s, t in pairs)
+    return _add_pairs(left, right, pairs)
+
+
+def _add_pairs(left: _Part, right: _Part, pairs: Iterable[tuple[int, int]]) -> Any:
+    """The sum over pairs of channels, each ``[n * k, m * k']``; None if there are none."""
+    return add_one_by_one(functools.partial(_pair, left, s, right, t) for s, t in pairs)
 
 
 def _pair(left: _Part, s: int, right: _Part, t: int) -> tf.Tensor:
@@ -216,20 +270,6 @@ def _pair(left: _Part, s: int, right: _Part, t: int) -> tf.Tensor:
     shape = [*d.shape[:2], *e.shape[:2]]
     scaled = tf.reshape(product, shape) * inputs[:, tf.newaxis, :, tf.newaxis]
     return tf.reshape(scaled, product.shape)
-
-
-def _of_rows(
-    rows: Sequence[tf.Tensor | None], sizes: Sequence[int], dtype: tf.DType
-) -> tf.Tensor | None:
-    """K of rows ``[n_b, q]`` by block, of which None stands for zeros."""
-    present = [r for r in rows if r is not None]
-    if not present:
-        return None
-    filled = [
-        tf.zeros([n, present[0].shape[-1]], dtype) if r is None else r
-        for r, n in zip(rows, sizes, strict=True)
-    ]
-    return symmetric_product(tf.concat(filled, axis=0), axis=0)
 
 
 def _point_by_point(values: tf.Tensor | None) -> tf.Tensor | None:
