@@ -14,7 +14,7 @@ from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.deprecation import renamed_arguments
 from ntk_keras.callbacks.event_writer import EventWriter
 from ntk_keras.derivatives.network_inputs import arguments
-from ntk_keras.domains import Box
+from ntk_keras.domains import Shape
 from ntk_keras.training import PINNModel
 
 __all__ = ["SolutionImages"]
@@ -32,8 +32,8 @@ class SolutionImages(EventWriter):
 
     Args:
         log_dir: folder of the run.
-        box: where to draw, along the one or two axes that are not flat: of a box with more, take a
-            face, as in ``box.face(t=0.5)``.
+        box: a box or another shape, where to draw, along the one or two axes that are not flat: of
+            a box with more, take a face, as in ``box.face(t=0.5)``.
         solution: what to compare with: a function from points ``[m, d]`` to values ``[m]`` or
             ``[m, outputs]``, or these values at the points of ``box.grid(*grid)``.
         grid: number of points along each axis; by default 101, and 1 where the box is flat.
@@ -52,7 +52,7 @@ class SolutionImages(EventWriter):
     def __init__(
         self,
         log_dir: str | os.PathLike[str],
-        box: Box,
+        box: Shape,
         solution: Callable[[np.ndarray], Any] | np.ndarray,
         grid: Sequence[int] | None = None,
         *,

@@ -1,12 +1,34 @@
 """Where points lie, and how they are drawn.
 
 A :class:`Box` has named axes, time being one of them. A face is a box too, flat along one axis.
-Samplers draw new points inside the compiled step, or a fixed set once and for all. A
-:class:`GridInterpolator` is a function that is known by a table.
+Other shapes are disks, balls, polygons, meshes and bodies, and what is made of them by ``|``,
+``&``, ``-`` and ``*``. Samplers draw new points inside the compiled step, or a fixed set once and
+for all. A :class:`GridInterpolator` is a function that is known by a table.
 """
 
+from ntk_keras.domains.balls import Ball, Disk
 from ntk_keras.domains.boxes import Box, BoxSampler
 from ntk_keras.domains.interpolation import GridInterpolator
+from ntk_keras.domains.meshes import Body, Mesh
+from ntk_keras.domains.polygons import Polygon
 from ntk_keras.domains.samplers import PeriodicSampler, Sampler, UnionSampler
+from ntk_keras.domains.shape_samplers import ShapeSampler
+from ntk_keras.domains.shapes import Combination, Product, Shape
 
-__all__ = ["Box", "BoxSampler", "GridInterpolator", "PeriodicSampler", "Sampler", "UnionSampler"]
+__all__ = [
+    "Ball",
+    "Body",
+    "Box",
+    "BoxSampler",
+    "Combination",
+    "Disk",
+    "GridInterpolator",
+    "Mesh",
+    "PeriodicSampler",
+    "Polygon",
+    "Product",
+    "Sampler",
+    "Shape",
+    "ShapeSampler",
+    "UnionSampler",
+]

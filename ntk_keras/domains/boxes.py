@@ -11,13 +11,16 @@ import tensorflow as tf
 from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.checks import check_count
 from ntk_keras.domains import unit_cube
+from ntk_keras.domains.pieces import Piece, Placed
 from ntk_keras.domains.samplers import PeriodicSampler, Sampler, UnionSampler
+from ntk_keras.domains.shape_samplers import shares
+from ntk_keras.domains.shapes import Shape
 
 __all__ = ["Box", "BoxSampler"]
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
-class Box:
+class Box(Shape):
     """The product of intervals with names, ``Box(t=(0, 1), x=(-1, 1))``.
 
     Columns of points are in the order of the names given.
@@ -96,8 +99,14 @@ class Box:
         return self.sample(num_points, method)
 
     def boundary(
-        self, num_points: int, method: str = "uniform", axes: Sequence[str] | None = None
-    ) -> "UnionSampler":
+        self,
+        num_points: int,
+        method: str = "uniform",
+        axes: Sequence[str] | None = None,
+        *,
+        parts: str | Sequence[str] | None = None,
+        normals: bool = False,
+    ) -> "Sampler":
         """Points of all faces, each with its share by area, and at least one.
 
         Args:
@@ -105,22 +114,31 @@ class Box:
             method: as in :meth:`sample`.
             axes: the axes whose two faces count, all by default; where time is an axis, name the
                 spatial ones.
+            parts: names of faces in place of axes, as ``"x=0"``.
+            normals: whether the residual gets ``(points, normals)``, each ``[num_points, d]``, the
+                outward unit normals beside the points.
 
         Raises:
-            ValueError: for an unknown or flat axis, or fewer points than faces.
+            ValueError: for an unknown or flat axis or face, both axes and parts, or fewer points
+                than faces.
         """
         num_points = check_count("num_points", num_points)
+        if axes is not None and parts is not None:
+            raise ValueError(f"Give axes or parts. Received axes={axes!r}, parts={parts!r}.")
         named = self._extended() if axes is None else [self._named(axis) for axis in axes]
         axes = list(dict.fromkeys(named))
         flat = [axis for axis in axes if axis not in self._extended()]
         if flat or not axes:
             raise ValueError(f"{self} has no two faces along {flat or 'any axis'}.")
+        if parts is not None or normals:
+            wanted = [part for part, (k, _) in self._faces().items() if self.axes[k] in axes]
+            return super().boundary(num_points, method, parts=parts or wanted, normals=normals)
         faces = [
             self.face(**{axis: bound[self.axes.index(axis)]})
             for axis in axes
             for bound in (self.lower, self.upper)
         ]
-        counts = _shares(num_points, [face.measure() for face in faces])
+        counts = shares(num_points, [face.measure() for face in faces])
         samplers = [face.sample(n, method) for face, n in zip(faces, counts, strict=True)]
         return UnionSampler(samplers)
 
@@ -148,23 +166,43 @@ class Box:
         lines = self.lines(*shape)
         return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, len(shape))
 
-    def lines(self, *shape: int) -> list[np.ndarray]:
-        """The coordinates of :meth:`grid` along each axis, both ends included.
-
-        Args:
-            *shape: number of points along each axis.
-
-        Raises:
-            ValueError: for more or fewer numbers than axes.
-        """
-        if len(shape) != len(self.axes):
-            raise ValueError(f"{self} needs {len(self.axes)} numbers of points. Received {shape}.")
-        return [np.linspace(*ends) for ends in zip(self.lower, self.upper, shape, strict=True)]
-
     def measure(self) -> float:
         """Length, area or volume, over the axes along which the box is not flat."""
         widths = self.upper - self.lower
         return float(np.prod(widths[widths > 0]))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the faces along the axes that are not flat, as ``x=0``."""
+        return tuple(self._faces())
+
+    def inside(self, points: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_all((points >= self.lower) & (points <= self.upper), axis=1)
+
+    def _piece(self, part: str | None) -> Piece:
+        lower, upper = self.lower.copy(), self.upper.copy()
+        normal = None
+        if part is not None:
+            axis, bound = self._faces()[part]
+            lower[axis] = upper[axis] = bound
+            normal = np.zeros(len(lower))
+            normal[axis] = 1.0 if bound == self.upper[axis] else -1.0
+
+        def place(unit: tf.Tensor) -> Placed:
+            points = lower + unit * (upper - lower)
+            return Placed(points, None if normal is None else normal + tf.zeros_like(points))
+
+        widths = upper - lower
+        return Piece(len(lower), float(np.prod(widths[widths > 0])), place)
+
+    def _faces(self) -> dict[str, tuple[int, float]]:
+        """The axis and the coordinate of each face, by name."""
+        return {
+            f"{self.axes[k]}={bound[k]:g}": (k, bound[k])
+            for k in range(len(self.axes))
+            for bound in (self.lower, self.upper)
+            if self.upper[k] > self.lower[k]
+        }
 
     def _extended(self) -> list[str]:
         widths = self.upper - self.lower
@@ -181,10 +219,7 @@ class BoxSampler(Sampler):
     """Points of a box: independent and uniform, a Latin hypercube, or a shifted Sobol sequence."""
 
     def __init__(self, box: Box, num_points: int, method: str = "uniform"):
-        if method not in unit_cube.METHODS:
-            raise ValueError(
-                f"method must be one of {unit_cube.METHODS}. Received method={method!r}."
-            )
+        unit_cube.check_method(method)
         self.box = box
         self.axes = box.axes
         self.method = method
@@ -216,19 +251,3 @@ class BoxSampler(Sampler):
         """The arguments, for Keras."""
         box = keras.saving.serialize_keras_object(self.box)
         return {"box": box, "num_points": self.num_points, "method": self.method}
-
-
-def _shares(total: int, measures: Sequence[float]) -> list[int]:
-    """Splits ``total`` in proportion to ``measures``, at least one each, by largest remainders."""
-    if total < len(measures):
-        raise ValueError(
-            f"The boundary has {len(measures)} faces and needs a point on each. Received "
-            f"num_points={total}."
-        )
-    ideal = total * np.array(measures) / sum(measures)
-    counts = np.floor(ideal).astype(int)
-    counts[np.argsort(counts - ideal, kind="stable")[: total - counts.sum()]] += 1
-    for empty in np.flatnonzero(counts == 0):
-        counts[np.argmax(counts)] -= 1
-        counts[empty] = 1
-    return counts.tolist()

@@ -82,14 +82,14 @@ class UnionSampler(Sampler):
         return sum(sampler.num_points for sampler in self.samplers)
 
     @unconverted
-    def draw(self, seed: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
-        return tf.concat(
-            [s.draw(fold_in(seed, index), dtype) for index, s in enumerate(self.samplers)], axis=0
-        )
+    def draw(self, seed: tf.Tensor, dtype: str = "float32") -> Any:
+        drawn = [s.draw(fold_in(seed, index), dtype) for index, s in enumerate(self.samplers)]
+        return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *drawn)
 
-    def fixed(self, seed: int | np.random.Generator | None = None) -> np.ndarray:
+    def fixed(self, seed: int | np.random.Generator | None = None) -> Any:
         generator = np.random.default_rng(seed)
-        return np.concatenate([sampler.fixed(generator) for sampler in self.samplers])
+        drawn = [sampler.fixed(generator) for sampler in self.samplers]
+        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *drawn)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, for Keras."""

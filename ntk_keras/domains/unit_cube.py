@@ -11,9 +11,19 @@ import tensorflow as tf
 
 from ntk_keras.backend.seeds import fold_in
 
-__all__ = ["METHODS", "draw", "fixed"]
+__all__ = ["METHODS", "check_method", "draw", "fixed"]
 
 METHODS = ("uniform", "latin_hypercube", "sobol")
+
+
+def check_method(method: str) -> None:
+    """Raises ValueError for a method that is not there.
+
+    Args:
+        method: as it was given.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {METHODS}. Received method={method!r}.")
 
 
 def draw(method: str, seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Tensor:

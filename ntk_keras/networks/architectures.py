@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from ntk_keras.domains import Box
+from ntk_keras.domains import Shape
 from ntk_keras.networks.parts import dense_layers, new_name, points_of, standardise, through
 
 __all__ = ["feedforward", "gated", "residual"]
@@ -14,7 +14,7 @@ Activation = str | Callable[[Any], Any]
 
 
 def feedforward(
-    box: Box,
+    box: Shape,
     outputs: int = 1,
     *,
     width: int = 500,
@@ -66,7 +66,7 @@ def feedforward(
 
 
 def residual(
-    box: Box,
+    box: Shape,
     outputs: int = 1,
     *,
     width: int = 100,
@@ -116,7 +116,7 @@ def residual(
 
 
 def gated(
-    box: Box,
+    box: Shape,
     outputs: int = 1,
     *,
     width: int = 100,

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from ntk_keras.backend.checks import check_count
-from ntk_keras.domains import Box
+from ntk_keras.domains import Shape
 from ntk_keras.networks.layers import FactorizedDense
 
 __all__ = ["dense_layers", "new_name", "points_of", "standardise", "through"]
@@ -76,7 +76,7 @@ def new_name() -> str:
     return f"network_{earlier}" if earlier else "network"
 
 
-def points_of(box: Box, dtype: str | None) -> Any:
+def points_of(box: Shape, dtype: str | None) -> Any:
     """Points of a box, in the dtype of the parameters: a mixed policy computes in another one.
 
     Args:
@@ -87,7 +87,7 @@ def points_of(box: Box, dtype: str | None) -> Any:
     return keras.Input((len(box.axes),), dtype=policy.variable_dtype)
 
 
-def standardise(box: Box, dtype: str | None, deviation: float = 1.0) -> keras.layers.Normalization:
+def standardise(box: Shape, dtype: str | None, deviation: float = 1.0) -> keras.layers.Normalization:
     """To mean 0 and the standard deviation over the box.
 
     Args:
@@ -99,7 +99,7 @@ def standardise(box: Box, dtype: str | None, deviation: float = 1.0) -> keras.la
         ValueError: for a deviation that is not positive, or a box that is flat along an axis.
         TypeError: for what is no box.
     """
-    if not isinstance(box, Box):
+    if not isinstance(box, Shape):
         raise TypeError(
             "A network is built on the box of its inputs, which are scaled there, as in "
             f"feedforward(nk.domains.Box(t=(0, 1), x=(-1, 1)), outputs=1). Received {box!r}."

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from ntk_keras.domains import Box
+from ntk_keras.domains import Shape
 from ntk_keras.networks.architectures import Activation
 from ntk_keras.networks.embeddings import FourierFeatures
 from ntk_keras.networks.layers import AdaptiveResidual
@@ -14,7 +14,7 @@ __all__ = ["piratenet"]
 
 
 def piratenet(
-    box: Box,
+    box: Shape,
     outputs: int = 1,
     *,
     width: int = 100,

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from ntk_keras.backend.checks import check_count, check_range
-from ntk_keras.domains import Box
+from ntk_keras.domains import Shape
 from ntk_keras.networks.layers import Sine
 from ntk_keras.networks.parts import new_name, points_of, standardise
 
@@ -14,7 +14,7 @@ __all__ = ["siren"]
 
 
 def siren(
-    box: Box,
+    box: Shape,
     outputs: int = 1,
     *,
     width: int = 100,

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras.domains import Box, Sampler
+from ntk_keras.domains import Sampler, Shape
 
 __all__ = [
     "as_tensors",
@@ -41,7 +41,7 @@ def check_points(name: str, points: Any) -> None:
             f"Term {name!r}: data holds points, not samplers. Received {points!r}. Give the "
             "sampler to the Term, or its points, as in box.interior(100).fixed(seed=0)."
         )
-    if isinstance(points, Box):
+    if isinstance(points, Shape):
         raise ValueError(
             f"Term {name!r}: points must be points or a sampler. Received {points!r}. Say how many "
             "to draw from it, as in box.interior(100)."

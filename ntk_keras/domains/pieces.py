@@ -1,0 +1,284 @@
+"""Pieces of shapes: sets that are images of a unit cube, so that any method of the cube draws them.
+
+All of it is computed by TensorFlow in float64, in a graph and eagerly alike.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.domains import unit_cube
+
+__all__ = [
+    "Piece",
+    "Placed",
+    "among",
+    "captured",
+    "cells",
+    "mixed",
+    "product",
+    "selected",
+    "simplex_measures",
+    "simplices",
+]
+
+# What a share is estimated by, and how many standard deviations too few are kept once in 1e10.
+_SAMPLE, _DEVIATIONS = 2**16, 6.5
+
+
+class Placed(NamedTuple):
+    """Points of a piece.
+
+    Attributes:
+        points: ``[n, d]``.
+        normals: outward, ``[n, d]``; None inside of a shape.
+        kept: which points count, ``[n]``; None if all do.
+    """
+
+    points: tf.Tensor
+    normals: tf.Tensor | None = None
+    kept: tf.Tensor | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """An interior or a part of a boundary.
+
+    Attributes:
+        dims: of the unit cube.
+        measure: length, area or volume of what is kept.
+        place: maps uniform points of the unit cube ``[n, dims]`` to points of which those kept
+            are uniform on the piece.
+        rate: the share of points that are kept.
+    """
+
+    dims: int
+    measure: float
+    place: Callable[[tf.Tensor], Placed]
+    rate: float = 1.0
+
+    def num_candidates(self, num_points: int) -> int:
+        """How many points to place so that ``num_points`` are kept, but for once in 1e10.
+
+        Args:
+            num_points: number of points that are wanted.
+        """
+        if self.rate == 1:
+            return num_points
+        p = min(0.98 * self.rate, 0.999)  # an estimate
+        spread = _DEVIATIONS * math.sqrt(1 - p)
+        return math.ceil(((spread + math.sqrt(spread**2 + 4 * num_points)) / 2) ** 2 / p)
+
+    def draw(self, unit: tf.Tensor, num_points: int) -> Placed:
+        """The first points that are kept, all of them once more if they are too few.
+
+        Args:
+            unit: ``[num_candidates, dims]`` in float64.
+            num_points: number of points that are wanted.
+        """
+        points, normals, kept = self.place(unit)
+        if kept is None:
+            return Placed(points, normals)
+        order = tf.argsort(tf.cast(~kept, tf.int32), stable=True)
+        count = tf.maximum(tf.reduce_sum(tf.cast(kept, tf.int32)), 1)
+        rows = tf.gather(order, tf.range(num_points) % count)
+        return Placed(
+            tf.gather(points, rows), normals if normals is None else tf.gather(normals, rows)
+        )
+
+
+def captured(array: np.ndarray) -> tf.Tensor:
+    """An array as an input of the graph that uses it: a constant would be part of it.
+
+    Args:
+        array: of numbers.
+    """
+    with tf.init_scope():
+        return tf.constant(array)
+
+
+def simplices(corners: np.ndarray, normals: np.ndarray | None = None) -> Piece:
+    """Segments, triangles or tetrahedra, each with its share by length, area or volume.
+
+    Args:
+        corners: ``[m, k + 1, d]``.
+        normals: of each, ``[m, d]``.
+    """
+    measures = simplex_measures(corners)
+    stay, other = _aliases(measures)
+    dims = corners.shape[1] - 1
+
+    def place(unit: tf.Tensor) -> Placed:
+        index = _chosen(unit[:, 0], captured(stay), captured(other))
+        at = tf.gather(captured(corners), index)
+        points, left = tf.zeros_like(at[:, 0]), tf.ones_like(unit[:, :1])
+        for number in range(dims):  # the share of each corner, in what those before have left
+            rest = unit[:, number + 1, tf.newaxis] ** (1 / (dims - number))
+            points += left * (1 - rest) * at[:, number]
+            left *= rest
+        points += left * at[:, dims]
+        return Placed(points, None if normals is None else tf.gather(captured(normals), index))
+
+    return Piece(dims + 1, float(np.sum(measures)), place)
+
+
+def simplex_measures(corners: np.ndarray) -> np.ndarray:
+    """Lengths, areas or volumes ``[m]`` of simplices.
+
+    Args:
+        corners: ``[m, k + 1, d]``.
+    """
+    edges = corners[:, 1:] - corners[:, :1]
+    gram = edges @ np.swapaxes(edges, 1, 2)
+    return np.sqrt(np.maximum(np.linalg.det(gram), 0)) / math.factorial(edges.shape[1])
+
+
+def cells(
+    lower: np.ndarray, width: np.ndarray, measure: float, inside: Callable[[tf.Tensor], tf.Tensor]
+) -> Piece:
+    """The part of equal boxes that is inside of something.
+
+    Args:
+        lower: corner of each box, ``[m, d]``.
+        width: of every box, ``[d]``.
+        measure: of the part.
+        inside: tells of points ``[n, d]`` whether they are, ``[n]``.
+    """
+    count, dims = lower.shape
+
+    def place(unit: tf.Tensor) -> Placed:
+        index = tf.minimum(tf.cast(unit[:, 0] * count, tf.int32), count - 1)
+        points = tf.gather(captured(lower), index) + unit[:, 1:] * captured(width)
+        return Placed(points, None, inside(points))
+
+    return Piece(dims + 1, measure, place, measure / (count * float(np.prod(width))))
+
+
+def product(first: Piece, second: Piece, width: int) -> Piece:
+    """Points of two pieces side by side; a normal has zeros where its piece has none.
+
+    Args:
+        first: of the first columns.
+        second: of the others.
+        width: number of the first columns.
+    """
+
+    def place(unit: tf.Tensor) -> Placed:
+        parts = first.place(unit[:, : first.dims]), second.place(unit[:, first.dims :])
+        normals = None
+        if any(part.normals is not None for part in parts):
+            normals = tf.concat(
+                [tf.zeros_like(p.points) if p.normals is None else p.normals for p in parts], axis=1
+            )
+        points = tf.concat([part.points for part in parts], axis=1)
+        return Placed(points, normals, _both(*(part.kept for part in parts)))
+
+    measure, rate = first.measure * second.measure, first.rate * second.rate
+    return Piece(first.dims + second.dims, measure, place, rate)
+
+
+def selected(
+    piece: Piece,
+    select: Callable[[tf.Tensor, Any], tuple[tf.Tensor, tf.Tensor | None]],
+    measure: float | None = None,
+) -> Piece:
+    """The points of a piece that are chosen.
+
+    Args:
+        piece: what they are chosen from.
+        select: of points and their normals says which, ``[n]``, and gives their normals.
+        measure: of those chosen; estimated by default.
+    """
+
+    def place(unit: tf.Tensor) -> Placed:
+        points, normals, kept = piece.place(unit)
+        chosen, normals = select(points, normals)
+        return Placed(points, normals, _both(kept, chosen))
+
+    share = measure / piece.measure if measure is not None else _share_chosen(piece, select)
+    # All of it, if nothing was left out; but another point may be.
+    return Piece(piece.dims, piece.measure * share, place, piece.rate * min(share, 1 - 1e-9))
+
+
+def among(inside: Callable[[tf.Tensor], tf.Tensor], wanted: bool) -> Callable[..., Any]:
+    """Chooses, for :func:`selected`, the points that are inside of something or those that are not.
+
+    Args:
+        inside: tells of points ``[n, d]`` whether they are, ``[n]``.
+        wanted: which of the two.
+    """
+    return lambda points, _: (inside(points) == wanted, None)
+
+
+def mixed(first: Piece, second: Piece) -> Piece:
+    """The points of two pieces that do not overlap, each with its share.
+
+    Args:
+        first: one.
+        second: the other.
+    """
+    candidates = [piece.measure / piece.rate for piece in (first, second)]
+    share = candidates[0] / sum(candidates)
+
+    def place(unit: tf.Tensor) -> Placed:
+        parts = [piece.place(unit[:, 1 : 1 + piece.dims]) for piece in (first, second)]
+        is_first = unit[:, 0] < share
+        everywhere = tf.ones_like(is_first)
+        kept = [everywhere if part.kept is None else part.kept for part in parts]
+        points = tf.where(is_first[:, tf.newaxis], parts[0].points, parts[1].points)
+        return Placed(points, None, tf.where(is_first, kept[0], kept[1]))
+
+    measure = first.measure + second.measure
+    return Piece(1 + max(first.dims, second.dims), measure, place, measure / sum(candidates))
+
+
+def _share_chosen(piece: Piece, select: Callable[[tf.Tensor, Any], Any]) -> float:
+    """The share of a piece that is chosen, by quasi-Monte Carlo."""
+    chosen = total = 0
+    unit = unit_cube.fixed("sobol", np.random.default_rng(0), _SAMPLE, piece.dims)
+    for rows in np.split(unit, _SAMPLE // 2**13):
+        points, normals, kept = piece.place(tf.constant(rows))
+        among = np.ones(len(rows), bool) if kept is None else kept.numpy()
+        chosen += np.sum(select(points, normals)[0].numpy() & among)
+        total += np.sum(among)
+    return float(chosen / total)
+
+
+def _both(one: tf.Tensor | None, other: tf.Tensor | None) -> tf.Tensor | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
+
+
+def _aliases(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Walker's tables of a choice by weights: when to stay, ``[m]``, and where else to go, ``[m]``.
+
+    The choice takes two look-ups, however many there are to choose from.
+    """
+    count = len(weights)
+    stay = (weights * (count / np.sum(weights))).tolist()
+    other = list(range(count))
+    small = [k for k in range(count) if stay[k] < 1]
+    large = [k for k in range(count) if stay[k] >= 1]
+    while small and large:
+        poor, rich = small.pop(), large[-1]
+        other[poor] = rich
+        stay[rich] -= 1 - stay[poor]
+        if stay[rich] < 1:
+            small.append(large.pop())
+    for left in small + large:  # but for rounding they have their share
+        stay[left] = 1.0
+    return np.array(stay), np.array(other, np.int32)
+
+
+def _chosen(unit: tf.Tensor, stay: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """An index for each number of [0, 1), ``[n]``."""
+    count = stay.shape[0]
+    scaled = unit * count
+    index = tf.minimum(tf.cast(scaled, tf.int32), count - 1)
+    within = scaled - tf.cast(index, unit.dtype)
+    return tf.where(within < tf.gather(stay, index), index, tf.gather(other, index))
