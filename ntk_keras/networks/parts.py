@@ -87,7 +87,9 @@ def points_of(box: Shape, dtype: str | None) -> Any:
     return keras.Input((len(box.axes),), dtype=policy.variable_dtype)
 
 
-def standardise(box: Shape, dtype: str | None, deviation: float = 1.0) -> keras.layers.Normalization:
+def standardise(
+    box: Shape, dtype: str | None, deviation: float = 1.0
+) -> keras.layers.Normalization:
     """To mean 0 and the standard deviation over the box.
 
     Args:

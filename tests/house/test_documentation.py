@@ -75,7 +75,8 @@ def test_the_readme_shows_python():
     assert snippets("python", "README.md")
 
 
-RUN_ELSEWHERE = {"docs/how-to/terms.md"}  # in full, by test_terms_page.py
+# By test_terms_page.py and test_domains_page.py.
+RUN_ELSEWHERE = {"docs/how-to/terms.md", "docs/how-to/domains.md"}
 
 
 @pytest.mark.parametrize(

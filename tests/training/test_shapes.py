@@ -21,7 +21,8 @@ def equation(u, x):
 @keras.saving.register_keras_serializable("test_shapes")
 def robin(u, points):
     x, normal = points
-    flux = tf.reduce_sum(nk.derivatives.gradient(u, x)[:, 0] * normal, axis=1)
+    slopes = [nk.derivatives.partial(u, x, axis) for axis in ("x", "y")]  # by name
+    flux = tf.reduce_sum(tf.concat(slopes, axis=1) * normal, axis=1)
     return flux + u(x)[:, 0]
 
 
