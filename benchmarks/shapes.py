@@ -1,0 +1,249 @@
+"""Shapes: Poisson's equation on six of them by Adam and natural gradients, and what drawing costs.
+
+The solution is a product of cosines. Networks of two or three hidden layers, points drawn anew at
+every step, NTK weights, defaults. Seconds are those of training steps, compilation included.
+
+    python -m benchmarks.shapes --study errors --seconds 120
+    python -m benchmarks.shapes --study draws
+"""
+
+import argparse
+import functools
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import skfem
+import tensorflow as tf
+import trimesh
+
+import ntk_keras as nk
+from benchmarks.tables import RESULTS, write_table
+from ntk_keras import derivatives
+from ntk_keras.callbacks import Stopwatch
+from ntk_keras.domains import Body, Box, Disk, Mesh, Polygon, Shape
+
+WAVES = np.array([2.0, 3.0, 1.0])
+OPTIMIZERS = ("adam", "natural gradient")
+
+
+def solution(x: Any) -> Any:
+    """cos(2x + 1/2) cos(3y + 1/2) cos(z + 1/2), ``[n]``; in a plane without the last factor."""
+    return tf.reduce_prod(tf.cos(_phases(x)), axis=1)
+
+
+def slope(x: Any, normal: Any) -> Any:
+    """Its derivative along normals, ``[n]``."""
+    steepness = tf.reduce_sum(_waves(x) * tf.tan(_phases(x)) * normal, axis=1)
+    return -solution(x) * steepness
+
+
+def equation(u: Any, x: Any) -> Any:
+    """The Laplacian of u is -|w|^2 times the solution."""
+    right = tf.reduce_sum(_waves(x) ** 2) * solution(x)
+    return derivatives.laplacian(u, x)[:, 0] + right
+
+
+def dirichlet(u: Any, points: Any) -> Any:
+    """Values."""
+    return u(points[0])[:, 0] - solution(points[0])
+
+
+def neumann(u: Any, points: Any) -> Any:
+    """Slopes along the outward normals."""
+    x, normal = points
+    along = tf.reduce_sum(derivatives.gradient(u, x)[:, 0] * normal, axis=1)
+    return along - slope(x, normal)
+
+
+def robin(u: Any, points: Any) -> Any:
+    """Slopes and values."""
+    return neumann(u, points) + dirichlet(u, points)
+
+
+def disk() -> tuple[Shape, dict[str, Any]]:
+    """Robin all around."""
+    return Disk(), {"circle": robin}
+
+
+def ell() -> tuple[Shape, dict[str, Any]]:
+    """A union of boxes, values on all sides."""
+    shape = Box(x=(0, 2), y=(0, 1)) | Box(x=(0, 1), y=(0, 2))
+    return shape, dict.fromkeys(shape.parts, dirichlet)
+
+
+def polygon() -> tuple[Shape, dict[str, Any]]:
+    """Slopes on the hole, values outside."""
+    hole = [(0.3, 0.3), (0.9, 0.4), (0.7, 0.8)]
+    shape = Polygon([(0, 0), (1.5, 0), (2, 1), (1, 1.5), (0, 1)], [hole])
+    return shape, {"outer": dirichlet, "hole_1": neumann}
+
+
+def ring() -> tuple[Shape, dict[str, Any]]:
+    """A difference of disks: slopes inside, values outside."""
+    return Disk() - Disk(radius=0.4, part="hole"), {"circle": dirichlet, "hole": neumann}
+
+
+def body() -> tuple[Shape, dict[str, Any]]:
+    """A torus from an STL file, values and slopes on its surface."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "torus.stl"
+        trimesh.creation.torus(0.7, 0.3, 48, 24).export(path)
+        return Body.from_file(path), {"surface": robin}
+
+
+def mesh() -> tuple[Shape, dict[str, Any]]:
+    """A ball of tetrahedra: values below, slopes above."""
+    ball = skfem.MeshTet.init_ball(3).with_boundaries({"above": lambda x: x[2] > 0})
+    return Mesh.from_skfem(ball), {"above": neumann, "boundary": dirichlet}
+
+
+SHAPES: dict[str, Callable[[], tuple[Shape, dict[str, Any]]]] = {
+    "disk": disk,
+    "L": ell,
+    "polygon with a hole": polygon,
+    "ring by difference": ring,
+    "STL body": body,
+    "tetrahedral mesh": mesh,
+}
+
+
+class Errors(keras.callbacks.Callback):
+    """Relative L2 errors at points of the shape, outside the time of training, until time is up."""
+
+    def __init__(self, shape: Shape, seconds: float):
+        super().__init__()
+        self.points = shape.interior(5000, "sobol").fixed(0)
+        self.truth = np.array(solution(tf.constant(self.points)))
+        self.limit = seconds
+        self.rows: list[tuple[float, int, float]] = []  # seconds, steps, error
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """After some steps."""
+        predicted = self.model.predict(self.points, verbose=0)[:, 0]
+        error = np.linalg.norm(predicted - self.truth) / np.linalg.norm(self.truth)
+        seconds = logs["seconds"] + (self.rows[-1][0] if self.rows else 0.0)
+        self.rows.append((seconds, logs["step"], float(error)))
+        self.model.stop_training = seconds > self.limit
+
+
+def train(name: str, optimizer: str, seconds: float, seed: int) -> list[tuple[float, int, float]]:
+    """Seconds, steps and errors along a training.
+
+    Args:
+        name: of the shape.
+        optimizer: one of :data:`OPTIMIZERS`.
+        seconds: at most.
+        seed: of network and points.
+    """
+    shape, conditions = SHAPES[name]()
+    natural = optimizer == "natural gradient"
+    size: dict[str, Any] = {"width": 24 if natural else 50, "depth": 2 if natural else 3}
+    network = nk.networks.feedforward(
+        shape, **size, seed=seed, dtype="float64" if natural else "float32"
+    )
+    inside = nk.Term("equation", equation, shape.interior(600))
+    sides = [
+        nk.Term(
+            part,
+            residual,
+            shape.boundary(max(200 // len(conditions), 40), parts=part, normals=True),
+            group=residual.__name__,
+        )
+        for part, residual in conditions.items()
+    ]
+    model = nk.PINNModel(network, [inside, *sides], seed=seed)
+    model.compile(nk.optimizers.NaturalGradient() if natural else keras.optimizers.Adam())
+    errors = Errors(shape, seconds)
+    steps = 10 if natural else 100
+    model.fit(epochs=10**5, steps_per_epoch=steps, verbose=0, callbacks=[Stopwatch(), errors])
+    keras.backend.clear_session()
+    return errors.rows
+
+
+def study_errors(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Errors of all shapes by seconds."""
+    marks = [mark for mark in (30, 60, 120) if mark <= options.seconds] or [options.seconds]
+    table = []
+    for name in options.shapes:
+        for optimizer in options.optimizers:
+            rows = train(name, optimizer, options.seconds, options.seed)
+            row: dict[str, Any] = {"shape": name, "optimizer": optimizer, "seed": options.seed}
+            for mark in marks:
+                before = [error for seconds, _, error in rows if seconds <= mark]
+                row[f"after {mark:g} s"] = f"{before[-1]:.1e}" if before else ""
+            table.append(row | {"steps": rows[-1][1]})
+            print(table[-1], flush=True)
+    return table
+
+
+def study_draws(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Milliseconds of a draw, of steps with fixed points and of steps that draw, at 3 x 100."""
+    table = []
+    for name in ["box", *options.shapes]:
+        shape: Shape = Box(x=(0, 1), y=(0, 1)) if name == "box" else SHAPES[name]()[0]
+        row: dict[str, Any] = {"shape": name}
+        for number in (1000, 10**6 if name != "STL body" else 10**5):
+            draw = tf.function(shape.interior(number).draw, jit_compile=True)
+            seeds = iter(tf.constant([seed, 0]) for seed in range(1000))
+            run = functools.partial(lambda draw, seeds: draw(next(seeds)).numpy(), draw, seeds)
+            row[f"{number:g} points, ms"] = f"{_fastest(run, 20):.2f}"
+        fixed, redrawn = _step(shape, fixed=True), _step(shape, fixed=False)
+        times = [(_fastest(fixed, 1), _fastest(redrawn, 1)) for _ in range(options.repeats)]
+        share = np.median([new / old for old, new in times]) - 1
+        row |= {"step, ms": f"{min(times)[0] / 50:.2f}", "drawing adds": f"{100 * share:.1f} %"}
+        table.append(row)
+        print(row, flush=True)
+    return table
+
+
+def _step(shape: Shape, fixed: bool) -> Callable[[], Any]:
+    """Fifty steps of a compiled model."""
+    sampler = shape.interior(1000)
+    term = nk.Term("equation", equation, sampler.fixed(0) if fixed else sampler)
+    model = nk.PINNModel(nk.networks.feedforward(shape, width=100, depth=3), [term], seed=0)
+    model.compile(keras.optimizers.Adam())
+    return functools.partial(model.fit, epochs=1, steps_per_epoch=50, verbose=0)
+
+
+def _fastest(function: Callable[[], Any], repeats: int) -> float:
+    """Milliseconds, after a first call that compiles."""
+    if repeats > 1:
+        function()
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        taken.append(time.perf_counter() - start)
+    return 1e3 * min(taken)
+
+
+def _waves(x: Any) -> tf.Tensor:
+    return tf.constant(WAVES[: x.shape[1]], x.dtype)
+
+
+def _phases(x: Any) -> tf.Tensor:
+    return _waves(x) * x + 0.5
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--study", choices=("errors", "draws"), required=True)
+    parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+    parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    study = {"errors": study_errors, "draws": study_draws}[options.study]
+    write_table(options.out, f"shapes-{options.study}", study(options))
+
+
+if __name__ == "__main__":
+    main()
