@@ -7,7 +7,8 @@ from ntk_keras.domains.pieces import captured
 
 __all__ = ["Crossings"]
 
-_LARGEST_TABLE = 2**22
+# Entries of the table of columns, and pairs of points and facets that are looked at together.
+_LARGEST_TABLE, _AT_ONCE = 2**22, 2**21
 
 
 class Crossings:
@@ -41,6 +42,18 @@ class Crossings:
         Args:
             points: ``[n, d]`` in float64.
         """
+        count, dims = points.shape
+        at_once = max(_AT_ONCE // self._table.shape[1], 1)
+        if count is None or count <= at_once:
+            return self._inside(points)
+        # In turn, for each pair takes some 200 bytes.
+        turns = -(-count // at_once)
+        padded = tf.pad(points, [(0, turns * at_once - count), (0, 0)])
+        parts = tf.reshape(padded, [turns, at_once, dims])
+        found = tf.map_fn(self._inside, parts, fn_output_signature=tf.bool, parallel_iterations=1)
+        return tf.reshape(found, [-1])[:count]
+
+    def _inside(self, points: tf.Tensor) -> tf.Tensor:
         place = tf.floor((points[:, :-1] - self._lower) / self._width)
         place = tf.cast(tf.clip_by_value(place, 0, self._bins - 1), tf.int32)
         column = place[:, 0]

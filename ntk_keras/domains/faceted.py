@@ -13,8 +13,6 @@ from ntk_keras.domains.shapes import Shape
 
 __all__ = ["Faceted", "as_indices", "as_points", "check_flat", "numbered_parts"]
 
-_AT_ONCE = 2**13
-
 
 class Faceted(Shape):
     """A shape that is known by its boundary, segments in a plane or triangles in space."""
@@ -30,7 +28,7 @@ class Faceted(Shape):
         self._crossings = Crossings(corners)
         normals = _normals(corners)
         step = 1e-7 * np.linalg.norm(self.upper - self.lower)
-        inwards = self._inside_in_turn(corners.mean(axis=1) + step * normals)
+        inwards = self.inside(tf.constant(corners.mean(axis=1) + step * normals)).numpy()
         self._normals = np.where(inwards[:, np.newaxis], -normals, normals)
 
     @property
@@ -48,11 +46,6 @@ class Faceted(Shape):
 
     def _interior(self) -> Piece:
         raise NotImplementedError
-
-    def _inside_in_turn(self, points: np.ndarray) -> np.ndarray:
-        """Whether many points are inside, in little memory."""
-        parts = [points[k : k + _AT_ONCE] for k in range(0, len(points), _AT_ONCE)]
-        return np.concatenate([self.inside(tf.constant(part)).numpy() for part in parts])
 
     def _volume(self) -> float:
         """By the divergence theorem."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ntk_keras.backend.optional import optional
 from ntk_keras.domains.axes import axes_of
@@ -157,7 +158,8 @@ class Body(Faceted):
     """What lies inside of a closed surface of triangles, as an STL file holds.
 
     Points are drawn from small boxes that the body fills or touches, some more than are needed, and
-    those inside are chosen, so they are uniform.
+    those inside are chosen, so they are uniform. A second surface within the first bounds a cavity.
+    That a surface does not cross itself is not checked.
 
     Args:
         vertices: ``[n, 3]``; those at the same place count as one.
@@ -240,7 +242,7 @@ class Body(Faceted):
         for first, last in zip(*(end.astype(int) for end in ends), strict=True):
             taken[tuple(map(slice, first, last + 1))] = True
         lower = self.lower + np.moveaxis(np.indices(tuple(counts)), 0, -1).reshape(-1, 3) * width
-        taken = taken.ravel() | self._inside_in_turn(lower + width / 2)
+        taken = taken.ravel() | self.inside(tf.constant(lower + width / 2)).numpy()
         return cells(lower[taken], width, self._volume(), self.inside)
 
 

@@ -71,7 +71,8 @@ class Piece:
             return num_points
         p = min(0.98 * self.rate, 0.999)  # an estimate
         spread = _DEVIATIONS * math.sqrt(1 - p)
-        return math.ceil(((spread + math.sqrt(spread**2 + 4 * num_points)) / 2) ** 2 / p)
+        # Some more, for so few are not distributed normally.
+        return 6 + math.ceil(((spread + math.sqrt(spread**2 + 4 * num_points)) / 2) ** 2 / p)
 
     def draw(self, unit: tf.Tensor, num_points: int) -> Placed:
         """The first points that are kept, all of them once more if they are too few.
@@ -83,9 +84,13 @@ class Piece:
         points, normals, kept = self.place(unit)
         if kept is None:
             return Placed(points, normals)
-        order = tf.argsort(tf.cast(~kept, tf.int32), stable=True)
-        count = tf.maximum(tf.reduce_sum(tf.cast(kept, tf.int32)), 1)
-        rows = tf.gather(order, tf.range(num_points) % count)
+        # Each that is kept goes to its place, all others to one more: XLA sorts far more slowly.
+        place = tf.cumsum(tf.cast(kept, tf.int32)) - 1
+        target = tf.where(kept & (place < num_points), place, num_points)
+        order = tf.tensor_scatter_nd_update(
+            tf.zeros([num_points + 1], tf.int32), target[:, tf.newaxis], tf.range(kept.shape[0])
+        )
+        rows = tf.gather(order, tf.range(num_points) % tf.maximum(place[-1] + 1, 1))
         return Placed(
             tf.gather(points, rows), normals if normals is None else tf.gather(normals, rows)
         )

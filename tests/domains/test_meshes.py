@@ -7,9 +7,10 @@ import meshio
 import numpy as np
 import pytest
 import skfem
+import tensorflow as tf
 import trimesh
 
-from ntk_keras.domains import Body, Disk, Mesh, Polygon
+from ntk_keras.domains import Body, Disk, Mesh, Polygon, crossings
 
 
 def test_scikit_fem_gives_cells_and_boundaries():
@@ -99,6 +100,23 @@ def test_triangles_may_turn_either_way():
     assert body.parts == ("some", "surface")
     points, normals = body.boundary(100, normals=True).fixed(0)
     assert np.all(np.sum(points * normals, axis=1) > 0)
+
+
+def test_many_points_are_looked_at_in_turn(monkeypatch):
+    """And a surface within another one is that of a cavity."""
+    outer, inner = (trimesh.creation.icosphere(subdivisions=1, radius=r) for r in (1.0, 0.5))
+    faces = np.concatenate([outer.faces, len(outer.vertices) + inner.faces])
+    body = Body(np.concatenate([outer.vertices, inner.vertices]), faces)
+    assert body.measure() == pytest.approx(outer.volume - inner.volume)
+    points = tf.constant(np.random.default_rng(0).uniform(-1, 1, (500, 3)))
+    at_once = body.inside(points).numpy()
+    monkeypatch.setattr(crossings, "_AT_ONCE", 1000)
+    np.testing.assert_array_equal(body.inside(points), at_once)
+    drawn = tf.function(body.inside, jit_compile=True)(points)
+    np.testing.assert_array_equal(drawn, at_once)
+    radii = np.linalg.norm(points, axis=1)
+    assert np.all(at_once[(radii > 0.5) & (radii < 0.75)])
+    assert not np.any(at_once[(radii < 0.35) | (radii > 1)])
 
 
 CORNERS = [(0, 0), (1, 0), (1, 1), (0, 1)]
