@@ -50,7 +50,10 @@ class Polygon(Faceted):
     ):
         self.axes = axes_of(2, axes)
         rings = [_ring("The corners of a polygon", vertices)]
-        rings += [_ring(f"The corners of hole {k + 1}", hole) for k, hole in enumerate(holes)]
+        rings += [
+            _ring(f"Holes are lists of corners: those of hole {k + 1}", hole)
+            for k, hole in enumerate(holes)
+        ]
         self.vertices, self.holes = rings[0], rings[1:]
         edges = [np.stack([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings]
         ends = np.cumsum([0, *map(len, edges)])

@@ -113,7 +113,7 @@ class Shape(abc.ABC):
         parts = self.parts if parts is None else (parts,) if isinstance(parts, str) else parts
         if not parts:
             raise ValueError(f"{self} has no boundary. Take points of it by `interior`.")
-        return ShapeSampler(self, num_points, method, parts, normals)
+        return ShapeSampler(self, num_points, method, tuple(dict.fromkeys(parts)), normals)
 
     def contains(self, points: Any) -> Any:
         """Which points belong to the shape, its boundary included to seven digits.
@@ -131,7 +131,8 @@ class Shape(abc.ABC):
             raise ValueError(
                 f"{self} takes points [n, {len(self.axes)}]. Received shape {np.shape(points)}."
             )
-        given = tf.cast(points, tf.float64)
+        # By NumPy: TensorFlow would round Python's numbers to single precision first.
+        given = tf.cast(points if tf.is_tensor(points) else np.asarray(points), tf.float64)
         # A point of the boundary is inside once it moves a little one way, or to the middle.
         shifts = [0 * given, (self.lower + self.upper) / 2 - given]
         if len(self.axes) <= 4:

@@ -120,6 +120,7 @@ def test_many_points_are_looked_at_in_turn(monkeypatch):
 
 
 CORNERS = [(0, 0), (1, 0), (1, 1), (0, 1)]
+HOLE = [(0.2, 0.1), (0.3, 0.1), (0.3, 0.2)]
 SQUARE = Polygon(CORNERS)
 TETRAHEDRON = trimesh.creation.icosphere(subdivisions=0)
 
@@ -130,6 +131,7 @@ TETRAHEDRON = trimesh.creation.icosphere(subdivisions=0)
         (lambda: Polygon([(0, 0), (1, 0), (0, 0)]), "three or more.*Received 2"),
         (lambda: Polygon([(0, 0), (1, 1), (1, 0), (0, 1)]), "cross.*Self-intersection"),
         (lambda: Polygon(CORNERS, [[(2, 2), (3, 2), (3, 3)]]), "holes lie within it.*outside"),
+        (lambda: Polygon(CORNERS, HOLE), "Holes are lists of corners: those of hole 1 must be"),
         (lambda: Polygon([(0, 0), (1, 0), (1, 0), (1, 1)]), "two are the same.*number 1"),
         (lambda: Polygon([(0, 0), (1, 0), (2, 0)]), "cross or touch itself"),
         (lambda: Polygon([(0, 0), (1, np.nan), (1, 1)]), r"finite points \[n, 2\]"),

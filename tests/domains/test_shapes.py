@@ -210,6 +210,7 @@ def test_a_part_is_drawn_alone():
     points, normals = SHAPES["polygon"].boundary(9, parts="inlet", normals=True).fixed(0)
     np.testing.assert_array_equal(points[:, 0], np.zeros(9))
     np.testing.assert_array_equal(normals, np.tile([-1.0, 0.0], (9, 1)))
+    assert len(SHAPES["polygon"].boundary(9, parts=["inlet", "inlet"]).parts) == 1
     points, normals = SHAPES["cylinder"].boundary(9, parts="t=3", normals=True).fixed(0)
     np.testing.assert_array_equal(points[:, 0], np.full(9, 3.0))
     np.testing.assert_array_equal(normals, np.tile([1.0, 0.0, 0.0], (9, 1)))
@@ -261,6 +262,7 @@ def test_corners_and_edges_of_a_polygon_belong_to_it():
     assert np.all(
         SHAPES["polygon"].contains(np.array([*CORNERS, (1.5, 0), (3, 0.5), *HOLE], float))
     )
+    assert Ball((0.7,), 1e-10).contains([[0.7]])  # in double precision
     assert not np.any(SHAPES["polygon"].contains([[0.75, 1.0], [2, 1.5], [-1, 1]]))
     inside = tf.function(SHAPES["polygon"].contains)(tf.constant([[0.1, 0.1], [0.75, 1.0]]))
     np.testing.assert_array_equal(inside, [True, False])
