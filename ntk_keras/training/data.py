@@ -129,7 +129,8 @@ def for_validation(
         batch_size: points at a time; all by default.
     """
     if isinstance(data, Mapping):
-        return tf.data.Dataset.from_tensors(tensors_by_term(terms, data, dtype)), batch_size
+        points = tensors_by_term(terms, data, dtype)
+        return _untuned(tf.data.Dataset.from_tensors(points)), batch_size
     if isinstance(data, tuple):
         data = as_arrays(data)
         batch_size = batch_size or length(data)
@@ -252,7 +253,7 @@ def _repeated(data: Any, strategy: tf.distribute.Strategy) -> Any:
     """The same data at every step, divided among replicas where there are several."""
     count = strategy.num_replicas_in_sync
     if count == 1:
-        return tf.data.Dataset.from_tensors(data).repeat()
+        return _untuned(tf.data.Dataset.from_tensors(data).repeat())
 
     def local(context: tf.distribute.InputContext) -> tf.data.Dataset:
         number = context.num_replicas_in_sync // context.num_input_pipelines
@@ -262,6 +263,17 @@ def _repeated(data: Any, strategy: tf.distribute.Strategy) -> Any:
             for index in range(first, first + number)
         ]
         parts = [tf.data.Dataset.from_tensors(shard) for shard in shards]
-        return functools.reduce(tf.data.Dataset.concatenate, parts).repeat()
+        return _untuned(functools.reduce(tf.data.Dataset.concatenate, parts).repeat())
 
     return strategy.distribute_datasets_from_function(local)
+
+
+def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Without the thread that tunes a dataset, for one that has nothing to tune.
+
+    An error keeps the iterator of ``fit`` until it is garbage. To collect it then waits for the
+    thread, whose rests double each time: as long again as the iterator has lived, up to a minute.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)

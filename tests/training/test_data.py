@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import ntk_keras as nk
 from ntk_keras.training import data as data_module
+from tests.support.models import two_terms
 
 X, Y = np.linspace(0, 1, 6)[:, None], np.linspace(2, 3, 5)[:, None]
 SINGLE = 1e-5  # Keras averages what it logs in float32
@@ -97,3 +98,15 @@ def test_what_ends_needs_none(data):
 def test_the_number_of_validation_points():
     assert data_module.length(({"x": X, "y": X}, X)) == 6
     assert data_module.length(tf.data.Dataset.from_tensors((X, X))) is None
+
+
+def test_no_thread_tunes_data_that_is_the_same_at_every_step():
+    """The iterator of a fit that failed would wait for it, as long again as it has lived."""
+    terms, strategy = two_terms(), tf.distribute.get_strategy()
+    trained = data_module.for_steps({"equation": X}, terms, "float32", strategy).batches
+    held_out, _ = data_module.for_validation({"equation": X}, terms, "float32", None)
+    for batches in (trained, held_out):
+        assert batches.options().autotune.enabled is False
+    # One's own dataset may have something to tune.
+    own = tf.data.Dataset.from_tensor_slices({"equation": X}).batch(2)
+    assert data_module.for_steps(own, terms, "float32", strategy).batches is own
