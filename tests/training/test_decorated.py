@@ -109,44 +109,60 @@ CASES = {
 }
 
 
-def trained(make, decorate, weighting="block-predictor", epochs=2, **compiled):
-    """What training leaves: losses, traces, parameters, how Jacobians are kept; and the values."""
+def trained(makes, decorations, epochs=2, **compiled):
+    """What training leaves, by term: how it is differentiated, its numbers; and the parameters."""
     network = models.network()
-    residual, function = make(network, decorate)
-    terms = [nk.Term("equation", residual, models.X), nk.Term("start", models.value, models.START)]
-    weighting = NTK(weighting, num_initial_probes=3)
+    made = {name: make(network, decorations[name]) for name, make in makes.items()}
+    terms = [nk.Term(name, residual, models.X) for name, (residual, _) in made.items()]
+    terms.append(nk.Term("start", models.value, models.START))
+    weighting = NTK("block-predictor", num_initial_probes=3)
     model = models.build(terms, weighting, net=network, compiled=compiled)
     history = models.fit(model, epochs=epochs)
-    numbers = {
-        "losses": history["loss"],
-        "traces": list(model.kernel_traces.values()),
-        "weights": list(model.loss_weights.values()),
-        "parameters": np.concatenate([np.ravel(v) for v in models.numbers(network.variables)]),
-        "values": function(X).numpy(),
+    summary = model.derivatives_summary().splitlines()[1:]
+    found = {
+        name: {
+            "losses": history[f"loss/{name}"],
+            "trace": model.kernel_traces[name],
+            "weight": model.loss_weights[name],
+            "values": function(X).numpy(),
+            "derivatives": [line for line in summary if line.startswith(f"  {name}:")],
+        }
+        for name, (_, function) in made.items()
     }
-    return model, numbers
+    return found, np.concatenate([np.ravel(v) for v in models.numbers(network.variables)])
 
 
-@functools.cache
-def plainly_trained(make, **arguments):
-    if make in (branches, CASES["branches, traced before"][0]):
-        make = branches_undecorated
-    model, numbers = trained(make, undecorated, **arguments)
-    return model.derivatives_summary().splitlines()[1:], numbers
+def undecorated_of(make):
+    of_branches = (branches, CASES["branches, traced before"][0])
+    return branches_undecorated if make in of_branches else make
 
 
-def assert_alike(make, decorate, **arguments):
-    summary, expected = plainly_trained(make, **arguments)
-    model, numbers = trained(make, decorate, **arguments)
+def assert_alike(found, expected):
+    assert found.pop("derivatives") == (lines := expected.pop("derivatives"))
+    assert len(lines) == 1
     for name, values in expected.items():
-        np.testing.assert_allclose(numbers[name], values, rtol=1e-4, atol=1e-6, err_msg=name)
-    assert model.derivatives_summary().splitlines()[1:] == summary
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_training_is_the_same_and_the_function_unharmed(case):
+@pytest.fixture(scope="module")
+def both():
+    """Every case as a term of one model, as decorated and as not."""
+    makes = {name: make for name, (make, _) in CASES.items()}
+    decorated = trained(makes, {name: decorate for name, (_, decorate) in CASES.items()})
+    plain = {name: undecorated_of(make) for name, make in makes.items()}
+    return decorated, trained(plain, dict.fromkeys(CASES, undecorated))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_training_is_the_same_and_the_function_unharmed(both, name):
     """The predictor looks at other parameters; the values are those after training."""
-    assert_alike(*case)
+    (found, _), (expected, _) = both
+    assert_alike(found[name], expected[name])
+
+
+def test_training_leaves_the_same_parameters(both):
+    (_, found), (_, expected) = both
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +171,11 @@ def test_training_is_the_same_and_the_function_unharmed(case):
     ids=lambda compiled: next(iter(compiled)),
 )
 def test_however_a_step_is_run(compiled):
-    assert_alike(traced_before, tf.function, **compiled)
+    makes = {"traced before": traced_before}
+    found, parameters = trained(makes, {"traced before": tf.function}, **compiled)
+    expected, others = trained(makes, {"traced before": undecorated}, **compiled)
+    assert_alike(found["traced before"], expected["traced before"])
+    np.testing.assert_allclose(parameters, others, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", estimators.ESTIMATORS)
