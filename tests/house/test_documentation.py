@@ -83,14 +83,15 @@ RUN_ELSEWHERE = {"docs/how-to/terms.md", "docs/how-to/domains.md"}
     "page", [page for page in PAGES if snippets("python", page) and page not in RUN_ELSEWHERE]
 )
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
-    """Each snippet as printed, one after the other, but for the length of the training."""
+    """Each snippet as printed, one after the other, but for the length of training and widths."""
     monkeypatch.chdir(tmp_path)
     namespace = {}
     for code in snippets("python", page):
         short = re.sub(
             r"epochs=\d+,(\s+)steps_per_epoch=\d+", r"epochs=1,\1steps_per_epoch=2", code
         )
-        exec(compile(short, page, "exec"), namespace)
+        narrow = re.sub(r"width=\d+", "width=8", short)
+        exec(compile(narrow, page, "exec"), namespace)
 
 
 def commands(page):
