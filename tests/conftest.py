@@ -7,9 +7,11 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
-import pytest
-import tensorflow as tf
+gc.disable()  # imports make a million objects, and no garbage that matters
+
+import keras  # noqa: E402
+import pytest  # noqa: E402
+import tensorflow as tf  # noqa: E402
 
 STAGES = {
     "eager": lambda function: function,
@@ -24,10 +26,13 @@ tf.config.set_logical_device_configuration(
 )
 
 
-# What was imported stays, a million objects: the collector need not look through it again.
-gc.collect()
-gc.freeze()
+# What was imported stays, a million objects: the collector need never look through it.
 gc.set_threshold(20_000, 20, 50)
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -359,7 +359,8 @@ def test_a_folder_that_cannot_be_made_ends_with_a_message(command, tmp_path, cap
 
 
 KILLED = """
-import os, runpy, signal
+import gc, os, runpy, signal
+gc.disable()  # a short life, which collections would take a third of
 import keras
 from ntk_keras.experiments import runs
 

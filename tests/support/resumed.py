@@ -4,11 +4,14 @@ Run as ``python -m tests.support.resumed FOLDER``: every ``NAME.keras`` there is
 one more epoch, and its state and history written to ``NAME.npz``.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+if __name__ == "__main__":
+    gc.disable()  # a short life, which collections would take a third of
 
 import keras
 import numpy as np
