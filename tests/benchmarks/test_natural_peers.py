@@ -33,7 +33,7 @@ def test_errors_are_taken_where_those_of_the_package_are():
     assert problem.relative_error(1.5 * problem.solution(points)) == pytest.approx(0.5)
 
 
-def test_jax_evaluates_as_many_candidates_as_we_do():
+def test_jax_has_as_many_candidates_as_we_have():
     lines = (REQUIREMENTS.parent / "natural" / "rows.py").read_text().splitlines()
     assert any(line.startswith(f"CANDIDATES = {2 * len(LENGTHS)} ") for line in lines)
 

@@ -28,7 +28,7 @@ from benchmarks.peers.problem import (
 )
 from benchmarks.peers.worker import Case, Contender, Train, timed_loop
 
-CANDIDATES = 26  # of ours: 13 lengths, each with and without acceleration
+CANDIDATES = 26  # as many as we have: 13 lengths, with and without acceleration
 LENGTHS = 0.8 ** np.arange(CANDIDATES)  # down to 0.004
 DAMPING = 1e-2  # at the start, in units of the mean eigenvalue
 GOOD, SHORT = 0.1, 0.03  # lengths from which on, and below which, the damping changes
