@@ -65,8 +65,22 @@ def recorded(model):
     return factored, scale
 
 
+def spread(u, p):
+    """Mixes points."""
+    return u(p)[:, 0] - tf.reduce_mean(u(p)[:, 0])
+
+
+def mixed():
+    made = nk.PINNModel(
+        network(), [nk.Term("equation", equation, POINTS), nk.Term("edge", spread, EDGE)], seed=0
+    )
+    made.compile(NaturalGradient())
+    return made
+
+
 CASES = {
     "forward": lambda: model(network()),
+    "mixed points": mixed,
     "vectors and a coefficient": lambda: model(network(), pairs=True),
     "tapes": lambda: model(without_rules()),
 }
