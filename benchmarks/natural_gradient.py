@@ -124,7 +124,7 @@ def study_equations(options: argparse.Namespace) -> list[dict[str, Any]]:
     table = []
     for case in _cases(options, seconds=options.seconds):
         rows = train(case)
-        # Ten batches' medians: how much more the loss is at points that no step has seen.
+        # The loss at a fixed set of points over that of new batches: few points may decide it.
         held_out = {"held out": f"{statistics.median(row['held out'] for row in rows[-10:]):.1f}"}
         table.append(_head(case) | by_seconds(rows, marks) | held_out | _pace(rows))
         print(table[-1], flush=True)
