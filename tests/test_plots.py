@@ -53,6 +53,7 @@ def points(rows, name):
 
 LIGHT = {"one": np.stack([TRUTH**2, TRUTH**2 / 4]), "other": np.stack([TRUTH**2 / 2] * 2)}
 ANGLES = {"one": np.stack([TRUTH, -TRUTH]), "other": np.stack([TRUTH, TRUTH])}
+PLACES = np.random.default_rng(0).uniform(size=(20, 3))
 
 FIGURES = {
     "solution": lambda: plots.solution([T, X], PREDICTION, TRUTH, ["t", "x"]),
@@ -62,6 +63,8 @@ FIGURES = {
     "curves": lambda: plots.curves(T, {"a": T + 1}, {"a": T + 2}),
     "kernel": lambda: plots.kernel(np.eye(3), {"a": 2, "b": 1}),
     "directors": lambda: plots.directors([T, X], LIGHT, ANGLES, ["early", "late"]),
+    "points": lambda: plots.points(PLACES, ["t", "x", "y"]),
+    "points on a line": lambda: plots.points(PLACES[:, :1], ["t"]),
 }
 
 
@@ -412,3 +415,22 @@ def test_values_that_are_none_of_a_grid_are_refused(case):
     axes, values, labels, message = case
     with pytest.raises(ValueError, match=message):
         plots.solution(axes, values, TRUTH, labels)
+
+
+def test_points_are_drawn_by_pairs_of_axes():
+    axes = FIGURES["points"]().axes
+    labels = [(ax.get_xlabel(), ax.get_ylabel()) for ax in axes]
+    assert labels == [("t", "x"), ("t", "y"), ("x", "y")]
+    (line,) = axes[1].lines
+    np.testing.assert_array_equal(np.transpose(line.get_data()), PLACES[:, [0, 2]])
+    (histogram,) = FIGURES["points on a line"]().axes
+    assert sum(bar.get_height() for bar in histogram.patches) == 20
+
+
+UNDRAWN = [(PLACES, ["t"]), (PLACES[:, 0], ["t"]), (PLACES[:, :0], [])]
+
+
+@pytest.mark.parametrize(("places", "labels"), UNDRAWN)
+def test_points_of_another_number_of_axes_are_refused(places, labels):
+    with pytest.raises(ValueError, match="one to four axes.*Received shape"):
+        plots.points(places, labels)

@@ -1,27 +1,16 @@
-"""Figures of solutions, training histories and kernels.
+"""Figures of solutions, points and kernels."""
 
-Every function returns a matplotlib ``Figure`` that belongs to no window and no global state.
-"""
-
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["comparison", "curves", "directors", "history", "kernel", "solution", "to_array"]
-
-# Rows, one an epoch; values by name; or what `fit` returns, which holds such values as `history`.
-History = Iterable[Mapping[str, float]] | Mapping[str, Sequence[float]] | Any
-
-_LINE_STYLES = ("-", "--", ":", "-.")
+__all__ = ["curves", "directors", "kernel", "points", "solution", "to_array"]
 
 
 def solution(
@@ -75,67 +64,31 @@ def solution(
     return figure
 
 
-def history(rows: History) -> Figure:
-    """Weights, losses and the relative L2 error over steps, or over epochs where steps are unknown.
+def points(places: np.ndarray, labels: Sequence[str]) -> Figure:
+    """Where points lie: a panel for each pair of axes, or how many lie where along a single one.
 
     Args:
-        rows: what ``fit`` returns, its ``history``, the rows of a ``HistoryFile``, or a frame of
-            them, with the names that ``PINNModel`` logs.
+        places: the points, ``[n, d]``.
+        labels: names of the d axes, one to four.
 
     Raises:
-        TypeError: for anything else, as the path of a file.
-        ValueError: for a history of no epochs.
-
-    Warns:
-        UserWarning: if values are fewer than epochs and nothing says at which they were logged, as
-            in the ``history`` alone. They are drawn where just one ``validation_freq`` fits, else
-            left out.
+        ValueError: for points of another shape, or of more axes.
     """
-    rows = _rows(rows)
-    if not rows:
-        raise ValueError("There is no epoch to draw. Received an empty history.")
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    weights, losses, error = figure.subplots(1, 3)
-    label = _label(rows)
-    names = dict.fromkeys(name for row in rows for name in row)
-    for ax, prefix, title in ((weights, "weights/", "loss weights"), (losses, "loss/", "losses")):
-        shown = [n for n in names if n.startswith(prefix)] or [n for n in names if n == prefix[:-1]]
-        for name in shown:
-            ax.semilogy(*_series(rows, name), label=name.removeprefix(prefix))
-        ax.set(title=title, xlabel=label)
-        ax.locator_params(axis="x", nbins=5)
-        if shown:
-            ax.legend()
-    _plot_error(error, rows, None)
-    return figure
-
-
-def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
-    """Relative L2 error over steps, a colour for each label and a line for each of its runs.
-
-    The legend has the order of the errors at the end. Beyond twenty labels colours come again, with
-    other line styles.
-
-    Args:
-        histories: of several runs, by label; drawn over ``seconds in training`` if rows have it.
-    """
-    many = len(histories) > 4
-    figure = Figure(figsize=(9, 5) if many else (6, 4), layout="constrained")
-    ax = figure.subplots()
-    colors: list[Any] = [f"C{number}" for number in range(10)]
-    if len(histories) > 10:
-        colors = [matplotlib.colormaps["tab20"](number) for number in range(20)]
-    firsts = []
-    for number, (label, runs) in enumerate(histories.items()):
-        style = {
-            "color": colors[number % len(colors)],
-            "linestyle": _LINE_STYLES[number // len(colors) % 4],
-        }
-        lines = [_plot_error(ax, _rows(rows), label, **style) for rows in runs]
-        ends = [float(np.asarray(line.get_ydata())[-1]) for line in lines]
-        firsts.append((-float(np.median(ends)), number, lines[0]))
-    legend = {"handles": [line for *_, line in sorted(firsts)]}
-    figure.legend(loc="outside right upper", **legend) if many else ax.legend(**legend)
+    places = np.asarray(places)
+    if places.ndim != 2 or places.shape[1] != len(labels) or not 1 <= len(labels) <= 4:
+        raise ValueError(
+            "Points are drawn along one to four axes, [n, d] with d labels. Received shape "
+            f"{places.shape} and labels {list(labels)}. Choose some of the axes."
+        )
+    pairs = list(itertools.combinations(range(len(labels)), 2))
+    figure = Figure(figsize=(max(6, 4 * len(pairs)), 3.6), layout="constrained")
+    axes = figure.subplots(1, max(1, len(pairs)), squeeze=False)[0]
+    if not pairs:
+        axes[0].hist(places[:, 0], bins=50)
+        axes[0].set(xlabel=labels[0], ylabel="points")
+    for ax, (first, second) in zip(axes, pairs, strict=False):
+        ax.plot(places[:, first], places[:, second], ".", markersize=2)
+        ax.set(xlabel=labels[first], ylabel=labels[second])
     return figure
 
 
@@ -241,88 +194,6 @@ def _solution_on_a_line(
     error.set(title="error", xlabel=label)
     values.set(xlabel=label)
     return figure
-
-
-def _plot_error(
-    ax: Axes, rows: Sequence[Mapping[str, float]], label: str | None, **style: Any
-) -> Line2D:
-    (line,) = ax.semilogy(*_series(rows, "val_relative_l2"), label=label, **style)
-    ax.set(ylabel="relative L2 error", xlabel=_label(rows))
-    ax.locator_params(axis="x", nbins=5)
-    return line
-
-
-def _rows(history: History) -> Sequence[Mapping[str, float]]:
-    """A history as rows, one an epoch; entries that are empty are left out.
-
-    Raises:
-        TypeError: for what is no history.
-    """
-    values: Any = getattr(history, "history", history)
-    if hasattr(values, "to_dict"):  # a frame, which has NaN where there is nothing
-        values = [{k: v for k, v in row.items() if v == v} for row in values.to_dict("records")]
-    if isinstance(values, Mapping) and all(hasattr(v, "__len__") for v in values.values()):
-        return _by_epoch(history, values)
-    rows: list[Any] = [None]
-    if isinstance(values, Iterable) and not isinstance(values, str):
-        rows = list(values)
-    if not all(isinstance(row, Mapping) for row in rows):
-        raise TypeError(
-            "A history is what `fit` returns, its `history`, or rows by name, one an epoch. "
-            f"Received {history!r}. Of a file give ntk_keras.callbacks.read_history(path)."
-        )
-    return [
-        {name: float(value) for name, value in row.items() if value not in (None, "")}
-        for row in rows
-    ]
-
-
-def _by_epoch(history: History, values: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
-    """Rows of values by name; of some epochs only, they are put where they were logged."""
-    count = max(map(len, values.values()), default=0)
-    epochs = list(getattr(history, "epoch", range(count)))
-    epochs = epochs[len(epochs) - count :]
-    rows: dict[int, dict[str, float]] = {epoch: {"epoch": epoch} for epoch in epochs}
-    for name, series in values.items():
-        logged = getattr(history, "epochs_by_name", {}).get(name)
-        if logged is None:
-            logged = epochs if len(series) == count else _guessed(name, len(series), epochs)
-        for epoch, value in zip(logged, series, strict=False):
-            rows[epoch][name] = float(value)
-    return list(rows.values())
-
-
-def _guessed(name: str, count: int, epochs: Sequence[int]) -> Sequence[int]:
-    """The epochs of values that only some have, as of a ``validation_freq`` if just one fits."""
-    fitting: dict[tuple[int, ...], int] = {}
-    for frequency in range(2, max(epochs) + 2):
-        logged = tuple(epoch for epoch in epochs if (epoch + 1) % frequency == 0)
-        if len(logged) == count > 0:
-            fitting[logged] = frequency
-    drawn: tuple[int, ...] = ()
-    shown = "left out"
-    if len(fitting) == 1:
-        ((drawn, frequency),) = fitting.items()
-        shown = f"drawn as of validation_freq={frequency}"
-    warnings.warn(
-        f"{name!r} has {count} values for {len(epochs)} epochs, and nothing says which: {shown}. "
-        "What PINNModel.fit returns says it, as do the rows of a HistoryFile.",
-        stacklevel=5,
-    )
-    return drawn
-
-
-def _label(rows: Sequence[Mapping[str, float]]) -> str:
-    """What rows are numbered by: time or steps, if they say so."""
-    known = ("seconds in training", "step")
-    return next((name for name in known if rows and all(name in row for row in rows)), "epoch")
-
-
-def _series(rows: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
-    """Where a value was logged, and the value."""
-    label = _label(rows)
-    shown = [(row.get(label, number), row[name]) for number, row in enumerate(rows) if name in row]
-    return [place for place, _ in shown], [value for _, value in shown]
 
 
 def _on_grid(name: str, values: Any, lines: Sequence[np.ndarray]) -> np.ndarray:
