@@ -17,8 +17,9 @@ EPOCHS = "epochs"  # in the file of a checkpoint: the number of those done
 class Checkpoint(keras.callbacks.Callback):
     """Saves the whole training state after every epoch, in one file that is never half written.
 
-    The file holds network, optimizer, loss weights, trace averages and random state, and the number
-    of epochs done. Of several workers the first writes; all must see the file.
+    The file holds network, optimizer, loss weights, trace averages, points that move and random
+    state, and the number of epochs done. Of several workers the first writes; all must see the
+    file.
 
     Args:
         path: of the file, ending in ``.weights.h5``; its folder is made.

@@ -15,7 +15,7 @@ from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.reprs import represent
 from ntk_keras.backend.seeds import fold_in
 
-__all__ = ["PeriodicSampler", "Sampler", "UnionSampler"]
+__all__ = ["PeriodicSampler", "Sampler", "UnionSampler", "check_draws_anew"]
 
 
 class Sampler(abc.ABC):
@@ -26,9 +26,12 @@ class Sampler(abc.ABC):
 
     Attributes:
         axes: names of the columns of points, by which residuals may take derivatives; None without.
+        draws_anew: whether the points are new at every step; those of a
+            :class:`~ntk_keras.domains.MovingSampler` stay until they move.
     """
 
     axes: tuple[str, ...] | None = None
+    draws_anew = True
 
     @property
     @abc.abstractmethod
@@ -74,6 +77,8 @@ class UnionSampler(Sampler):
 
     def __init__(self, samplers: Sequence[Sampler]):
         self.samplers = tuple(samplers)
+        for sampler in self.samplers:
+            check_draws_anew("UnionSampler", sampler)
         named = [sampler.axes for sampler in self.samplers]
         self.axes = named[0] if named and named.count(named[0]) == len(named) else None
 
@@ -107,6 +112,7 @@ class PeriodicSampler(Sampler):
     """
 
     def __init__(self, sampler: Sampler, axis: int, value: float):
+        check_draws_anew("PeriodicSampler", sampler)
         self.sampler = sampler
         self.axes = sampler.axes
         self.axis = axis
@@ -133,3 +139,26 @@ class PeriodicSampler(Sampler):
         """The arguments, for Keras."""
         sampler = keras.saving.serialize_keras_object(self.sampler)
         return {"sampler": sampler, "axis": self.axis, "value": float(self.value)}
+
+
+def check_draws_anew(around: str, sampler: Any) -> None:
+    """Checks what is given to a sampler that is made of others.
+
+    Args:
+        around: class of that sampler, for the message.
+        sampler: should be one whose points do not move.
+
+    Raises:
+        TypeError: for anything but a sampler.
+        ValueError: for one whose points move.
+    """
+    if not isinstance(sampler, Sampler):
+        raise TypeError(
+            f"{around} takes a sampler, as box.interior(1000) makes one. Received {sampler!r}."
+        )
+    if not sampler.draws_anew:
+        raise ValueError(
+            f"{around} takes samplers that draw anew, and the points of {type(sampler).__name__} "
+            "move by themselves. Have all of them moved, by a moving sampler around the others: "
+            f"RAD(UnionSampler([...])). Received {sampler!r}."
+        )

@@ -1,6 +1,7 @@
 """Data given to ``fit`` and ``evaluate``: what Keras iterates over, and the points of a step."""
 
 import functools
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ __all__ = [
     "check_validation",
     "for_steps",
     "for_validation",
+    "given_points",
     "is_by_term",
     "length",
     "step_points",
@@ -45,7 +47,13 @@ class StepData(NamedTuple):
     steps_per_epoch: int | None
 
 
-def step_points(terms: Sequence[Term], data: Any, seed: tf.Tensor, dtype: str) -> dict[str, Any]:
+def step_points(
+    terms: Sequence[Term],
+    data: Any,
+    seed: tf.Tensor,
+    dtype: str,
+    moving: Mapping[str, Any] = types.MappingProxyType({}),
+) -> dict[str, Any]:
     """The points of every term: the data's where it has them, else the term's own.
 
     Replicas draw points of their own, and share those that stay the same.
@@ -55,9 +63,35 @@ def step_points(terms: Sequence[Term], data: Any, seed: tf.Tensor, dtype: str) -
         data: of one step, as Keras hands it over.
         seed: ``[2]`` integers, the same on all replicas.
         dtype: of points that are floats.
+        moving: points by term of those whose points move.
 
     Returns:
         A nest of tensors by term, without the terms that have no points.
+
+    Raises:
+        ValueError: for data that is not by term, or with more than points.
+    """
+    given = given_points(data)
+    check_names(terms, given)
+    seed = replicas.replica_seed(seed)
+    points = {}
+    for index, term in enumerate(terms):
+        if term.name in given:
+            check_numbers(f"Term {term.name!r}: points", given[term.name])
+            points[term.name] = as_tensors(given[term.name], dtype)
+        elif term.name in moving:
+            points[term.name] = moving[term.name]
+        elif term.points is not None:
+            own = term.points_at(seeds.fold_in(seed, 1 + index), dtype)
+            points[term.name] = own if term.redrawn else replicas.replica_shard(own)
+    return points
+
+
+def given_points(data: Any) -> Mapping[str, Any]:
+    """The points by term that the data of a step holds.
+
+    Args:
+        data: as Keras hands it over.
 
     Raises:
         ValueError: for data that is not by term, or with more than points.
@@ -75,18 +109,7 @@ def step_points(terms: Sequence[Term], data: Any, seed: tf.Tensor, dtype: str) -
             "A step of a PINNModel takes points by term, as in {'equation': points}. Received "
             f"{type(x).__name__}."
         )
-    given = x if isinstance(x, Mapping) else {}
-    check_names(terms, given)
-    seed = replicas.replica_seed(seed)
-    points = {}
-    for index, term in enumerate(terms):
-        if term.name in given:
-            check_numbers(f"Term {term.name!r}: points", given[term.name])
-            points[term.name] = as_tensors(given[term.name], dtype)
-        elif term.points is not None:
-            own = term.points_at(seeds.fold_in(seed, 1 + index), dtype)
-            points[term.name] = own if term.redrawn else replicas.replica_shard(own)
-    return points
+    return x if isinstance(x, Mapping) else {}
 
 
 def for_steps(

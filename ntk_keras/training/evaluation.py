@@ -12,8 +12,14 @@ from ntk_keras.backend import precision
 from ntk_keras.backend.checks import check_count
 from ntk_keras.derivatives.axis_names import named_columns
 from ntk_keras.derivatives.network_inputs import check_shapes
+from ntk_keras.domains.moving import unweighted
 from ntk_keras.training import values as values_module
-from ntk_keras.training.points import as_tensors, check_names, check_points, points_by_term
+from ntk_keras.training.points import (
+    as_tensors,
+    check_names,
+    check_points,
+    points_by_term,
+)
 from ntk_keras.training.residuals import Residuals
 from ntk_keras.training.terms import Term
 from ntk_keras.training.uncertainty import Uncertainty, uncertainty_of
@@ -105,6 +111,7 @@ class EvaluatesFunctions(keras.Model):
         """
         if points is None:
             points = points_by_term(self.terms, self._points(None, self.random_state.value))
+            points = {name: unweighted(at) for name, at in points.items()}
         else:
             check_names(self.terms, points)
         found = {}

@@ -99,6 +99,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         self.coefficients = Unknowns(unknowns or {}, self.parameter_dtype)
         self._residuals = Residuals(network, self.terms, self.coefficients, derivatives, reduction)
         self.random_state = seeds.add_random_state(self, seed)
+        self._follow_moving()
         self.weighting = weighting_module.get(weighting)
         sizes = self._inspect({})
         if len(sizes) == len(self.terms):
@@ -308,6 +309,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         gradients = step.loss_gradients(
             linearization, self.weighting, self.trainable_variables, self.optimizer, jit_compile
         )
+        self._move_points(linearization, data, seed)
         checked_step.apply_if_finite(self, gradients, losses, before)
         return replicas.as_logs({**self._loss_logs(losses, loss), **self.current_logs()})
 
@@ -325,9 +327,6 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
     def get_metrics_result(self) -> dict[str, Any]:
         """Nothing beside the logs of the steps: compiled metrics have no part in training."""
         return {}
-
-    def _points(self, data: Any, seed: tf.Tensor) -> dict[str, Any]:
-        return data_module.step_points(self.terms, data, seed, self.parameter_dtype)
 
     def _inspect(self, data: Mapping[str, Any], finite: bool = False) -> dict[str, int]:
         """Evaluates every residual that has points once; returns their numbers of entries."""

@@ -13,6 +13,7 @@ from ntk_keras.backend import precision
 from ntk_keras.backend.layer_hook import LayerHook
 from ntk_keras.backend.variables import Unassigned
 from ntk_keras.derivatives import Mode, NetworkView, RequestedDerivatives
+from ntk_keras.domains.moving import unweighted
 from ntk_keras.kernel.block import Block, check_real
 from ntk_keras.training.term_inspection import (
     check_finite_everywhere,
@@ -152,7 +153,7 @@ class Residuals:
         sizes = {}
         for term in self._terms:
             if term.name in points:
-                at = points[term.name]
+                at = unweighted(points[term.name])
                 view = functools.partial(self._view, term)
                 inspected = self._inspected.get(term.name)
                 if inspected is None or not inspected.holds(term, at, trained):

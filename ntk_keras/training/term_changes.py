@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ntk_keras.training.moving_points import MovesPoints
 from ntk_keras.training.terms import Term
 from ntk_keras.weighting import Weighting
 
@@ -69,10 +70,9 @@ def compiled_with(model: Any, function: Callable[[], Any]) -> Callable[[], Any]:
     return call
 
 
-class FollowsTerms(keras.Model):
+class FollowsTerms(MovesPoints):
     """A model of terms that compiles its steps anew once a term has other points or residuals."""
 
-    terms: tuple[Term, ...]
     weighting: Weighting
     train_function: Any
     test_function: Any
@@ -86,6 +86,7 @@ class FollowsTerms(keras.Model):
             ValueError: for terms that do not fit the network or the state of the weighting.
         """
         if self._term_changes.any():
+            self._follow_moving()
             self.weighting.check_sizes(sizes_of(self.terms, self._inspect({})))
             self._term_changes.accept()
             self.train_function = self.test_function = None

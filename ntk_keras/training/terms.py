@@ -12,6 +12,7 @@ from ntk_keras.backend import replicas, saving
 from ntk_keras.backend.inlining import inlined_functions
 from ntk_keras.derivatives.axis_names import as_names, named_columns
 from ntk_keras.domains import Sampler
+from ntk_keras.domains.moving import WeightedPoints
 from ntk_keras.training.points import as_tensors, check_points, is_array_like
 from ntk_keras.training.row_shapes import RowShapes, side_by_side
 
@@ -36,9 +37,10 @@ class Term:
             give what has it as its square; ``u`` is the network, callable on points.
         points: where the residual is to vanish. A tensor or any nest of tensors that share their
             first axis stays the same; a :class:`~ntk_keras.domains.Sampler` draws new points at
-            every step; None takes them from the data given to ``fit``. Reaches ``residual`` as it
-            is, except that floats and complex numbers become tensors of the network's precision, as
-            do columns of integers ``[n, d]`` and integers that are all there is.
+            every step, a :class:`~ntk_keras.domains.MovingSampler` moves them; None takes them from
+            the data given to ``fit``. Reaches ``residual`` as it is, except that floats and complex
+            numbers become tensors of the network's precision, as do columns of integers ``[n, d]``
+            and integers that are all there is.
         group: terms of one group share one weight; the group is the term's own name by default.
         axes: names of the columns of points, ``("t", "x")``, by which the residual may take
             derivatives. Points that are drawn from a box have its names; terms without any go by
@@ -171,8 +173,12 @@ class Term:
 
         Args:
             u: the network.
-            points: where.
+            points: where; rows at :class:`WeightedPoints` are multiplied by the factors.
         """
+        if isinstance(points, WeightedPoints):
+            values = self.evaluate(u, points.points)
+            factors = tf.cast(points.factors, values.dtype)
+            return values * (factors if values.shape.rank == 1 else factors[:, tf.newaxis])
         with inlined_functions(), named_columns(u):
             values = self.residual(u, points)
         return side_by_side(self._row_shapes(values, points))

@@ -1,0 +1,332 @@
+"""Samplers whose points move to where the residual is large: RAD, R3 and RAR."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.backend.checks import check_count, check_range
+from ntk_keras.backend.graphs import map_one_by_one
+from ntk_keras.backend.seeds import fold_in
+from ntk_keras.domains.choices import chosen_rows, probabilities_of
+from ntk_keras.domains.samplers import Sampler, check_draws_anew
+
+__all__ = ["R3", "RAD", "RAR", "Moved", "MovingSampler", "WeightedPoints", "unweighted"]
+
+
+class Moved(NamedTuple):
+    """Where points went.
+
+    Attributes:
+        points: as many as before.
+        weights: importance weights, ``[n]``, that make sums over the points those over uniform
+            ones on average; None for none.
+    """
+
+    points: Any
+    weights: Any = None
+
+
+class WeightedPoints(NamedTuple):
+    """Points with a factor for each, by which its rows of the residual are multiplied.
+
+    Attributes:
+        points: a nest of tensors.
+        factors: ``[n]``, the roots of importance weights.
+    """
+
+    points: Any
+    factors: tf.Tensor
+
+
+class MovingSampler(Sampler):
+    """A sampler whose points stay, and move now and then to where the residual is large.
+
+    The first points are a draw of ``sampler``. A :class:`~ntk_keras.PINNModel` moves them inside
+    the compiled step, for each term by that term's residual, and saves them with its weights.
+    Without a model it draws what ``sampler`` draws. Subclasses say where points go (:meth:`moved`).
+
+    Args:
+        sampler: of the first points and of new ones, as ``box.interior(1000)``.
+        every: steps from one move to the next.
+
+    Attributes:
+        importance_weights: whether :meth:`moved` gives weights, by which rows of the residual
+            count.
+
+    Raises:
+        TypeError: for a ``sampler`` that is none.
+        ValueError: for one whose points move by themselves, or a number out of range.
+    """
+
+    importance_weights = False
+    draws_anew = False
+
+    def __init__(self, sampler: Sampler, *, every: int):
+        check_draws_anew(type(self).__name__, sampler)
+        self.sampler = sampler
+        self.axes = sampler.axes
+        self.every = check_count("every", every)
+
+    @property
+    def num_points(self) -> int:
+        return self.sampler.num_points
+
+    @abc.abstractmethod
+    def moved(
+        self,
+        points: Any,
+        sizes: tf.Tensor,
+        size_at: Callable[[Any], tf.Tensor],
+        seed: tf.Tensor,
+        dtype: str,
+    ) -> Moved:
+        """Where the points go, computed by TensorFlow inside the graph.
+
+        Args:
+            points: where they are.
+            sizes: of the residual there, ``[n]``: |r|, summed over its components.
+            size_at: gives the sizes ``[m]`` at other points.
+            seed: ``[2]`` integers, new at every move.
+            dtype: of points that are drawn.
+        """
+
+    def draw(self, seed: tf.Tensor, dtype: str = "float32") -> Any:
+        return self.sampler.draw(seed, dtype)
+
+    def fixed(self, seed: int | np.random.Generator | None = None) -> Any:
+        return self.sampler.fixed(seed)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, for Keras."""
+        return {"sampler": keras.saving.serialize_keras_object(self.sampler), "every": self.every}
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class RAD(MovingSampler):
+    """Residual-based adaptive distribution: all points are chosen anew by the residual.
+
+    Of uniform candidates, each is chosen with a probability in proportion to
+    |r|^k / mean(|r|^k) + c, up to one, so that no candidate is chosen twice. The residual is
+    evaluated at as many candidates at a time as there are points.
+
+    Args:
+        sampler: of the first points and the candidates.
+        every: steps from one choice to the next. Fewer where steps are dear, as those of
+            :class:`~ntk_keras.optimizers.NaturalGradient`.
+        k: how strongly points gather where the residual is large.
+        c: the uniform part beside it; zero leaves places of small residuals empty.
+        candidates: for each point, how many there are to choose from.
+        importance_weights: whether each row of the residual is multiplied by the root of
+            (uniform probability / its own), so that losses, traces and natural gradients are
+            those of uniform points on average. By default rows count alike, as in the paper: what
+            is trained has its weight where the points are.
+
+    Raises:
+        TypeError: for a ``sampler`` that is none.
+        ValueError: for one whose points move by themselves, or a number out of range.
+
+    Example:
+        ``nk.Term("equation", equation, nk.domains.RAD(box.interior(1000)))``
+
+    Reference:
+        Wu, Zhu, Tan, Kartha, Lu, "A comprehensive study of non-adaptive and residual-based adaptive
+        sampling for physics-informed neural networks", Comput. Methods Appl. Mech. Eng. 403 (2023).
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        *,
+        every: int = 100,
+        k: float = 1.0,
+        c: float = 1.0,
+        candidates: int = 10,
+        importance_weights: bool = False,
+    ):
+        super().__init__(sampler, every=every)
+        self.k = check_range("k", k, "(0, inf)")
+        self.c = check_range("c", c, "[0, inf)")
+        self.candidates = check_count("candidates", candidates, smallest=2)
+        self.importance_weights = importance_weights
+
+    def moved(
+        self,
+        points: Any,
+        sizes: tf.Tensor,
+        size_at: Callable[[Any], tf.Tensor],
+        seed: tf.Tensor,
+        dtype: str,
+    ) -> Moved:
+        drawn, found = _candidates(self, self.candidates, points, sizes, size_at, seed, dtype)
+        shift = tf.random.stateless_uniform(
+            [], fold_in(seed, self.candidates), dtype=tf.float64, alg="philox"
+        )
+        probabilities = probabilities_of(self._scores(found), self.num_points)
+        rows = chosen_rows(probabilities, self.num_points, shift)
+        weights = None
+        if self.importance_weights:
+            weights = 1 / (self.candidates * tf.gather(probabilities, rows))
+        return Moved(tf.nest.map_structure(lambda x: tf.gather(x, rows), drawn), weights)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "k": self.k,
+            "c": self.c,
+            "candidates": self.candidates,
+            "importance_weights": self.importance_weights,
+        }
+
+    def _scores(self, sizes: tf.Tensor) -> tf.Tensor:
+        """What probabilities are in proportion to, in float64."""
+        sizes = tf.cast(sizes, tf.float64)
+        powers = tf.math.divide_no_nan(sizes, tf.reduce_max(sizes)) ** self.k
+        scores = tf.math.divide_no_nan(powers, tf.reduce_mean(powers)) + self.c
+        scores = tf.where(tf.reduce_sum(scores) > 0, scores, tf.ones_like(scores))
+        # Where it is not finite points go first, so that the next step says so.
+        finite = tf.math.is_finite(sizes)
+        return tf.where(tf.reduce_all(finite), scores, tf.cast(~finite, tf.float64))
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class R3(MovingSampler):
+    """Retain, resample, release: points stay where |r| is above its mean, others are drawn anew.
+
+    The residuals of the step tell, so a move costs no more than a draw. Where the residual has
+    become small points are released by themselves.
+
+    Args:
+        sampler: of the first points and of new ones.
+        every: steps from one move to the next.
+
+    Raises:
+        TypeError: for a ``sampler`` that is none.
+        ValueError: for one whose points move by themselves, or a number out of range.
+
+    Example:
+        ``nk.Term("equation", equation, nk.domains.R3(box.interior(1000)))``
+
+    Reference:
+        Daw, Bu, Wang, Perdikaris, Karpatne, "Mitigating propagation failures in physics-informed
+        neural networks using retain-resample-release (R3) sampling", ICML (2023).
+    """
+
+    def __init__(self, sampler: Sampler, *, every: int = 1):
+        super().__init__(sampler, every=every)
+
+    def moved(
+        self,
+        points: Any,
+        sizes: tf.Tensor,
+        size_at: Callable[[Any], tf.Tensor],
+        seed: tf.Tensor,
+        dtype: str,
+    ) -> Moved:
+        stay = sizes > tf.reduce_mean(sizes)
+
+        def replaced(old: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
+            return tf.where(tf.reshape(stay, [-1] + [1] * (old.shape.rank - 1)), old, new)
+
+        drawn = self.sampler.draw(fold_in(seed, 0), dtype)
+        return Moved(tf.nest.map_structure(replaced, points, drawn))
+
+
+@keras.saving.register_keras_serializable("ntk_keras")
+class RAR(MovingSampler):
+    """Residual-based adaptive refinement: points are put where the residual is largest.
+
+    The number of points stays what it is, so that nothing is compiled anew: every second point
+    keeps the place it was drawn at, and of the others those with the smallest residual go. The
+    paper adds points to a set that grows.
+
+    Args:
+        sampler: of the first points and the candidates.
+        every: steps from one refinement to the next.
+        added: number of points of each; by default one in a hundred, at least one.
+        candidates: for each point, how many there are to choose from.
+
+    Raises:
+        TypeError: for a ``sampler`` that is none.
+        ValueError: for one whose points move by themselves, a number out of range, or more than
+            half of the points to add.
+
+    Example:
+        ``nk.Term("equation", equation, nk.domains.RAR(box.interior(1000), added=20))``
+
+    Reference:
+        Lu, Meng, Mao, Karniadakis, "DeepXDE: a deep learning library for solving differential
+        equations", SIAM Review 63 (2021).
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        *,
+        every: int = 100,
+        added: int | None = None,
+        candidates: int = 10,
+    ):
+        super().__init__(sampler, every=every)
+        usual = max(1, self.num_points // 100)
+        self.added = usual if added is None else check_count("added", added)
+        self.candidates = check_count("candidates", candidates)
+        if self.added > self.num_points // 2:
+            raise ValueError(
+                f"RAR replaces at most half of its {self.num_points} points, as the others keep "
+                f"their places. Received added={self.added}. Give fewer, or a sampler of more."
+            )
+
+    def moved(
+        self,
+        points: Any,
+        sizes: tf.Tensor,
+        size_at: Callable[[Any], tf.Tensor],
+        seed: tf.Tensor,
+        dtype: str,
+    ) -> Moved:
+        drawn, found = _candidates(self, self.candidates, points, sizes, size_at, seed, dtype)
+        found = tf.where(tf.math.is_finite(found), found, found.dtype.max)
+        best = tf.math.top_k(found, self.added).indices
+        places = 2 * tf.math.top_k(-sizes[::2], self.added).indices[:, tf.newaxis]
+
+        def replaced(old: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
+            return tf.tensor_scatter_nd_update(old, places, tf.gather(new, best))
+
+        return Moved(tf.nest.map_structure(replaced, points, drawn))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "added": self.added, "candidates": self.candidates}
+
+
+def _candidates(
+    moving: MovingSampler,
+    draws: int,
+    points: Any,
+    sizes: tf.Tensor,
+    size_at: Callable[[Any], tf.Tensor],
+    seed: tf.Tensor,
+    dtype: str,
+) -> tuple[Any, tf.Tensor]:
+    """Some draws of points as one, and the sizes there; a draw is evaluated at a time."""
+
+    def evaluated(seed: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        drawn = moving.sampler.draw(seed, dtype)
+        return drawn, size_at(drawn)
+
+    seeds = tf.stack([fold_in(seed, number) for number in range(draws)])
+    specs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), (points, sizes))
+    found = map_one_by_one(evaluated, seeds, specs)
+    return tf.nest.map_structure(lambda x: tf.reshape(x, [-1, *x.shape[2:]]), found)
+
+
+def unweighted(points: Any) -> Any:
+    """Points without factors, as a residual takes them.
+
+    Args:
+        points: a nest of tensors, or :class:`WeightedPoints`.
+    """
+    return points.points if isinstance(points, WeightedPoints) else points
