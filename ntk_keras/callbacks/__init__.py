@@ -6,6 +6,7 @@ from ntk_keras.callbacks.history import HistoryFile, Stopwatch, read_history
 from ntk_keras.callbacks.importance import ImportanceScheduler
 from ntk_keras.callbacks.kernel_convergence import ExactWeights, KernelConvergence
 from ntk_keras.callbacks.ntk_weighting import NTKWeighting
+from ntk_keras.callbacks.point_images import PointImages
 from ntk_keras.callbacks.solution import SolutionImages
 from ntk_keras.callbacks.standard_errors import StandardErrors
 from ntk_keras.callbacks.tensorboard import NTKTensorBoard
@@ -20,6 +21,7 @@ __all__ = [
     "KernelConvergence",
     "NTKTensorBoard",
     "NTKWeighting",
+    "PointImages",
     "SolutionImages",
     "StandardErrors",
     "Stopwatch",
