@@ -1,5 +1,6 @@
 """Keras callbacks: TensorBoard, files, NTK weights for any model, checks of the theory."""
 
+from ntk_keras.callbacks.causal_stopping import CausalStopping
 from ntk_keras.callbacks.checkpoint import Checkpoint
 from ntk_keras.callbacks.collocation_alarm import CollocationAlarm
 from ntk_keras.callbacks.history import HistoryFile, Stopwatch, read_history
@@ -13,6 +14,7 @@ from ntk_keras.callbacks.tensorboard import NTKTensorBoard
 from ntk_keras.callbacks.time_averages import TimeAverages
 
 __all__ = [
+    "CausalStopping",
     "Checkpoint",
     "CollocationAlarm",
     "ExactWeights",

@@ -81,6 +81,11 @@ class _BesideExactKernel(keras.callbacks.Callback):
                 f"ntk_keras.weighting.NTK or ExactNTK. Received a {type(self.model).__name__} with "
                 f"weighting {weighting!r}."
             )
+        if weighting.causal is not None:
+            raise ValueError(
+                f"{name} computes traces whose entries count alike. Received causal weights: "
+                "leave out `causal`."
+            )
         missing = [term.name for term in self._adapted_terms() if term.points is None]
         if missing:
             raise ValueError(

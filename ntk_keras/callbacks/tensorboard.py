@@ -28,6 +28,7 @@ _COPIED = (
     "importance/",
     "convergence/",
     "gate/",
+    "causal/",
     "unknowns/",
     "unknowns_standard_error/",
     "held_out_loss",
@@ -57,7 +58,8 @@ class NTKTensorBoard(EventWriter):
     ``traces/<group>``, ``traces/total``, ``traces_standard_error/<group>``, ``unknowns/<name>``,
     ``validation/<metric>``, ``learning_rate``; of a weight that a bound has held
     ``bounded/<group>``, one while it does; with a gate ``gate/sum``, ``gate/accepted`` and
-    ``gate/rejected``; of natural gradients ``damping`` and ``step_length``; and what
+    ``gate/rejected``; of causal weights ``causal/epsilon`` and ``causal/least_weight``; of natural
+    gradients ``damping`` and ``step_length``; and what
     :class:`~ntk_keras.callbacks.KernelConvergence`, :class:`~ntk_keras.callbacks.TimeAverages`,
     :class:`~ntk_keras.callbacks.CollocationAlarm` and
     :class:`~ntk_keras.callbacks.StandardErrors` have put into the logs before. The custom scalars

@@ -176,7 +176,8 @@ class TimeAverages(keras.callbacks.Callback):
 
     def _check(self) -> None:
         weighting = getattr(self.model, "weighting", None)
-        if not isinstance(weighting, Weighting) or isinstance(weighting, PointWeighting):
+        by_entry = isinstance(weighting, PointWeighting) or getattr(weighting, "causal", None)
+        if not isinstance(weighting, Weighting) or by_entry:
             raise ValueError(
                 "TimeAverages follows a PINNModel whose groups of terms have one weight each. "
                 f"Received a {type(self.model).__name__} with weighting {weighting!r}."

@@ -88,7 +88,8 @@ class MovingSampler(Sampler):
 
         Args:
             points: where they are.
-            sizes: of the residual there, ``[n]``: |r|, summed over its components.
+            sizes: of the residual there, ``[n]``: |r|, summed over its components, times the roots
+                of causal weights.
             size_at: gives the sizes ``[m]`` at other points.
             seed: ``[2]`` integers, new at every move.
             dtype: of points that are drawn.

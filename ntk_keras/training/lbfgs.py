@@ -150,7 +150,9 @@ class Objective:
         return loss, tf.concat([tf.cast(tf.reshape(g, [-1]), theta.dtype) for g in gradients], 0)
 
     def _current_losses(self) -> tuple[list[tf.Tensor], tf.Tensor]:
-        return self.model.loss_values({name: block() for name, block in self.blocks.items()})
+        residuals = {name: block() for name, block in self.blocks.items()}
+        points = {name: block.points for name, block in self.blocks.items()}
+        return self.model.loss_values(residuals, points)
 
 
 def polish(

@@ -90,6 +90,12 @@ class LossBalancer(WeightReadings, StateHolder):
         if weighting is None:
             weighting = NTK("reverse", averaging_rate=1e-2, num_initial_probes=10)
         self.weighting = weighting_module.get(weighting)
+        if self.weighting.causal is not None:
+            raise ValueError(
+                "A LossBalancer sees residuals without the times of their points, which causal "
+                "weights need. Multiply a residual by their root before it is weighted, as in r * "
+                "tf.sqrt(nk.weighting.causal_weights(r, times, epsilon=1.0)), or train a PINNModel."
+            )
         self.sizes = {term: (sizes or {}).get(term) for term in self.group_of}
         self.weighting.prepare(self.group_of, dtype, self.sizes)
         self.seed = seed

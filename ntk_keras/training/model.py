@@ -24,10 +24,11 @@ from ntk_keras.training.metrics import RelativeL2, update_against_values
 from ntk_keras.training.model_config import SavedWhole
 from ntk_keras.training.points import points_by_term
 from ntk_keras.training.residuals import Residuals
-from ntk_keras.training.term_changes import FollowsTerms, TermChanges, sizes_of
+from ntk_keras.training.term_changes import FollowsTerms, TermChanges
 from ntk_keras.training.terms import Reduction, Term, check_terms
 from ntk_keras.training.unknowns import Unknowns
 from ntk_keras.training.weight_readings import WeightReadings
+from ntk_keras.training.weighting_setup import prepare_weighting
 from ntk_keras.weighting import Weighting
 
 __all__ = ["PINNModel"]
@@ -104,11 +105,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         sizes = self._inspect({})
         if len(sizes) == len(self.terms):
             self.coefficients.check_read()
-        self.weighting.prepare(
-            {term.name: term.group for term in self.terms},
-            self.parameter_dtype,
-            sizes_of(self.terms, sizes),
-        )
+        prepare_weighting(self, sizes)
         self._term_changes = TermChanges(self.terms)
         self.failure_steps = checked_step.add_failure_steps(self)
         dtype = self.parameter_dtype
@@ -167,13 +164,16 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         """
         return self._residuals.summary()
 
-    def loss_values(self, residuals: Mapping[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def loss_values(
+        self, residuals: Mapping[str, tf.Tensor], points: Mapping[str, Any] | None = None
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
         """1/2 ||R_b||^2 of every term, and the loss (1) they make with their current weights.
 
         Args:
             residuals: by term, ``[n_b]``.
+            points: by term, where they are, for causal weights.
         """
-        return step.loss_values(self.terms, self.weighting, self.trainable_variables, residuals)
+        return step.loss_values(self, residuals, points)
 
     def current_logs(self) -> dict[str, tf.Tensor]:
         """Scalars of the current state: ``weights/<group>`` and ``unknowns/<name>``.
@@ -304,8 +304,8 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
             jit_compile=jit_compile,
         )
         in_kernel = linearization.without(*self.coefficients.outside_kernel)
-        self.weighting.update(in_kernel, seeds.fold_in(seed, 0))
-        losses, loss = self.loss_values(linearization.residuals)
+        self.weighting.follow(in_kernel, seeds.fold_in(seed, 0))
+        losses, loss = self.loss_values(linearization.residuals, points)
         gradients = step.loss_gradients(
             linearization, self.weighting, self.trainable_variables, self.optimizer, jit_compile
         )
@@ -321,7 +321,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         seed = tf.identity(self.random_state.value)
         points = points_by_term(self.terms, self._points(data, seed))
         blocks = self._residuals.blocks(points, training=False)
-        losses, loss = self.loss_values({name: block() for name, block in blocks.items()})
+        losses, loss = self.loss_values({name: b() for name, b in blocks.items()}, points)
         return replicas.as_logs(self._loss_logs(losses, loss))
 
     def get_metrics_result(self) -> dict[str, Any]:

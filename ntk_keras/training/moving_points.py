@@ -15,6 +15,7 @@ from ntk_keras.kernel import Block, Linearization
 from ntk_keras.training import data as data_module
 from ntk_keras.training.residuals import Residuals
 from ntk_keras.training.terms import Term
+from ntk_keras.weighting import Weighting
 
 __all__ = ["MovesPoints", "MovingPoints"]
 
@@ -126,6 +127,7 @@ class MovesPoints(keras.Model):
 
     terms: tuple[Term, ...]
     network: keras.layers.Layer
+    weighting: Weighting
     random_state: keras.Variable
     moving_points: list[MovingPoints]
     blocks: Callable[..., dict[str, Block]]
@@ -175,9 +177,24 @@ class MovesPoints(keras.Model):
             if name not in given:
                 block, residual = linearization.blocks[name], linearization.residuals[name]
                 own = residual / tf.cast(block.scale, residual.dtype)
-                evaluate = functools.partial(self._residuals.evaluate, moving.term)
-                seed_of_term = seeds.fold_in(seed, 1 + self.terms.index(moving.term))
-                moving.move(own, evaluate, seed_of_term, seed[1])
+                evaluate = functools.partial(self._evaluate_in_time, moving.term)
+                moving.move(
+                    self._in_time(moving.term, own, block.points),
+                    evaluate,
+                    seeds.fold_in(seed, 1 + self.terms.index(moving.term)),
+                    seed[1],
+                )
+
+    def _evaluate_in_time(self, term: Term, points: Any) -> tf.Tensor:
+        return self._in_time(term, self._residuals.evaluate(term, points), points)
+
+    def _in_time(self, term: Term, residual: tf.Tensor, points: Any) -> tf.Tensor:
+        """Entries as causal weights let them count: those that wait draw no points."""
+        in_time = self.weighting.in_time
+        if in_time is None:
+            return residual
+        entries = tf.reshape(residual, [-1])
+        return tf.sqrt(in_time.at(term.name, entries, points)) * entries
 
 
 def _sizes(residual: tf.Tensor, count: int) -> tf.Tensor:

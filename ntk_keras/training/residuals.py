@@ -259,8 +259,16 @@ class Residuals:
             requested=self._requested[term.name],
             hook=hook,
             unknowns=self._coefficients,
-            axes=term.axes or self._axes(),
+            axes=self.axes_of(term),
         )
+
+    def axes_of(self, term: Term) -> tuple[str, ...] | None:
+        """Names of the columns of a term's points, or those of the others; None without any.
+
+        Args:
+            term: one of the model's.
+        """
+        return term.axes or self._axes()
 
     def _axes(self) -> tuple[str, ...] | None:
         """Names of columns that all terms with any agree on: they feed one network."""

@@ -1,6 +1,7 @@
 """The parts of a training step between the residuals and the optimizer: losses and gradients."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -8,33 +9,30 @@ import tensorflow as tf
 from ntk_keras.backend import replicas
 from ntk_keras.kernel import Linearization
 from ntk_keras.optimizers import NaturalGradient
-from ntk_keras.training.terms import Term
 from ntk_keras.weighting import Weighting
 
 __all__ = ["is_untrained", "loss_gradients", "loss_values", "mean_logs", "wants_jacobian"]
 
 
 def loss_values(
-    terms: Sequence[Term],
-    weighting: Weighting,
-    variables: Sequence[keras.Variable],
+    model: Any,
     residuals: Mapping[str, tf.Tensor],
+    points: Mapping[str, Any] | None = None,
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
     """1/2 ||R_b||^2 of every term, and the loss (1) they make with their current weights.
 
     Args:
-        terms: of the model.
-        weighting: gives every term its weight.
-        variables: that are trained, whose regularisers count.
+        model: a :class:`~ntk_keras.PINNModel`, whose regularisers count.
         residuals: by term, ``[n_b]``.
+        points: by term, where these are; without them causal weights are those of their mean.
     """
-    losses = [tf.reduce_sum(residuals[term.name] ** 2) / 2 for term in terms]
+    losses = [tf.reduce_sum(residuals[term.name] ** 2) / 2 for term in model.terms]
     weighted = [
-        tf.reduce_sum(weighting.weight_of(name, residual) * residual**2) / 2
-        for name, residual in residuals.items()
+        tf.reduce_sum(model.weighting.weights_at(name, r, (points or {}).get(name)) * r**2) / 2
+        for name, r in residuals.items()
     ]
     losses, weighted = replicas.all_reduce_sum((losses, weighted))
-    return losses, tf.add_n(weighted + _penalties(variables))
+    return losses, tf.add_n(weighted + _penalties(model.trainable_variables))
 
 
 def loss_gradients(
@@ -57,14 +55,16 @@ def loss_gradients(
     Returns:
         One tensor for each variable.
     """
+    weights = {
+        name: weighting.weights_at(name, r, linearization.blocks[name].points)
+        for name, r in linearization.residuals.items()
+    }
     if isinstance(optimizer, NaturalGradient):
-        residuals = linearization.residuals
-        weights = {name: weighting.weight_of(name, r) for name, r in residuals.items()}
         return optimizer.change(linearization, weights, jit_compile)
     scale = optimizer.scale_loss(tf.ones([], variables[0].dtype))
     gradients = linearization.vjp(
         {
-            name: tf.cast(scale, residual.dtype) * weighting.weight_of(name, residual) * residual
+            name: tf.cast(scale, residual.dtype) * weights[name] * residual
             for name, residual in linearization.residuals.items()
         }
     )

@@ -135,7 +135,7 @@ def _draws(model: Any) -> dict[str, Any]:
 def _rows_of(model: Any, name: str, block: Block) -> Rows:
     """A term's rows of J and r, with the weight that the term has in a step's loss."""
     residual = block()
-    weight = model.weighting.weight_of(name, residual) * tf.ones_like(residual)
+    weight = model.weighting.weights_at(name, residual, block.points) * tf.ones_like(residual)
     (term,) = (term for term in model.terms if term.name == name)
     share = 1.0 if model.reduction == "mean" else term.share_of_step(block.points)
     weight = np.asarray(weight, float) * share

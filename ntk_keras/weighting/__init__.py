@@ -2,6 +2,7 @@
 
 from ntk_keras.weighting.adaptive import Adaptive
 from ntk_keras.weighting.base import Weighting
+from ntk_keras.weighting.causal import Causal, causal_weights
 from ntk_keras.weighting.constant import Constant
 from ntk_keras.weighting.gate import Gate
 from ntk_keras.weighting.gradient_norm import GradientNorm
@@ -16,6 +17,7 @@ __all__ = [
     "NTK",
     "WEIGHTINGS",
     "Adaptive",
+    "Causal",
     "Constant",
     "ExactNTK",
     "Gate",
@@ -27,6 +29,7 @@ __all__ = [
     "SoftAdapt",
     "Uncertainty",
     "Weighting",
+    "causal_weights",
     "get",
     "kind_of",
     "weights_from_traces",

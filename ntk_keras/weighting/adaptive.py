@@ -12,6 +12,7 @@ from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.deprecation import renamed_members
 from ntk_keras.kernel.linearization import Linearization
 from ntk_keras.weighting.base import Weighting, check_weights
+from ntk_keras.weighting.causal import Causal
 from ntk_keras.weighting.gate import Gate
 
 __all__ = ["Adaptive", "Rules", "UpdateRules"]
@@ -27,6 +28,7 @@ class Rules(TypedDict, total=False):
     gate: Gate | None
     start_at: int
     freeze_at: int | None
+    causal: Causal | None
     name: str
     dtype: Any
     trainable: bool
@@ -61,7 +63,8 @@ class Adaptive(Weighting):
         start_at: the first step, counted from zero, that may change the weights.
         freeze_at: the step from which on the weights stay as they are; None for never. To freeze
             them by hand, go on with ``Constant(model.loss_weights)``.
-        **kwargs: as for any Keras layer.
+        **kwargs: ``causal``, weights by time as for any :class:`Weighting`, which know nothing of
+            the rules above; and as for any Keras layer.
 
     Raises:
         ValueError: for an argument out of range, or, from the model, a group no term belongs to, or

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from ntk_keras.backend.state_holder import StateHolder
 from ntk_keras.kernel.linearization import Linearization
+from ntk_keras.kernel.scaled_rows import ScaledRows
+from ntk_keras.weighting.causal import Causal, TimeWeights, check_causal
 
 __all__ = ["Weighting", "by_name", "check_weights"]
 
@@ -72,6 +74,11 @@ class Weighting(StateHolder):
     it belongs to, and a changed weight never retraces the step. Subclasses override
     :meth:`build_state` and :meth:`update`.
 
+    Args:
+        causal: weights of residual entries by their time, on top of what the strategy finds for
+            their groups.
+        **kwargs: as for any Keras layer.
+
     Attributes:
         groups: names of the groups, in the order of :attr:`loss_weights`.
         adapted: the groups whose weights the strategy moves, in the order of :attr:`traces`: all of
@@ -84,6 +91,7 @@ class Weighting(StateHolder):
             to be a function of its own point.
         differentiates: whether an update takes products with the Jacobian or rows of it.
         distributes: whether several replicas can share the strategy.
+        in_time: the present causal weights, once there is a model; None without.
     """
 
     uses_kernel = False
@@ -96,6 +104,11 @@ class Weighting(StateHolder):
     importance: Mapping[str, float] = types.MappingProxyType({})
     loss_weights: keras.Variable
     importance_factors: keras.Variable
+    in_time: TimeWeights | None = None
+
+    def __init__(self, *, causal: Causal | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.causal = check_causal(causal)
 
     def prepare(
         self, group_of: Mapping[str, str], dtype: str, sizes: Mapping[str, int | None]
@@ -118,6 +131,11 @@ class Weighting(StateHolder):
                 "traces (`NTK`, `ExactNTK`), losses or gradients under tf.distribute, or build the "
                 "model outside the strategy's scope."
             )
+        if self.causal is not None and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            raise ValueError(
+                "Causal weights compare points of all times, of which a replica has a part. Build "
+                "the model outside the strategy's scope, or leave out `causal`."
+            )
         self._group_of = dict(group_of)
         self.groups = tuple(dict.fromkeys(group_of.values()))
         self.check_groups(self.exclude)
@@ -125,6 +143,8 @@ class Weighting(StateHolder):
         self.state_dtype = dtype
         self.loss_weights = self.add_state("loss_weights", [len(self.groups)], "ones")
         self.build_state(sizes)
+        if self.causal is not None:
+            self.in_time = TimeWeights(self.causal, self.add_state)
         # The last variable: files of before there was one are loaded without it.
         self.importance_factors = self.add_state("importance_factors", [len(self.groups)], "ones")
         self.set_importance(self.importance)
@@ -165,6 +185,23 @@ class Weighting(StateHolder):
     def build_state(self, sizes: Mapping[str, int | None]) -> None:
         """Creates the variables of a subclass."""
 
+    def follow(self, linearization: Linearization, seed: tf.Tensor) -> None:
+        """All that a step does: causal weights, then :meth:`update` on the rows that these make.
+
+        Args:
+            linearization: the residual by term, recorded at the present parameters.
+            seed: ``[2]`` integers, new at every step.
+        """
+        if self.in_time is not None:
+            self.in_time.update(linearization)
+            factors = {
+                term: tf.sqrt(self.in_time.at(term, r, linearization.blocks[term].points))
+                for term, r in linearization.residuals.items()
+                if term in self.in_time.columns
+            }
+            linearization = ScaledRows(linearization, factors)
+        self.update(linearization, seed)
+
     def update(self, linearization: Linearization, seed: tf.Tensor) -> None:
         """Brings :attr:`loss_weights` up to date, inside the compiled step.
 
@@ -197,6 +234,20 @@ class Weighting(StateHolder):
         """
         weight = self.effective_weights[self.groups.index(self._group_of[term])]
         return tf.cast(weight, residual.dtype)
+
+    def weights_at(self, term: str, residual: tf.Tensor, points: Any = None) -> tf.Tensor:
+        """The present weight of a term's residual with that of its time.
+
+        Args:
+            term: its name.
+            residual: ``[n_b]``.
+            points: where; without them the mean over time is what counts.
+
+        Returns:
+            A scalar or ``[n_b]``.
+        """
+        weight = self.weight_of(term, residual)
+        return weight if self.in_time is None else weight * self.in_time.at(term, residual, points)
 
     @property
     def effective_weights(self) -> tf.Tensor:
@@ -258,6 +309,13 @@ class Weighting(StateHolder):
                 f"The groups are {list(self.groups)}."
             )
 
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, for Keras."""
+        config = super().get_config()
+        if self.causal is None:
+            return config
+        return {**config, "causal": keras.saving.serialize_keras_object(self.causal)}
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Weighting":
         """The strategy of a configuration, as Keras stores it; its state is not part of that."""
@@ -284,6 +342,7 @@ class Weighting(StateHolder):
         return None
 
     def logs(self) -> dict[str, tf.Tensor]:
-        """Scalars for the logs of a step: ``weights/<group>``."""
+        """Scalars for the logs of a step: ``weights/<group>``, and those of causal weights."""
         weights = tf.unstack(self.effective_weights)
-        return {f"weights/{g}": w for g, w in zip(self.groups, weights, strict=True)}
+        by_group = {f"weights/{g}": w for g, w in zip(self.groups, weights, strict=True)}
+        return by_group if self.in_time is None else {**by_group, **self.in_time.logs()}

@@ -20,6 +20,7 @@ class Constant(Weighting):
 
     Args:
         weights: weight by group; a group left out has weight one.
+        **kwargs: ``causal``, weights by time as for any :class:`Weighting`; and as for any layer.
 
     Raises:
         ValueError: for a weight that is negative or not finite, or a group no term belongs to.

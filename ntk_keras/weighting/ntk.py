@@ -296,6 +296,11 @@ class NTK(Adaptive):
         return self.pool(dict(zip(self._sizes, sums, strict=True)))
 
     def _check(self) -> None:
+        if self.average == "kernel" and self.causal is not None:
+            raise ValueError(
+                "Causal weights change at every step, so that an average of kernels has none. "
+                "Average traces, as by default, or leave out `causal`."
+            )
         if self.average not in ("traces", "kernel"):
             raise ValueError(
                 f'average must be "traces" or "kernel". Received average={self.average!r}.'

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import ntk_keras as nk
-from ntk_keras.domains import R3, RAD, RAR, Box
+from ntk_keras.domains import R3, RAD, RAR, Box, Moved, MovingSampler
 from tests.support.models import Disturbance, assert_same, build, fit, network, state, still
 
 BOX = Box(t=(0, 1), x=(-1, 1))
@@ -182,6 +182,36 @@ def test_they_move_beside_natural_gradients_without_tracing_again():
     assert not np.isin(followed.points[1], followed.points[0]).any()
     np.testing.assert_array_equal(followed.points[2], followed.points[1])
     assert losses[1] < losses[0]
+
+
+class Told(MovingSampler):
+    """Stays where it is, with importance weights, and keeps what a model tells it."""
+
+    importance_weights = True
+
+    def moved(self, points, sizes, size_at, seed, dtype):
+        self.told = points, sizes, size_at(points)
+        return Moved(points, np.linspace(0.5, 2, self.num_points))
+
+
+def test_entries_that_wait_by_causal_weights_draw_no_points():
+    told = Told(BOX.interior(8), every=1)
+    causal = nk.weighting.Causal("equation", epsilons=0.1, num_bins=4, initial=())
+    net, weights = network(inputs=2, dtype="float64"), nk.weighting.Constant(causal=causal)
+    model = eager(terms(told), weights, net=net, reduction="mean")
+    fit(model, steps=2)
+    points, sizes, at_candidates = map(np.array, told.told)
+    r, t = model.residuals({"equation": points})["equation"], points[:, 0]
+    bins = np.minimum(4 * (t - np.min(t)) / np.ptp(t), 3).astype(int)
+    # By importance: the mean over a bin is that over uniform points.
+    rows = [np.flatnonzero(bins == k) for k in range(4)]
+    importance = np.linspace(0.5, 2, 8)
+    losses = [np.average(r[k] ** 2, weights=importance[k]) if len(k) else 0 for k in rows]
+    by_bin = np.exp(-0.1 * np.cumsum([0, *losses[:-1]]))
+    np.testing.assert_allclose(model.weighting.in_time.weights, by_bin, rtol=1e-10)
+    for found in (sizes, at_candidates):
+        np.testing.assert_allclose(found, np.sqrt(by_bin[bins]) * np.abs(r), rtol=1e-10)
+    assert max(map(len, rows)) > 1 > 0.9 > by_bin[-1]
 
 
 def test_a_step_that_is_not_finite_moves_no_points():

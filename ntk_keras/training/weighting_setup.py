@@ -1,0 +1,81 @@
+"""The weighting of a new model: its state, and where causal weights find the time of points."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ntk_keras.training.term_changes import sizes_of
+from ntk_keras.weighting.causal import columns_of_time, times_of
+
+__all__ = ["prepare_weighting"]
+
+
+def prepare_weighting(model: Any, sizes: dict[str, int]) -> None:
+    """Creates the state of a model's weighting.
+
+    Args:
+        model: a :class:`~ntk_keras.PINNModel` that has all else.
+        sizes: how many residual entries the terms have that have points.
+
+    Raises:
+        ValueError: for what the weighting refuses; for causal weights of a term that there is not,
+            of columns without such a name, or of points that all have one time.
+    """
+    weighting = model.weighting
+    weighting.prepare(
+        {term.name: term.group for term in model.terms},
+        model.parameter_dtype,
+        sizes_of(model.terms, sizes),
+    )
+    causal, in_time = weighting.causal, weighting.in_time
+    if causal is None:
+        return
+    axes = {term.name: model._residuals.axes_of(term) for term in model.terms}
+    in_time.columns = columns_of_time(causal, axes)
+    points = model._points({}, tf.constant([0, 0]))
+    first = _first_time(in_time.columns, points)
+    if causal.initial is None:
+        others = [name for name in points if name not in in_time.columns]
+        in_time.initial = tuple(_at_time(first, causal.axis, others, axes, points))
+    else:
+        in_time.initial = causal.initial
+
+
+def _first_time(columns: Mapping[str, int], points: Mapping[str, Any]) -> float:
+    """The first time of the terms that wait, checked, as far as they have points."""
+    first = -np.inf
+    for name, column in columns.items():
+        if name not in points:  # they come with the data
+            continue
+        times = np.asarray(times_of(name, points[name], column))
+        if times.min() == times.max():
+            raise ValueError(
+                f"Causal makes the entries of term {name!r} wait for earlier ones, but all of its "
+                f"points have the time {times[0]:g}, in column {column}. Name the terms of the "
+                "equation, whose points have many times, or the axis that holds it."
+            )
+        first = times.min() if np.isinf(first) else min(first, times.min())
+    return float(first)
+
+
+def _at_time(
+    first: float,
+    axis: str | int,
+    names: Iterable[str],
+    axes: Mapping[str, Sequence[str] | None],
+    points: Mapping[str, Any],
+) -> list[str]:
+    """The terms all of whose points have one time, which is not after the first."""
+    found = []
+    for name in names:
+        known = list(axes[name] or ())
+        column = known.index(axis) if isinstance(axis, str) and axis in known else axis
+        matrices = [x for x in tf.nest.flatten(points[name]) if x.shape.rank == 2]
+        if isinstance(column, str) or not matrices or column >= matrices[0].shape[1]:
+            continue
+        times = np.asarray(matrices[0][:, column])
+        if times.min() == times.max() <= first:
+            found.append(name)
+    return found
