@@ -20,6 +20,7 @@ from ntk_keras import (
 )
 from ntk_keras.backend.deprecation import moved_attributes
 from ntk_keras.kernel import Block, Linearization
+from ntk_keras.slabs import March, Slab
 from ntk_keras.training import (
     LossBalancer,
     Objective,
@@ -39,8 +40,10 @@ __all__ = [
     "Block",
     "Linearization",
     "LossBalancer",
+    "March",
     "Objective",
     "PINNModel",
+    "Slab",
     "Term",
     "TrainingDivergedError",
     "Unknown",

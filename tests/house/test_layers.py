@@ -18,7 +18,7 @@ FLOORS = [
     {"weighting"},
     {"training"},
     {"callbacks"},
-    {"problems"},
+    {"problems", "slabs"},
     {"experiments"},
     {"cli"},
 ]
