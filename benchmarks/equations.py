@@ -61,27 +61,28 @@ class Equation:
         return [inside, *faces]
 
 
-def network(equation: Equation, width: int, depth: int, seed: int) -> keras.Model:
-    """A network in double precision on inputs from -3 to 3.
+def network(
+    equation: Equation, width: int, depth: int, seed: int, dtype: str = "float64"
+) -> keras.Model:
+    """A network on inputs from -3 to 3.
 
     Args:
         equation: that it is to solve.
         width: of the hidden layers.
         depth: their number.
         seed: of the initial values.
+        dtype: of the network.
     """
     keras.utils.set_random_seed(seed)
     lower, upper = (np.array(x, float) for x in (equation.box.lower, equation.box.upper))
     scale = 6 / (upper - lower)
-    inputs = keras.Input((2,), dtype="float64")
-    hidden = keras.layers.Rescaling(list(scale), list(-3 - scale * lower), dtype="float64")(inputs)
+    inputs = keras.Input((2,), dtype=dtype)
+    hidden = keras.layers.Rescaling(list(scale), list(-3 - scale * lower), dtype=dtype)(inputs)
     if equation.periodic:
         angle = float(2 * PI / (upper[1] - lower[1])) * inputs[:, 1:]
         parts = [hidden[:, :1], keras.ops.sin(angle), keras.ops.cos(angle)]
-        hidden = keras.layers.Concatenate(dtype="float64")(parts)
-    dense = functools.partial(
-        keras.layers.Dense, kernel_initializer="glorot_normal", dtype="float64"
-    )
+        hidden = keras.layers.Concatenate(dtype=dtype)(parts)
+    dense = functools.partial(keras.layers.Dense, kernel_initializer="glorot_normal", dtype=dtype)
     for _ in range(depth):
         hidden = dense(width, equation.activation)(hidden)
     return keras.Model(inputs, dense(1)(hidden))

@@ -1,0 +1,271 @@
+"""Long times: causal weights, slabs and natural gradients on three equations, at equal seconds.
+
+Networks of three hidden layers on inputs from -3 to 3, tanh for Allen-Cahn and sines elsewhere,
+points drawn anew at every step, NTK weights. Adam trains single precision at a rate that falls,
+natural gradients double precision, unless the name of a way says otherwise. All slabs of a run have
+the same share of its seconds, which are those of training steps, with compilation.
+
+    python -m benchmarks.long_times --seconds 600
+    python -m benchmarks.long_times --equations wave --ways "Adam" "Adam, tanh" --seeds 0 1 2
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import ntk_keras as nk
+from benchmarks.equations import EQUATIONS as KNOWN
+from benchmarks.equations import PI, Equation, equal, network, value
+from benchmarks.tables import RESULTS, write_table
+from ntk_keras import derivatives
+from ntk_keras.callbacks import Stopwatch
+from ntk_keras.derivatives import Network
+from ntk_keras.domains import Box
+
+PERIODS = 10
+
+
+def vibration(t: Any, x: Any) -> Any:
+    """sin(pi x) cos(2 pi t) + sin(3 pi x) cos(6 pi t) / 2, of period one in time."""
+    first = tf.sin(PI * x) * tf.cos(2 * PI * t)
+    return first + tf.sin(3 * PI * x) * tf.cos(6 * PI * t) / 2
+
+
+def string(u: Network, p: tf.Tensor) -> tf.Tensor:
+    """u_tt - 4 u_xx."""
+    return derivatives.second_order(u, p, [1, -4])[:, 0]
+
+
+def velocity(u: Network, p: tf.Tensor) -> tf.Tensor:
+    """U_t."""
+    return derivatives.partial(u, p, 0)[:, 0]
+
+
+EQUATIONS = {
+    "allen-cahn": KNOWN["allen-cahn"],
+    "convection": KNOWN["convection"],
+    "wave": Equation(
+        Box(t=(0, PERIODS), x=(0, 1)),
+        string,
+        {
+            "initial": ({"t": 0.0}, equal(lambda p: vibration(p[:, 0], p[:, 1]))),
+            "velocity": ({"t": 0.0}, velocity),
+            "left": ({"x": 0.0}, value),
+            "right": ({"x": 1.0}, value),
+        },
+        lambda p: np.asarray(vibration(p[:, 0], p[:, 1]))[:, None],
+        (401, 51),
+    ),
+}
+# The mean square of an equation's largest term, by which epsilons are divided.
+SIZES = {"allen-cahn": 1.0, "convection": 1e3, "wave": 1e3}
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How to train.
+
+    Attributes:
+        natural: whether by natural gradients; else by Adam.
+        causal: whether with causal weights.
+        slabs: whether in slabs.
+        falling: whether Adam's rate falls.
+        polished: whether L-BFGS takes the second half of the time.
+        single: whether natural gradients are in single precision.
+        network: "tanh" or "fourier", in place of the equation's own.
+    """
+
+    natural: bool = False
+    causal: bool = False
+    slabs: bool = False
+    falling: bool = True
+    polished: bool = False
+    single: bool = False
+    network: str = ""
+
+
+WAYS = {
+    "Adam": Way(),
+    "Adam, causal": Way(causal=True),
+    "Adam, slabs": Way(slabs=True),
+    "Adam, causal, slabs": Way(causal=True, slabs=True),
+    "natural": Way(natural=True),
+    "natural, causal": Way(natural=True, causal=True),
+    "natural, slabs": Way(natural=True, slabs=True),
+    "natural, single precision": Way(natural=True, single=True),
+    "Adam, constant rate": Way(falling=False),
+    "Adam, L-BFGS": Way(polished=True),
+    "Adam, tanh": Way(network="tanh"),
+    "Adam, Fourier features": Way(network="fourier"),
+}
+
+
+class Until(keras.callbacks.Callback):
+    """Ends a training after some seconds of steps."""
+
+    def __init__(self, seconds: float):
+        super().__init__()
+        self.limit = seconds
+        self.seconds = 0.0
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """After a Stopwatch."""
+        self.seconds += logs["seconds"]
+        self.model.stop_training = self.seconds > self.limit
+
+
+def on_slab(equation: Equation, slab: nk.Slab) -> Equation:
+    """An equation on a slab, where its initial conditions go on from the slab before."""
+    conditions = {
+        name: ({"t": slab.start}, slab.initial(residual)) if "t" in face else (face, residual)
+        for name, (face, residual) in equation.conditions.items()
+    }
+    x = (equation.box.lower[1], equation.box.upper[1])
+    box = Box(t=(slab.start, slab.end), x=x)
+    return dataclasses.replace(equation, box=box, conditions=conditions)
+
+
+def network_for(
+    equation: Equation, kind: str, width: int, seed: int, dtype: str
+) -> keras.layers.Layer:
+    """The network of an equation, or another in its place.
+
+    Args:
+        equation: to be solved.
+        kind: "" for its own, "tanh", or "fourier" for frequencies about those of the wave.
+        width: of its three hidden layers.
+        seed: of the initial values.
+        dtype: of the network.
+    """
+    if kind == "tanh":
+        equation = dataclasses.replace(equation, activation=keras.ops.tanh)
+    if kind != "fourier":
+        return network(equation, width, 3, seed, dtype)
+    keras.utils.set_random_seed(seed)
+    points = keras.Input((2,), dtype=dtype)
+    features = nk.networks.FourierFeatures(32, scale=4 * PI, dtype=dtype)(points)
+    inside = Box(**{f"f{index}": (-1, 1) for index in range(64)})
+    hidden = nk.networks.feedforward(inside, width=width, depth=3, dtype=dtype)
+    return keras.Model(points, hidden(features))
+
+
+def polish(model: nk.PINNModel, box: Box, seconds: float, seed: int) -> None:
+    """Goes on with L-BFGS at fixed points."""
+    model.trainable = True  # a march ends with networks that stay
+    data = {"equation": box.interior(5000).fixed(seed)}
+    watched = [Stopwatch(), Until(seconds)]
+    nk.polish(model, data, epochs=10**6, iterations_per_epoch=20, callbacks=watched, verbose=0)
+
+
+def train(name: str, way: Way, seed: int, options: argparse.Namespace) -> nk.March:
+    """An equation in one way; without slabs as a single one.
+
+    Args:
+        name: of the equation.
+        way: how.
+        seed: of networks and points.
+        options: of the command line.
+    """
+    equation = EQUATIONS[name]
+    number = options.slabs if way.slabs else 1
+    points, width = (
+        (options.natural_points, options.natural_width)
+        if way.natural
+        else (options.points, options.width)
+    )
+    epsilons = [epsilon / SIZES[name] for epsilon in options.epsilons]
+    causal = nk.weighting.Causal("equation", epsilons=epsilons) if way.causal else None
+
+    def build(slab: nk.Slab) -> nk.PINNModel:
+        here = on_slab(equation, slab)
+        dtype = "float64" if way.natural and not way.single else "float32"
+        net = network_for(here, way.network, width, seed, dtype)
+        weighting = nk.weighting.NTK(causal=causal)
+        model = nk.PINNModel(net, here.terms(points), weighting, seed=seed + 1000 * slab.index)
+        falling = keras.optimizers.schedules.ExponentialDecay(1e-3, 2000, 0.9)
+        adam = keras.optimizers.Adam(falling if way.falling else 1e-3)
+        model.compile(nk.optimizers.NaturalGradient() if way.natural else adam)
+        return model
+
+    times = np.linspace(equation.box.lower[0], equation.box.upper[0], number + 1)
+    march = nk.March(build, times)
+    seconds = options.seconds / (2 if way.polished else number)
+    march.fit(
+        epochs=10**6,
+        steps_per_epoch=5 if way.natural else 50,
+        callbacks=lambda slab: [Stopwatch(), Until(seconds)],
+        verbose=0,
+    )
+    if way.polished:
+        polish(march.models[0], equation.box, seconds, seed)
+    return march
+
+
+def errors(name: str, march: nk.March) -> dict[str, str]:
+    """Relative L2 errors on the grid, and on its last tenth in time."""
+    equation = EQUATIONS[name]
+    grid = equation.box.grid(*equation.shape)
+    truth, found = equation.solution(grid), march.predict(grid, verbose=0)
+    late = grid[:, 0] > 0.9 * equation.box.upper[0] + 0.1 * equation.box.lower[0]
+    return {
+        "error": f"{_relative(found, truth):.1e}",
+        "late error": f"{_relative(found[late], truth[late]):.1e}",
+    }
+
+
+def _relative(found: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
+
+
+def study(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each equation, way and seed."""
+    table: list[dict[str, Any]] = []
+    for name in options.equations:
+        for label in options.ways:
+            for seed in options.seeds:
+                way = WAYS[label]
+                march = train(name, way, seed, options)
+                steps = sum(int(model.optimizer.iterations.numpy()) for model in march.models)
+                in_time = march.models[-1].weighting.in_time
+                epsilon = f"{float(in_time.epsilon):.0e}" if in_time is not None else ""
+                head = {"equation": name, "way": label, "seed": seed, "seconds": options.seconds}
+                table.append(head | errors(name, march) | {"steps": steps, "epsilon": epsilon})
+                print(table[-1], flush=True)
+                keras.backend.clear_session()
+    return table
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    top.add_argument("--equations", nargs="+", choices=EQUATIONS, default=list(EQUATIONS))
+    top.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    top.add_argument("--seeds", nargs="+", type=int, default=[0])
+    top.add_argument("--seconds", type=float, default=600.0)
+    top.add_argument("--slabs", type=int, default=5, help="number of them")
+    top.add_argument("--epsilons", nargs="+", type=float, default=[1e-2, 1e-1, 1.0, 10.0, 100.0])
+    top.add_argument("--points", type=int, default=2000, help="inside, of Adam")
+    top.add_argument("--width", type=int, default=100, help="of Adam's networks")
+    top.add_argument("--natural-points", type=int, default=2400)
+    top.add_argument("--natural-width", type=int, default=30)
+    top.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
+    top.add_argument("--name", default="long-times", help="of the table's files")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Measures, writes the table and returns its rows."""
+    options = parser().parse_args(arguments)
+    rows = study(options)
+    write_table(options.out, options.name, rows)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
