@@ -26,8 +26,11 @@ def five(residual=root_at_the_left, points=X):
     return [*terms[:3], nk.Term("d", residual, points), terms[3]]
 
 
-@pytest.mark.parametrize("weighting", ["constant", "ntk"])
-@pytest.mark.parametrize("points", [X, BOX.boundary(6)], ids=["fixed", "drawn"])
+@pytest.mark.parametrize(
+    ("points", "weighting"),
+    [(X, "constant"), (BOX.boundary(6), "ntk")],
+    ids=["fixed, constant", "drawn, ntk"],
+)
 def test_a_root_at_zero_among_five_terms_is_named(weighting, points):
     model = build(five(points=points), weighting, net=network(dtype="float64"))
     message = r"Step 0: the gradient of term 'd' at the point \[0\.\] became NaN or infinite"
