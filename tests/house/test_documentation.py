@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import ntk_keras
-from ntk_keras import cli, problems
+from ntk_keras import cli, networks, problems
 from ntk_keras.experiments import runs
 
 ROOT = Path(__file__).parents[2]
@@ -83,8 +83,10 @@ RUN_ELSEWHERE = {"docs/how-to/terms.md", "docs/how-to/domains.md"}
     "page", [page for page in PAGES if snippets("python", page) and page not in RUN_ELSEWHERE]
 )
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
-    """Each snippet as printed, one after the other, but for the length of training and widths."""
+    """Each snippet as printed, one after the other, but for the length of training and sizes."""
     monkeypatch.chdir(tmp_path)
+    # Every layer is traced, and compiled by XLA, in all the derivatives of a residual.
+    monkeypatch.setitem(networks.feedforward.__kwdefaults__, "depth", 1)
     namespace = {}
     for code in snippets("python", page):
         short = re.sub(
