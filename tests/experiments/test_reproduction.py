@@ -11,7 +11,7 @@ from ntk_keras import cli, problems
 from ntk_keras.experiments import reproduction, runs
 from ntk_keras.experiments.reproduction import figures_8_and_9 as wave
 
-SMALL = {"width": 8, "num_initial_probes": 20}
+SMALL = {"width": 8, "depth": 1, "num_initial_probes": 20}
 
 
 def cut():
