@@ -1,5 +1,6 @@
 """A model saved whole goes on as if it had never stopped; what cannot be saved says the mend."""
 
+import dataclasses
 import functools
 import json
 import subprocess
@@ -26,9 +27,25 @@ def config(model):
     return json.loads(json.dumps({**model.get_config(), "network": None}))
 
 
+ANOTHER_PROCESS = """
+import gc, runpy, sys
+gc.disable()  # a short life, which collections would take a third of
+sys.modules["ntk_keras"] = None  # whoever imports it gets an error
+import keras, numpy as np
+folder = sys.argv[1]
+network = keras.models.load_model(f"{folder}/leaf/network.keras")
+np.save(f"{folder}/leaf/values.npy", network(np.load(f"{folder}/leaf/points.npy")))
+del sys.modules["ntk_keras"]
+runpy.run_module("tests.support.resumed", run_name="__main__")
+"""
+
+
 @pytest.fixture(scope="module")
-def runs(request, tmp_path_factory):
-    """By name: the state after two epochs without a break, and with one, in two processes."""
+def processes(request, tmp_path_factory):
+    """States after two epochs without a break, and with one, in two processes, by name.
+
+    Beside them the values of a network here, and where this package is not installed.
+    """
     folder, whole = tmp_path_factory.mktemp("saved"), {}
     asked = {item.name for item in request.session.items}
     names = [name for name in resumed.NAMES if f"{_RESUMED}[{name}]" in asked]
@@ -39,8 +56,13 @@ def runs(request, tmp_path_factory):
         whole[name] = resumed.state(model, history.history)
         (folder / "1.keras").rename(folder / f"{name}.keras")
         (folder / "2.keras").unlink()
-    subprocess.run([sys.executable, "-m", "tests.support.resumed", folder], cwd=ROOT, check=True)
-    return {name: (whole[name], dict(np.load(folder / f"{name}.npz"))) for name in names}
+    (leaf := folder / "leaf").mkdir()
+    network, points = resumed.build("constant").network, resumed.BOX.grid(3, 3).astype("float32")
+    network.save(leaf / "network.keras")
+    np.save(leaf / "points.npy", points)
+    subprocess.run([sys.executable, "-c", ANOTHER_PROCESS, folder], cwd=ROOT, check=True)
+    states = {name: (whole[name], dict(np.load(folder / f"{name}.npz"))) for name in names}
+    return states, (network(points), np.load(leaf / "values.npy"))
 
 
 _RESUMED = "test_a_saved_model_goes_on_bit_for_bit_in_a_new_process"
@@ -52,8 +74,8 @@ _SLOW = {"block-predictor", "reverse", "perturbation", "uncertainty"}
     "name",
     [pytest.param(n, marks=pytest.mark.slow) if n in _SLOW else n for n in resumed.NAMES],
 )
-def test_a_saved_model_goes_on_bit_for_bit_in_a_new_process(runs, name):
-    whole, cut = runs[name]
+def test_a_saved_model_goes_on_bit_for_bit_in_a_new_process(processes, name):
+    whole, cut = processes[0][name]
     assert whole.keys() == cut.keys()
     for part, value in whole.items():
         np.testing.assert_array_equal(cut[part], value, err_msg=part)
@@ -83,27 +105,14 @@ def test_a_loaded_model_can_be_saved_again(tmp_path):
 @pytest.mark.parametrize("name", sorted(nk.problems.PROBLEMS))
 def test_the_problems_of_the_package_are_saved_whole(name, tmp_path):
     problem = nk.problems.get(name)
-    model = nk.problems.build_model(problem, problem.presets["quick"])
+    model = nk.problems.build_model(problem, dataclasses.replace(problem.presets["quick"], depth=1))
     model.save(tmp_path / "model.keras")
     assert config(keras.models.load_model(tmp_path / "model.keras")) == config(model)
 
 
-LEAF = """
-import sys
-sys.modules["ntk_keras"] = None  # whoever imports it gets an error
-import keras, numpy as np
-np.save(sys.argv[2], keras.models.load_model(sys.argv[1])(np.load(sys.argv[2])))
-"""
-
-
-def test_the_network_alone_loads_where_this_package_is_not_installed(tmp_path):
-    model = resumed.build("constant")
-    points = resumed.BOX.grid(3, 3).astype("float32")
-    model.network.save(tmp_path / "network.keras")
-    np.save(tmp_path / "points.npy", points)
-    arguments = [str(tmp_path / "network.keras"), str(tmp_path / "points.npy")]
-    subprocess.run([sys.executable, "-c", LEAF, *arguments], check=True, cwd=tmp_path)
-    np.testing.assert_array_equal(np.load(tmp_path / "points.npy"), model.network(points))
+def test_the_network_alone_loads_where_this_package_is_not_installed(processes):
+    here, there = processes[1]
+    np.testing.assert_array_equal(there, here)
 
 
 def test_the_network_alone_exports_as_a_saved_model(tmp_path):
