@@ -1,5 +1,6 @@
 """Parts of a step that XLA compiles by itself: when it does, and that numbers stay."""
 
+import dataclasses
 import functools
 
 import keras
@@ -55,9 +56,9 @@ def test_other_devices_and_several_replicas_are_left_to_the_graph(monkeypatch):
 @pytest.mark.parametrize("estimator", ["exact", "diagonal"])
 def test_a_training_step_has_one_part_for_all_blocks(estimator):
     problem = problems.get("wave")
-    terms = problem.terms(problem.presets["quick"])
-    network = problems.build_model(problem, problem.presets["quick"]).network
-    model = PINNModel(network, terms, NTK(estimator), seed=0)
+    settings = dataclasses.replace(problem.presets["quick"], depth=1)
+    network = problems.build_model(problem, settings).network
+    model = PINNModel(network, problem.terms(settings), NTK(estimator), seed=0)
     model.compile("adam")
     step = tf.function(lambda: model.train_step(None), autograph=False)
     assert compiled_parts(step.get_concrete_function()) == 1
@@ -97,7 +98,7 @@ def test_no_step_of_fit_is_compiled_where_xla_is_refused(monkeypatch):
 
 def test_the_diagonal_is_that_of_the_graph(monkeypatch):
     problem = problems.get("wave")
-    model = problems.build_model(problem, problem.presets["quick"])
+    model = problems.build_model(problem, dataclasses.replace(problem.presets["quick"], depth=2))
     blocks, variables = model.blocks(), model.trainable_variables
 
     def diagonal():
