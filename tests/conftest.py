@@ -6,6 +6,8 @@ import os
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# XLA's kernels run for moments here: to optimize them takes longer.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 gc.disable()  # imports make a million objects, and no garbage that matters
 
