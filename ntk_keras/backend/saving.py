@@ -290,7 +290,9 @@ def _example(value: Any) -> str:
     name = getattr(value, "__name__", "residual")
     name = name if name.isidentifier() else "residual"
     function = "    @tf.function\n" if isinstance(value, _DECORATED) else ""
-    return f"    {_decorator(value)}\n{function}    def {name}(u, points):"
+    code = getattr(getattr(value, "python_function", value), "__code__", None)
+    arguments = ", ".join(code.co_varnames[: code.co_argcount]) if code else "u, points"
+    return f"    {_decorator(value)}\n{function}    def {name}({arguments}):"
 
 
 def _decorator(value: Any) -> str:

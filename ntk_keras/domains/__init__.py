@@ -1,15 +1,16 @@
 """Where points lie, and how they are drawn.
 
 A :class:`Box` has named axes, time being one of them. A face is a box too, flat along one axis.
-Other shapes are disks, balls, polygons, meshes and bodies, and what is made of them by ``|``,
-``&``, ``-`` and ``*``. Samplers draw new points inside the compiled step, or a fixed set once and
-for all; those of a :class:`RAD`, :class:`R3` or :class:`RAR` move to where the residual is large.
-A :class:`GridInterpolator` is a function that is known by a table.
+Other shapes are disks, balls, polygons, meshes and bodies, what is made of them by ``|``, ``&``,
+``-`` and ``*``, and what a function maps them to. Samplers draw new points inside the compiled
+step, or a fixed set once and for all; those of a :class:`RAD`, :class:`R3` or :class:`RAR` move to
+where the residual is large. A :class:`GridInterpolator` is a function that is known by a table.
 """
 
 from ntk_keras.domains.balls import Ball, Disk
 from ntk_keras.domains.boxes import Box, BoxSampler
 from ntk_keras.domains.interpolation import GridInterpolator
+from ntk_keras.domains.mapped import Mapped
 from ntk_keras.domains.meshes import Body, Mesh
 from ntk_keras.domains.moving import R3, RAD, RAR, Moved, MovingSampler
 from ntk_keras.domains.polygons import Polygon
@@ -28,6 +29,7 @@ __all__ = [
     "Combination",
     "Disk",
     "GridInterpolator",
+    "Mapped",
     "Mesh",
     "Moved",
     "MovingSampler",

@@ -17,6 +17,7 @@ __all__ = [
     "Piece",
     "Placed",
     "among",
+    "both",
     "captured",
     "cells",
     "mixed",
@@ -180,7 +181,7 @@ def product(first: Piece, second: Piece, width: int) -> Piece:
                 [tf.zeros_like(p.points) if p.normals is None else p.normals for p in parts], axis=1
             )
         points = tf.concat([part.points for part in parts], axis=1)
-        return Placed(points, normals, _both(*(part.kept for part in parts)))
+        return Placed(points, normals, both(*(part.kept for part in parts)))
 
     measure, rate = first.measure * second.measure, first.rate * second.rate
     return Piece(first.dims + second.dims, measure, place, rate)
@@ -202,7 +203,7 @@ def selected(
     def place(unit: tf.Tensor) -> Placed:
         points, normals, kept = piece.place(unit)
         chosen, normals = select(points, normals)
-        return Placed(points, normals, _both(kept, chosen))
+        return Placed(points, normals, both(kept, chosen))
 
     share = measure / piece.measure if measure is not None else _share_chosen(piece, select)
     # All of it, if nothing was left out; but another point may be.
@@ -241,6 +242,18 @@ def mixed(first: Piece, second: Piece) -> Piece:
     return Piece(1 + max(first.dims, second.dims), measure, place, measure / sum(candidates))
 
 
+def both(one: tf.Tensor | None, other: tf.Tensor | None) -> tf.Tensor | None:
+    """What two conditions keep, ``[n]``; None keeps all.
+
+    Args:
+        one: condition.
+        other: condition.
+    """
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
+
+
 def _share_chosen(piece: Piece, select: Callable[[tf.Tensor, Any], Any]) -> float:
     """The share of a piece that is chosen, by quasi-Monte Carlo."""
     chosen = total = 0
@@ -251,12 +264,6 @@ def _share_chosen(piece: Piece, select: Callable[[tf.Tensor, Any], Any]) -> floa
         chosen += np.sum(select(points, normals)[0].numpy() & among)
         total += np.sum(among)
     return float(chosen / total)
-
-
-def _both(one: tf.Tensor | None, other: tf.Tensor | None) -> tf.Tensor | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return one & other
 
 
 def _aliases(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
