@@ -260,22 +260,42 @@ def test_a_step_that_lowers_nothing_is_not_taken():
     np.testing.assert_allclose(made.optimizer.damping, 10 * damping)
 
 
-@pytest.mark.parametrize("best", [0.12, 1.0, 0.003])
-@pytest.mark.parametrize("end", [0.5, np.inf])
-def test_the_best_length_is_found_from_any_other(best, end):
-    """Lengths beyond the end have no number for their loss."""
-    best = min(best, end)
+def search(loss_at, last, loss=1.0, noise=0.0):
+    """Up to the full length; linear residuals would keep the noise as loss."""
+    loss, longest, last = (tf.constant(x, tf.float64) for x in (loss, 1.0, last))
+
+    def linear(length):
+        return noise + (1 - noise) * (1 - length) ** 2
+
+    return step_lengths.longest_fair(loss_at, linear, loss, longest, last)
+
+
+@pytest.mark.parametrize("longest", [0.12, 1.0, 0.003])
+@pytest.mark.parametrize("last", [0.0, 0.003, 0.04, 0.17, 1.0])
+@pytest.mark.parametrize(("noise", "fair"), [(0.004, 0.15), (0.006, 0.5)])
+def test_the_longest_fair_step_is_found_from_any_length(longest, last, noise, fair):
+    """Longer ones have no number for their loss or lower it by less than is fair."""
 
     def loss_at(length, curved):
-        loss = (tf.math.log(length / (2 * best))) ** 2 + 0.1 * (1 - curved)
-        return tf.where(length > 2 * end, np.nan, loss)
+        gain = (1 - noise) * (1 - (1 - length) ** 2)
+        worse = tf.where(length > 2 * longest, np.nan, 1 - (fair - 0.01) * gain)
+        return tf.where(length > longest, worse, 1 - (fair + 0.01 * curved) * gain)
 
-    for last in (0.0, 0.003, 0.04, 0.17, 1.0):
-        arguments = [tf.constant(x, tf.float64) for x in (100.0, 2.0, last)]
-        choice = step_lengths.best_length(loss_at, *arguments)
-        np.testing.assert_allclose([choice.length, choice.curved, choice.loss], [2 * best, 1, 0])
-        arguments[0] = tf.constant(-1.0, tf.float64)
-        assert step_lengths.best_length(loss_at, *arguments).length == 0
+    choice = search(loss_at, last, noise=noise)
+    np.testing.assert_allclose([choice.length, choice.curved], [longest, 1])
+    np.testing.assert_allclose(choice.loss, loss_at(choice.length, choice.curved))
+
+
+@pytest.mark.parametrize("last", [0.003, 0.17, 1.0])
+def test_the_least_loss_is_taken_where_no_step_is_fair(last):
+    """From each length, of those that are shorter."""
+
+    def loss_at(length, curved):
+        return 1 - 1e-3 * length + 0.1 * length**2 + (1 - curved)
+
+    choice = search(loss_at, last)
+    np.testing.assert_allclose([choice.length, choice.curved], [0.003, 1])
+    assert search(loss_at, last, loss=0.9).length == 0
 
 
 @pytest.mark.parametrize(
