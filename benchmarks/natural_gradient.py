@@ -16,7 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import keras
@@ -30,8 +30,35 @@ from ntk_keras.callbacks import CollocationAlarm, Stopwatch
 from ntk_keras.optimizers import NaturalGradient, methods, normal_equations, step_lengths
 from ntk_keras.optimizers.methods import Method
 
-# Lengths from which on the damping is quartered and halved, and below which it is doubled.
-RULES = ((0.35, 0.12, 0.03), (1.1, 0.12, 0.03), (1.1, 0.2, 0.1), (1.1, 0.3, 0.1))
+
+class Rule(NamedTuple):
+    """How far a step goes, and how the damping follows.
+
+    Attributes:
+        fair: the least gain, as a part of what linear residuals would have.
+        fair_of_noise: the same where these would not lose nearly all of the loss.
+        damping: the first.
+        quarter: lengths from which on the damping is quartered.
+        half: lengths from which on it is halved.
+        double: lengths below which it is doubled.
+    """
+
+    fair: float = step_lengths.FAIR
+    fair_of_noise: float = step_lengths.FAIR_OF_NOISE
+    damping: float = NaturalGradient().initial_damping
+    quarter: float = step_lengths.LONG
+    half: float = step_lengths.GOOD
+    double: float = step_lengths.SHORT
+
+
+RULES = (
+    Rule(),
+    Rule(fair_of_noise=0.15),
+    Rule(fair=0.5),
+    Rule(damping=1e-2),
+    Rule(damping=1e-8),
+    Rule(quarter=0.7, half=0.35, double=0.2),
+)
 SCALES = (1e-3, 1.0, 1e3)
 METHODS: dict[tuple[int, int], tuple[Method, ...]] = {
     (10000, 30): ("primal", "sketched"),
@@ -53,6 +80,7 @@ class Case:
         weighting: of the model.
         scale: factor of the equation's residual.
         method: of the optimizer.
+        damping: the first one.
         steps: at most.
         seconds: at most.
     """
@@ -64,6 +92,7 @@ class Case:
     weighting: str = "ntk"
     scale: float = 1.0
     method: Method = "auto"
+    damping: float = NaturalGradient().initial_damping
     steps: int = 10**6
     seconds: float = float("inf")
 
@@ -101,7 +130,7 @@ def train(case: Case) -> list[dict[str, Any]]:
         case.weighting,
         seed=case.seed,
     )
-    model.compile(NaturalGradient(method=case.method))
+    model.compile(NaturalGradient(method=case.method, damping=case.damping))
     errors = Errors(case)
     callbacks = [Stopwatch(), CollocationAlarm(every_epochs=1), errors]
     model.fit(epochs=10**5, steps_per_epoch=10, verbose=0, callbacks=callbacks)
@@ -132,15 +161,16 @@ def study_equations(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def study_rules(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Errors by steps for some rules of damping."""
+    """Errors by steps for some rules of length and damping."""
     table = []
     for case in _cases(options, steps=options.steps):
-        for long, good, short in RULES:
-            with mock.patch.multiple(step_lengths, _LONG=long, _GOOD=good, _SHORT=short):
-                rows = train(case)
-            marks = {f"step {r['step']}": f"{r['error']:.1e}" for r in rows if r["step"] % 25 < 10}
-            rule = {"a quarter from": long, "half from": good, "double below": short}
-            table.append(_head(case) | rule | marks)
+        for rule in RULES:
+            lengths = {"LONG": rule.quarter, "GOOD": rule.half, "SHORT": rule.double}
+            gains = {"FAIR": rule.fair, "FAIR_OF_NOISE": rule.fair_of_noise}
+            with mock.patch.multiple(step_lengths, **gains, **lengths):
+                rows = train(dataclasses.replace(case, damping=rule.damping))
+            marks = {f"step {r['step']}": f"{r['error']:.1e}" for r in rows if r["step"] % 20 == 0}
+            table.append(_head(case) | rule._asdict() | marks)
             print(table[-1], flush=True)
     return table
 

@@ -94,7 +94,7 @@ PROBLEM = Problem(
             "wave",
             "natural-gradient",
             {"equation": 2400, "velocity": 480, "initial": 480, "left": 480, "right": 480},
-            steps=300,
+            steps=150,
             steps_per_epoch=10,
             width=30,
             activation="sin",
