@@ -52,7 +52,7 @@ process that does nothing else, "before" with the package imported and the netwo
 by": the largest entry of the difference from ntk_keras over the largest entry of K.""",
     "step": """A natural-gradient step on the wave: 3 x 30 sine network, float64, 2400 + 4 x 480
 points drawn anew and NTK weights at every step. JAX evaluates the loss of 26 candidates at once,
-ntk_keras goes downhill from the last length, past some eight, and solves for an acceleration too.
+ntk_keras of some four, beginning at the last length, and it solves for an acceleration too.
 Medians of turns; "first" includes compilation. GB are the peak of a process that does nothing else,
 "before" with the package imported and the network built.""",
     "training": """Relative L2 errors on the wave, from the same network (3 x 30, sine, float64),
