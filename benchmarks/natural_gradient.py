@@ -4,8 +4,8 @@ Networks of three hidden layers in double precision, points drawn anew at every 
 defaults but for what a study varies. Seconds are those of training steps, compilation included.
 
     python -m benchmarks.natural_gradient --study equations --seconds 300
-    python -m benchmarks.natural_gradient --study rules --steps 100
-    python -m benchmarks.natural_gradient --study scales --equations wave --seconds 60
+    python -m benchmarks.natural_gradient --study rules --points 1200 --width 20 --steps 100
+    python -m benchmarks.natural_gradient --study scales --equations wave --seconds 30
     python -m benchmarks.natural_gradient --study methods --seconds 60
     python -m benchmarks.natural_gradient --study parts
 """
@@ -53,11 +53,12 @@ class Rule(NamedTuple):
 
 RULES = (
     Rule(),
-    Rule(fair_of_noise=0.15),
-    Rule(fair=0.5),
-    Rule(damping=1e-2),
-    Rule(damping=1e-8),
-    Rule(quarter=0.7, half=0.35, double=0.2),
+    Rule(0.15, 0.15),
+    Rule(0.05, 0.05),
+    Rule(0.3, 0.3),
+    Rule(0.15, 0.15, damping=1e-2),
+    Rule(0.15, 0.15, damping=1e-8),
+    Rule(0.15, 0.15, quarter=0.7, half=0.35, double=0.2),
 )
 SCALES = (1e-3, 1.0, 1e3)
 METHODS: dict[tuple[int, int], tuple[Method, ...]] = {
