@@ -116,7 +116,8 @@ def trained(makes, decorations, epochs=2, **compiled):
     terms = [nk.Term(name, residual, models.X) for name, (residual, _) in made.items()]
     terms.append(nk.Term("start", models.value, models.START))
     weighting = NTK("block-predictor", num_initial_probes=3)
-    model = models.build(terms, weighting, net=network, compiled=compiled)
+    slow = keras.optimizers.SGD(2.0**-16)  # for weights of thousands
+    model = models.build(terms, weighting, net=network, optimizer=slow, compiled=compiled)
     history = models.fit(model, epochs=epochs)
     summary = model.derivatives_summary().splitlines()[1:]
     found = {
