@@ -188,17 +188,15 @@ class Weighting(StateHolder):
     def follow(self, linearization: Linearization, seed: tf.Tensor) -> None:
         """All that a step does: causal weights, then :meth:`update` on the rows that these make.
 
+        What all bins wait for is not in these rows: adaptive weights would undo it.
+
         Args:
             linearization: the residual by term, recorded at the present parameters.
             seed: ``[2]`` integers, new at every step.
         """
         if self.in_time is not None:
-            self.in_time.update(linearization)
-            factors = {
-                term: tf.sqrt(self.in_time.at(term, r, linearization.blocks[term].points))
-                for term, r in linearization.residuals.items()
-                if term in self.in_time.columns
-            }
+            parts = self.in_time.update(linearization)
+            factors = {term: tf.sqrt(part) for term, part in parts.items()}
             linearization = ScaledRows(linearization, factors)
         self.update(linearization, seed)
 

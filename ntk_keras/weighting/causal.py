@@ -31,15 +31,17 @@ class Causal:
     Time is cut into bins of equal length. The weight of bin k is
     ``exp(-epsilon (L_start + sum_{j<k} L_j))``, L_j being the mean square of the residual in bin j
     and L_start that of the initial conditions: a bin waits until all of it is small. Of several
-    terms the one counts that makes a bin wait longest. The steepness epsilon begins with the first
-    of ``epsilons``; once all weights exceed the threshold, the next one takes its place. After the
+    terms a bin waits for the one that is worst. The steepness epsilon begins with the first of
+    ``epsilons``; once all weights exceed the threshold, the next one takes its place. After the
     last one :attr:`Weighting.in_time` is ``finished``, at which
     :class:`~ntk_keras.callbacks.CausalStopping` ends training.
 
-    Kernel traces are those of the rows as they stand in the loss, Tr K_bb = sum_i w_i K_ii, so that
-    entries that wait do not count. Natural gradients scale rows likewise. The weights are constants
-    in every derivative, and within a step. They are a function of time alone, so points may be
-    redrawn; ``loss/<term>`` is logged without them.
+    Kernel traces are Tr K_bb = sum_i w_i / w_first K_ii, w_first being the weight of the first bin,
+    so that entries that wait do not count. What all bins wait for is left out there: NTK weights
+    would undo it. Losses and natural gradients have the weights as they are. These are constants in
+    every derivative, and within a step. They are a function of time alone, so points may be
+    redrawn; ``loss/<term>`` is logged without them. An equation that runs backward in time takes
+    T - t for its column of time.
 
     Example:
         ``PINNModel(network, terms, nk.weighting.NTK(causal=nk.weighting.Causal("equation")))``
@@ -48,7 +50,7 @@ class Causal:
         terms: names of the terms whose entries wait, usually the equations.
         axis: the column of time, by its name or index.
         initial: names of the initial conditions, whose mean squares add up to L_start. By default
-            the terms whose points all have the first time; empty for none.
+            the terms that have points of their own, all of them at the first time; empty for none.
         epsilons: one, or several that grow and take over one after the other; larger residuals
             take smaller ones.
         threshold: what the least weight must exceed, in (0, 1).
@@ -56,7 +58,8 @@ class Causal:
 
     Raises:
         ValueError: for an argument out of range; from the model, for a name that is no term's, or
-            terms without such a column, or whose points all have one time.
+            terms without such a column, or whose points all have one time; and where ``initial`` is
+            not given, though the points of ``terms`` come with the data.
 
     Reference:
         Wang, Sankaran, Perdikaris, "Respecting causality for training physics-informed neural
@@ -153,11 +156,15 @@ class TimeWeights:
         self.interval = add_state("time_interval", [2])
         self.stage = add_state("causal_stage", [], dtype="int64")
 
-    def update(self, linearization: Linearization) -> None:
+    def update(self, linearization: Linearization) -> dict[str, tf.Tensor]:
         """Brings weights and epsilon up to date.
 
         Args:
             linearization: the residuals, recorded at the present parameters.
+
+        Returns:
+            By term that waits, w_i / w_first of its entries, ``[n_b]``: they do not underflow where
+            all weights do.
         """
         dtype, start = self.weights.dtype, tf.zeros([], self.weights.dtype)
         squares, counts, times = {}, {}, {}
@@ -173,16 +180,16 @@ class TimeWeights:
         every = tf.concat(list(times.values()), axis=0)
         interval = tf.stack([tf.reduce_min(every), tf.reduce_max(every)])
         number = self.settings.num_bins
-        waits = [
-            _earlier_squares(squares[name], counts[name], _bins(at, interval, number), number)
-            for name, at in times.items()
-        ]
-        stage = self.stage.value
-        weights = tf.exp(-self.epsilon * (start + tf.reduce_max(tf.stack(waits), axis=0)))
+        bins = {name: _bins(at, interval, number) for name, at in times.items()}
+        waits = [_earlier_squares(squares[n], counts[n], own, number) for n, own in bins.items()]
+        stage, epsilon = self.stage.value, self.epsilon
+        parts = tf.exp(-epsilon * tf.reduce_max(tf.stack(waits), axis=0))
+        weights = tf.exp(-epsilon * start) * parts
         passed = tf.reduce_min(weights) > self.settings.threshold
         self.interval.assign(interval)
         self.weights.assign(weights)
         self.stage.assign(tf.minimum(stage + tf.cast(passed, stage.dtype), len(self._epsilons)))
+        return {name: tf.gather(parts, own) for name, own in bins.items()}
 
     def at(self, term: str, residual: tf.Tensor, points: Any = None) -> tf.Tensor:
         """The weights of a term's entries; one for all of a term that does not wait.

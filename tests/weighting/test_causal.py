@@ -165,6 +165,22 @@ def test_traces_are_those_of_the_rows_in_the_loss(balanced):
     np.testing.assert_allclose(equation_weights(model), shares["equation"] * weights)
 
 
+@pytest.mark.parametrize("far", [0.3, 10.0], ids=["some", "underflow"])
+def test_what_all_bins_wait_for_is_in_the_loss_and_not_undone(far, balanced):
+    def start(u, x):
+        return u(x)[:, 0] - far
+
+    terms = [nk.Term("equation", slope, X), nk.Term("start", start, START)]
+    weighting = NTK("exact", causal=causal(initial="start"))
+    model = eager(terms, weighting, net=network(dtype="float64"), optimizer=still())
+    fit(model)
+    assert model.loss_weights == pytest.approx(balanced.loss_weights)
+    factor = np.exp(-EPSILON * np.mean(residuals_of(model)["start"] ** 2))
+    expected = factor * equation_weights(balanced)
+    np.testing.assert_allclose(equation_weights(model), expected, rtol=1e-10)
+    assert factor < 0.9
+
+
 def test_a_weight_for_every_point_is_multiplied():
     model = model_with(SelfAdaptive(causal=causal()), optimizer=still())
     fit(model)
