@@ -9,19 +9,10 @@ import tensorflow as tf
 
 from ntk_keras.training.moving_points import MovesPoints
 from ntk_keras.training.terms import Term
+from ntk_keras.training.weighting_setup import find_times, sizes_of
 from ntk_keras.weighting import Weighting
 
-__all__ = ["FollowTerms", "FollowsTerms", "TermChanges", "compiled_with", "sizes_of"]
-
-
-def sizes_of(terms: Sequence[Term], found: dict[str, int]) -> dict[str, int | None]:
-    """The number of residual entries of every term, None where it may change.
-
-    Args:
-        terms: of the model.
-        found: how many entries the terms have that have points.
-    """
-    return {term.name: None if term.redrawn else found.get(term.name) for term in terms}
+__all__ = ["FollowTerms", "FollowsTerms", "TermChanges", "compiled_with"]
 
 
 class TermChanges:
@@ -83,11 +74,13 @@ class FollowsTerms(MovesPoints):
         """Looks at the terms that have changed, as at construction, and drops compiled steps.
 
         Raises:
-            ValueError: for terms that do not fit the network or the state of the weighting.
+            ValueError: for terms that do not fit the network, the state of the weighting or its
+                causal weights.
         """
         if self._term_changes.any():
             self._follow_moving()
             self.weighting.check_sizes(sizes_of(self.terms, self._inspect({})))
+            find_times(self)
             self._term_changes.accept()
             self.train_function = self.test_function = None
 

@@ -6,10 +6,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras.training.term_changes import sizes_of
+from ntk_keras.training.terms import Term
 from ntk_keras.weighting.causal import columns_of_time, times_of
 
-__all__ = ["prepare_weighting"]
+__all__ = ["find_times", "prepare_weighting", "sizes_of"]
+
+
+def sizes_of(terms: Sequence[Term], found: dict[str, int]) -> dict[str, int | None]:
+    """The number of residual entries of every term, None where it may change.
+
+    Args:
+        terms: of the model.
+        found: how many entries the terms have that have points.
+    """
+    return {term.name: None if term.redrawn else found.get(term.name) for term in terms}
 
 
 def prepare_weighting(model: Any, sizes: dict[str, int]) -> None:
@@ -20,27 +30,45 @@ def prepare_weighting(model: Any, sizes: dict[str, int]) -> None:
         sizes: how many residual entries the terms have that have points.
 
     Raises:
-        ValueError: for what the weighting refuses; for causal weights of a term that there is not,
-            of columns without such a name, or of points that all have one time.
+        ValueError: for what the weighting refuses, and as :func:`find_times` does.
     """
-    weighting = model.weighting
-    weighting.prepare(
+    model.weighting.prepare(
         {term.name: term.group for term in model.terms},
         model.parameter_dtype,
         sizes_of(model.terms, sizes),
     )
-    causal, in_time = weighting.causal, weighting.in_time
+    find_times(model)
+
+
+def find_times(model: Any) -> None:
+    """Finds columns of time and initial conditions, if there are causal weights.
+
+    Args:
+        model: a :class:`~ntk_keras.PINNModel`.
+
+    Raises:
+        ValueError: for causal weights of a term that there is not, of columns without such a name,
+            or of points that all have one time; for initial conditions that are not named, where
+            no term that waits has points of its own.
+    """
+    causal, in_time = model.weighting.causal, model.weighting.in_time
     if causal is None:
         return
     axes = {term.name: model._residuals.axes_of(term) for term in model.terms}
-    in_time.columns = columns_of_time(causal, axes)
+    columns = columns_of_time(causal, axes)
     points = model._points({}, tf.constant([0, 0]))
-    first = _first_time(in_time.columns, points)
-    if causal.initial is None:
-        others = [name for name in points if name not in in_time.columns]
-        in_time.initial = tuple(_at_time(first, causal.axis, others, axes, points))
-    else:
-        in_time.initial = causal.initial
+    first, initial = _first_time(columns, points), causal.initial
+    if initial is None:
+        others = [name for name in axes if name not in columns]
+        if others and np.isinf(first):
+            raise ValueError(
+                "Causal finds the initial conditions by the first time of the terms that wait, "
+                f"{list(columns)}, whose points come with the data. Name those of {others} that "
+                "are, as in Causal('equation', initial='start'), or give initial=() for none."
+            )
+        known = [name for name in others if name in points]
+        initial = tuple(_at_time(first, causal.axis, known, axes, points))
+    in_time.columns, in_time.initial = columns, initial
 
 
 def _first_time(columns: Mapping[str, int], points: Mapping[str, Any]) -> float:

@@ -288,6 +288,19 @@ def test_redrawn_points_trace_nothing_anew():
     assert len(traced) == known > 0
 
 
+def test_times_and_initial_conditions_are_looked_for_where_points_have_changed():
+    model = drawn()
+    equation, start = model.terms
+    swapped = nk.domains.Box(x=(-1, 1), t=(0, 1))
+    equation.points, start.points = swapped.interior(20), swapped.interior(8)
+    model.follow_terms()
+    assert model.weighting.in_time.columns == {"equation": 1}
+    assert model.weighting.in_time.initial == ()
+    start.points = swapped.face(t=0).sample(8)
+    model.follow_terms()
+    assert model.weighting.in_time.initial == ("start",)
+
+
 def test_a_saved_model_goes_on_bit_for_bit(tmp_path):
     model = drawn()
     fit(model)
@@ -331,6 +344,13 @@ MISTAKES = {
     "one time": (
         lambda: build([nk.Term("equation", value, X[:1])], Constant(causal=causal())),
         "all of its points have",
+    ),
+    "points of the data": (
+        lambda: build(
+            [nk.Term("equation", value), nk.Term("start", value, START)],
+            Constant(causal=causal()),
+        ),
+        r"\['equation'\], whose points come.*initial='start'\), or give initial=\(\)",
     ),
     "stopping without": (CausalStopping().on_train_begin, "CausalStopping ends"),
     "an averaged kernel": (
