@@ -89,7 +89,7 @@ class ScaledRows(Linearization):
         factors = self._factors[name]
         if subset is None:
             return factors
-        units = self.num_units(name)
-        if units is None:
-            units = tf.shape(tf.nest.flatten(self.blocks[name].points)[0])[0]
+        block = self.blocks[name]
+        counted = self.residuals[name] if block.is_whole else tf.nest.flatten(block.points)[0]
+        units = counted.shape[0] or tf.shape(counted)[0]  # unknown to a graph
         return tf.reshape(tf.gather(tf.reshape(factors, [units, -1]), subset), [-1])

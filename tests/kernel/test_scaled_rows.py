@@ -101,3 +101,20 @@ def test_entries_of_several_components_are_scaled_point_by_point(blocks):
     factors = np.arange(12.0)
     ours = ScaledRows(recorded, {"both": tf.constant(factors)}).diagonal({"both": [3, 0]})["both"]
     close(ours, (factors**2 * recorded.diagonal()["both"].numpy())[[6, 7, 0, 1]])
+
+
+def test_coupled_entries_are_counted_in_a_graph_that_does_not_know_how_many():
+    net = network(dtype="float64")
+
+    def both(points):
+        values = net(points)[:, 0]
+        return tf.stack([values, values - tf.reduce_mean(values)], axis=1)
+
+    def diagonal(points):
+        blocks = {"both": nk.Block(both, points, coupled=True)}
+        recorded = nk.Linearization(blocks, net.trainable_variables)
+        factors = {"both": tf.range(tf.size(recorded.residuals["both"]))}
+        return ScaledRows(recorded, factors).diagonal({"both": tf.constant([7, 0, 2])})["both"]
+
+    unknown = tf.TensorSpec([None, 1], "float64")
+    close(tf.function(diagonal, [unknown], autograph=False)(X), diagonal(tf.constant(X)))
