@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras.backend.variables import names_of, watchable
+from ntk_keras.domains.moving import unweighted
 from ntk_keras.kernel import Block
 
 __all__ = ["describe_bad_gradients", "overflows"]
@@ -86,4 +87,4 @@ def _bad_point(block: Block, variables: Sequence[keras.Variable]) -> object:
         if not bad:
             return None
         points, count = bad[0], tf.nest.flatten(bad[0])[0].shape[0]
-    return tf.nest.map_structure(lambda x: np.asarray(x)[0], points)
+    return tf.nest.map_structure(lambda x: np.asarray(x)[0], unweighted(points))

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import ntk_keras as nk
+from ntk_keras.domains.moving import WeightedPoints
 from tests.support.models import START, X, build, fit, network, slope, value
 
 BOX = nk.domains.Box(x=(0, 1))
@@ -36,6 +37,14 @@ def test_a_root_at_zero_among_five_terms_is_named(weighting, points):
     message = r"Step 0: the gradient of term 'd' at the point \[0\.\] became NaN or infinite"
     with pytest.raises(nk.TrainingDivergedError, match=message):
         fit(model, steps=3)
+
+
+def test_a_point_is_told_without_its_importance_weight():
+    term, net = nk.Term("d", root_at_the_left, X), network(dtype="float64")
+    points = WeightedPoints(tf.constant(X), tf.ones(len(X), "float64"))
+    blocks = {"d": nk.Block(lambda at: term.evaluate(net, at), points)}
+    (text,) = nk.training.gradient_culprits.describe_bad_gradients(blocks, net.trainable_variables)
+    assert text.endswith("at the point [0.]")
 
 
 def test_the_unknown_is_named_by_which_it_is_infinite():
