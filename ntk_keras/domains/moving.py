@@ -55,7 +55,7 @@ class MovingSampler(Sampler):
 
     Attributes:
         importance_weights: whether :meth:`moved` gives weights, by which rows of the residual
-            count.
+            count; it must if this is true, and must not if it is false, the default.
 
     Raises:
         TypeError: for a ``sampler`` that is none.
@@ -116,7 +116,7 @@ class RAD(MovingSampler):
 
     Args:
         sampler: of the first points and the candidates.
-        every: steps from one choice to the next. Fewer where steps are dear, as those of
+        every: steps from one choice to the next. Take fewer where steps are expensive, as those of
             :class:`~ntk_keras.optimizers.NaturalGradient`.
         k: how strongly points gather where the residual is large.
         c: the uniform part beside it; zero leaves places of small residuals empty.
@@ -253,7 +253,7 @@ class RAR(MovingSampler):
     Raises:
         TypeError: for a ``sampler`` that is none.
         ValueError: for one whose points move by themselves, a number out of range, or more than
-            half of the points to add.
+            half of the points to add; for a single point.
 
     Example:
         ``nk.Term("equation", equation, nk.domains.RAR(box.interior(1000), added=20))``
@@ -272,6 +272,11 @@ class RAR(MovingSampler):
         candidates: int = 10,
     ):
         super().__init__(sampler, every=every)
+        if self.num_points < 2:
+            raise ValueError(
+                "RAR moves every second point, and the others keep their places, so it needs two "
+                f"points at least. Received a sampler of {self.num_points}."
+            )
         usual = max(1, self.num_points // 100)
         self.added = usual if added is None else check_count("added", added)
         self.candidates = check_count("candidates", candidates)

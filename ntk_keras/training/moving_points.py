@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ntk_keras.backend import precision, replicas, seeds
 from ntk_keras.backend.state_holder import StateHolder
-from ntk_keras.domains.moving import MovingSampler, WeightedPoints, unweighted
+from ntk_keras.domains.moving import Moved, MovingSampler, WeightedPoints, unweighted
 from ntk_keras.kernel import Block, Linearization
 from ntk_keras.training import data as data_module
 from ntk_keras.training.residuals import Residuals
@@ -80,6 +80,9 @@ class MovingPoints(StateHolder):
             evaluate: the residual at other points.
             seed: ``[2]`` integers, new at every step.
             step: number of the present one.
+
+        Raises:
+            ValueError: for a sampler with importance weights that returns none, and the reverse.
         """
         points, every = unweighted(self.points), self.sampler.every
 
@@ -91,6 +94,7 @@ class MovingPoints(StateHolder):
             if self._factors is not None:  # of the residual without them
                 sizes /= tf.cast(self._factors.value, sizes.dtype)
             found = self.sampler.moved(points, sizes, size_at, seed, self._drawn_in)
+            self._check(found)
             for leaf, value in zip(self._leaves, tf.nest.flatten(found.points), strict=True):
                 leaf.assign(value)
             if self._factors is not None:
@@ -106,6 +110,18 @@ class MovingPoints(StateHolder):
             stays = {"_noinline": True}
             whole = tf.function(moved, autograph=False, experimental_attributes=stays)
         replicas.run_if((step + 1) % every == 0, whole)
+
+    def _check(self, found: Moved) -> None:
+        """Raises ValueError for weights that are missing, or that no rows would get."""
+        expected, received = self._factors is not None, found.weights is not None
+        if expected != received:
+            kind = type(self.sampler).__name__
+            raise ValueError(
+                f"Term {self.term.name!r}: {kind}.moved must return weights, as in "
+                "Moved(points, weights), if the sampler has importance_weights=True, and none if "
+                f"not. Received importance_weights={expected} and "
+                f"{'weights' if received else 'no weights'}. Change one of them."
+            )
 
     def _add(self, name: str, value: tf.Tensor) -> keras.Variable:
         return self.add_weight(

@@ -198,6 +198,11 @@ REFUSED = {
         ValueError,
         "candidates must be an integer of at least 2",
     ),
+    "a single point": (
+        lambda: RAR(LINE.interior(1)),
+        ValueError,
+        "two points at least. Received a sampler of 1",
+    ),
     "more than half": (
         lambda: RAR(LINE.interior(9), added=5),
         ValueError,

@@ -194,6 +194,25 @@ class Told(MovingSampler):
         return Moved(points, np.linspace(0.5, 2, self.num_points))
 
 
+class Undecided(MovingSampler):
+    """Gives weights although it says that it has none, or the reverse."""
+
+    def __init__(self, sampler, importance_weights):
+        super().__init__(sampler, every=1)
+        self.importance_weights = importance_weights
+
+    def moved(self, points, sizes, size_at, seed, dtype):
+        return Moved(points, None if self.importance_weights else tf.ones_like(sizes))
+
+
+@pytest.mark.parametrize(("says", "gives"), [(True, "no weights"), (False, "weights")])
+def test_weights_that_a_sampler_does_not_speak_of_are_refused(says, gives):
+    model = eager(terms(Undecided(BOX.interior(4), says)))
+    message = rf"Undecided.moved must.*Received importance_weights={says} and {gives}\."
+    with pytest.raises(ValueError, match=message):
+        fit(model)
+
+
 def test_entries_that_wait_by_causal_weights_draw_no_points():
     told = Told(BOX.interior(8), every=1)
     causal = nk.weighting.Causal("equation", epsilons=0.1, num_bins=4, initial=())
