@@ -10,6 +10,7 @@ import tensorflow as tf
 from ntk_keras import plots
 from ntk_keras.backend.checks import check_count
 from ntk_keras.callbacks.event_writer import EventWriter
+from ntk_keras.derivatives.axis_names import as_names
 from ntk_keras.domains.moving import unweighted
 from ntk_keras.training.moving_points import MovingPoints
 
@@ -17,7 +18,7 @@ __all__ = ["PointImages"]
 
 
 class PointImages(EventWriter):
-    """Draws where points are that move to TensorBoard while a :class:`~ntk_keras.PINNModel` trains.
+    """Draws to TensorBoard where moving points are while a :class:`~ntk_keras.PINNModel` trains.
 
     The image ``points/<term>``, by optimizer step, of each term with a
     :class:`~ntk_keras.domains.MovingSampler`; of pairs, as points with normals, the first. It may
@@ -25,25 +26,25 @@ class PointImages(EventWriter):
 
     Args:
         log_dir: folder of the run.
-        axes: names of one to four axes to draw; all by default.
+        axes: names of one to four axes to draw, or the only name; all by default.
         every_epochs: epochs from one picture to the next, at least.
         max_share: of the time of training that pictures may take, in (0, 1]; 1 allows all.
 
     Raises:
-        ValueError: for a number out of range; before training starts, for a model without points
-            that move, axes that they do not have, or too many.
+        ValueError: for a number out of range, or axes that are no names; before training starts,
+            for a model without points that move, axes that they do not have, or too many.
     """
 
     def __init__(
         self,
         log_dir: str | os.PathLike[str],
-        axes: Sequence[str] | None = None,
+        axes: Sequence[str] | str | None = None,
         *,
         every_epochs: int = 1,
         max_share: float = 0.01,
     ):
         super().__init__(log_dir, max_share)
-        self.axes = None if axes is None else tuple(axes)
+        self.axes = as_names(axes)
         self.every_epochs = check_count("every_epochs", every_epochs)
 
     def _begin(self) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of where points are that move."""
+"""Pictures of where moving points are."""
 
 import keras
 import numpy as np
@@ -48,6 +48,7 @@ def test_chosen_axes_of_points_with_normals_are_drawn(monkeypatch, tmp_path):
     fit(trained, callbacks=[PointImages(tmp_path, axes=["x"])])
     values, names = drawn[-1]
     assert names == ("x",)
+    assert PointImages(tmp_path, axes="time").axes == ("time",)
     np.testing.assert_array_equal(values, trained.current_points()["equation"][0][:, 1:])
 
 
