@@ -34,8 +34,8 @@ class NaturalGradient(keras.optimizers.Optimizer):
     With it and without it, the loss is evaluated at some of 13 lengths ``e``, beginning at the last
     step's. The longest one is taken that lowers the loss by 15 % of what linear residuals would, or
     half where these would not lose nearly all of it. A step that does not lower the loss is not
-    taken. The damping ``mu``, in units of the mean eigenvalue of
-    ``S K S``, falls after long steps and grows after short ones.
+    taken. The damping ``mu``, in units of the mean eigenvalue of ``S K S``, falls after long steps
+    and grows after short ones.
 
     Example:
         >>> model.compile(optimizer=nk.optimizers.NaturalGradient())

@@ -43,8 +43,8 @@ def longest_fair(
     """The longest candidate that lowers the loss by a fair part of what is predicted.
 
     From the last length it goes on to longer ones while they are fair, or else to shorter ones
-    until one is, so that a few of all candidates are evaluated. Where none is fair it takes the one
-    of the least loss; where none lowers the loss, none.
+    until one is, so that a few of all candidates are evaluated. Where none that is evaluated is
+    fair it takes the one of the least loss; where none lowers the loss, none.
 
     Args:
         loss_at: of a length and whether the step is curved.
@@ -68,7 +68,8 @@ def longest_fair(
 
     def go(index: tf.Tensor, towards: tf.Tensor, best: Choice) -> tuple:
         new = at(index)
-        fair = loss - new.loss >= least_part * (loss - predicted_at(new.length))
+        gain, predicted = loss - new.loss, loss - predicted_at(new.length)
+        fair = (gain > 0) & (gain >= least_part * predicted)  # a loss may be predicted to grow
         longer, shorter = fair & (towards <= 0), ~fair & (towards >= 0)
         kept = fair | (shorter & (new.loss <= best.loss))
         best = Choice(*(tf.where(kept, *pair) for pair in zip(new, best, strict=True)))

@@ -260,9 +260,9 @@ def test_a_step_that_lowers_nothing_is_not_taken():
     np.testing.assert_allclose(made.optimizer.damping, 10 * damping)
 
 
-def search(loss_at, last, loss=1.0, noise=0.0):
-    """Up to the full length; linear residuals would keep the noise as loss."""
-    loss, longest, last = (tf.constant(x, tf.float64) for x in (loss, 1.0, last))
+def search(loss_at, last, loss=1.0, noise=0.0, longest=1.0):
+    """Linear residuals would keep the noise as loss."""
+    loss, longest, last = (tf.constant(x, tf.float64) for x in (loss, longest, last))
 
     def linear(length):
         return noise + (1 - noise) * (1 - length) ** 2
@@ -284,6 +284,16 @@ def test_the_longest_fair_step_is_found_from_any_length(longest, last, noise, fa
     choice = search(loss_at, last, noise=noise)
     np.testing.assert_allclose([choice.length, choice.curved], [longest, 1])
     np.testing.assert_allclose(choice.loss, loss_at(choice.length, choice.curved))
+
+
+def test_a_step_that_raises_the_loss_is_not_fair_where_linear_residuals_raise_it_more():
+    """Beyond twice the full step."""
+
+    def loss_at(length, curved):
+        return tf.where(length > 2, 1.1, 0.9 - 0.1 * curved)
+
+    choice = search(loss_at, 1.0, longest=4.0)
+    np.testing.assert_allclose([choice.length, choice.curved, choice.loss], [2, 1, 0.8])
 
 
 @pytest.mark.parametrize("last", [0.003, 0.17, 1.0])
