@@ -157,7 +157,6 @@ def network_for(
 
 def polish(model: nk.PINNModel, box: Box, seconds: float, seed: int) -> None:
     """Goes on with L-BFGS at fixed points."""
-    model.trainable = True  # a march ends with networks that stay
     data = {"equation": box.interior(5000).fixed(seed)}
     watched = [Stopwatch(), Until(seconds)]
     nk.polish(model, data, epochs=10**6, iterations_per_epoch=20, callbacks=watched, verbose=0)

@@ -1,8 +1,9 @@
 """A model for each slab of time, trained one after the other."""
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +124,12 @@ class March:
         histories = []
         for index in range(len(self.models), len(self.times) - 1):
             slab = self._slab(index)
-            model = self._built(slab)
-            given = {name: v(slab) if callable(v) else v for name, v in kwargs.items()}
-            histories += self._train(model, slab, **given)
-            self._finish(model)
+            with _fixed([] if self.growing else self.models[-1:]):
+                model = self._built(slab)
+                given = {name: v(slab) if callable(v) else v for name, v in kwargs.items()}
+                histories += self._train(model, slab, **given)
+            self.models.append(model)
+            model.train_function = model.test_function = None  # graphs of no further use
         return histories
 
     def predict(self, x: Any, **kwargs: Any) -> Any:
@@ -210,12 +213,6 @@ class March:
         checkpoint.on_epoch_end(epochs - 1)
         return [history]
 
-    def _finish(self, model: PINNModel) -> None:
-        self.models.append(model)
-        model.train_function = model.test_function = None  # graphs that nobody needs any longer
-        if not self.growing:
-            model.trainable = False  # later slabs read it as it is
-
     def _check_folder(self) -> None:
         """Notes in the folder what its files are of, or compares."""
         if self.folder is None:
@@ -261,7 +258,7 @@ class March:
     def _slab_of(self, times: np.ndarray) -> np.ndarray:
         """The index of the model for each time."""
         first, last = self.times[0], self.times[len(self.models)]
-        margin = 1e-6 * (last - first)  # of rounding
+        margin = 1e-6 * max(abs(first), abs(last))  # of single precision
         outside = times[(times < first - margin) | (times > last + margin)]
         if outside.size:
             raise ValueError(
@@ -270,7 +267,24 @@ class March:
             )
         if self.growing:
             return np.full(times.shape, len(self.models) - 1)
-        return np.searchsorted(self.times[1 : len(self.models)], times, side="left")
+        return np.searchsorted(self.times[1 : len(self.models)], times - margin, side="left")
+
+
+@contextlib.contextmanager
+def _fixed(models: Sequence[PINNModel]) -> Iterator[None]:
+    """No variable of these models is trainable inside a ``with`` statement: others read them.
+
+    Args:
+        models: whose.
+    """
+    trained = [variable for model in models for variable in model.trainable_variables]
+    try:
+        for variable in trained:
+            variable.trainable = False
+        yield
+    finally:
+        for variable in trained:
+            variable.trainable = True
 
 
 def _grow(times: np.ndarray) -> bool:

@@ -42,7 +42,7 @@ class Slab:
 
     @property
     def previous(self) -> PINNModel | None:
-        """The trained model of the slab before, its parameters fixed; None at the first."""
+        """The trained model of the slab before, fixed while this one trains; None at the first."""
         self.goes_on = True
         return self._previous
 
