@@ -59,8 +59,8 @@ class CollocationAlarm(keras.callbacks.Callback):
 
     Args:
         held_out: by term, points that training does not see, or a sampler to draw them from, once.
-            A term with a sampler of its own is followed at points drawn from that by default; its
-            training points are new at every step, so that it is never warned of.
+            A term with a sampler of its own is followed at points drawn from that by default.
+            Training points that are drawn anew or move are never warned of.
         every_epochs: epochs from one check to the next, the first epoch included.
         patience: checks without improvement before a warning.
         redraw_every_epochs: if given, terms with fixed points for which ``held_out`` has a sampler
