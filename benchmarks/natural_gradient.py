@@ -166,9 +166,14 @@ def study_rules(options: argparse.Namespace) -> list[dict[str, Any]]:
     table = []
     for case in _cases(options, steps=options.steps):
         for rule in RULES:
-            lengths = {"LONG": rule.quarter, "GOOD": rule.half, "SHORT": rule.double}
-            gains = {"FAIR": rule.fair, "FAIR_OF_NOISE": rule.fair_of_noise}
-            with mock.patch.multiple(step_lengths, **gains, **lengths):
+            constants: dict[str, Any] = {
+                "LONG": rule.quarter,
+                "GOOD": rule.half,
+                "SHORT": rule.double,
+                "FAIR": rule.fair,
+                "FAIR_OF_NOISE": rule.fair_of_noise,
+            }
+            with mock.patch.multiple(step_lengths, **constants):
                 rows = train(dataclasses.replace(case, damping=rule.damping))
             marks = {f"step {r['step']}": f"{r['error']:.1e}" for r in rows if r["step"] % 20 == 0}
             table.append(_head(case) | rule._asdict() | marks)
