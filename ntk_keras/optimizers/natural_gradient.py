@@ -119,7 +119,9 @@ class NaturalGradient(keras.optimizers.Optimizer):
             longest,
             self.step_length.value / longest,
         )
-        least = np.finfo("float64").eps * system.num_parameters
+        # Below it there is rounding: of the factorization, and of the residuals and their rows.
+        rounding = [np.finfo(r.dtype.name).eps for r in linearization.residuals.values()]
+        least = max(np.finfo("float64").eps * system.num_parameters, *rounding)
         part = choice.length / longest
         self.damping.assign(step_lengths.next_damping(damping, part, least))
         self.step_length.assign(choice.length)

@@ -245,6 +245,7 @@ def test_single_precision_never_ends_in_nan():
     history = made.fit(epochs=40, verbose=0).history
     assert np.all(np.isfinite(history["loss"]))
     assert history["loss/edge"][-1] < 1e-6 * history["loss/edge"][0]
+    assert min(history["damping"]) == np.finfo("float32").eps
 
 
 def test_a_step_that_lowers_nothing_is_not_taken():
