@@ -4,9 +4,11 @@ TensorFlow runs a graph operation by operation, which costs more than the operat
 where there are hundreds on small tensors. Keras leaves XLA out on a CPU unless it is asked for.
 """
 
+import contextlib
+import contextvars
 import functools
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, cast
 
 import tensorflow as tf
@@ -19,10 +21,13 @@ __all__ = [
     "run_each_sequentially",
     "run_sequentially",
     "run_with_xla",
+    "xla_allowed",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Result = TypeVar("Result")
+
+_XLA_ALLOWED = contextvars.ContextVar("xla_allowed", default=True)
 
 
 def as_graph(function: Function) -> Function:
@@ -55,6 +60,7 @@ def run_with_xla(function: Callable[[], Result], enabled: bool = True) -> Result
         enabled: False leaves XLA out in any case.
     """
     alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+    enabled = enabled and _XLA_ALLOWED.get()
     if not enabled or tf.executing_eagerly() or not alone or not _only_cpus():
         return function()
     compiled = tf.function(function, jit_compile=True, autograph=False)
@@ -62,6 +68,20 @@ def run_with_xla(function: Callable[[], Result], enabled: bool = True) -> Result
     if not all(tensor.shape.is_fully_defined() for tensor in inputs):
         return function()
     return compiled()
+
+
+@contextlib.contextmanager
+def xla_allowed(allowed: bool) -> Iterator[None]:
+    """Within it :func:`run_with_xla` may use XLA or not, as samplers have no argument for that.
+
+    Args:
+        allowed: False leaves XLA out.
+    """
+    before = _XLA_ALLOWED.set(allowed and _XLA_ALLOWED.get())
+    try:
+        yield
+    finally:
+        _XLA_ALLOWED.reset(before)
 
 
 def run_sequentially(functions: Iterable[Callable[[], tf.Tensor]]) -> list[tf.Tensor]:

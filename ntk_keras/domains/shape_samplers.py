@@ -1,5 +1,6 @@
 """The sampler of every shape but the box: points of its interior, or of parts of its boundary."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from ntk_keras.backend.autograph import unconverted
 from ntk_keras.backend.checks import check_count
+from ntk_keras.backend.graphs import run_with_xla
 from ntk_keras.backend.seeds import fold_in
 from ntk_keras.domains import unit_cube
 from ntk_keras.domains.pieces import Piece, Placed
@@ -78,7 +80,8 @@ class ShapeSampler(Sampler):
                 *(self.method, fold_in(seed, index), piece.num_candidates(count), piece.dims),
                 tf.float64,
             )
-            placed.append(piece.draw(unit, count))
+            # It is many operations on small tensors.
+            placed.append(run_with_xla(functools.partial(piece.draw, unit, count)))
         return tf.nest.map_structure(lambda x: tf.cast(x, dtype), self._joined(placed))
 
     def fixed(self, seed: int | np.random.Generator | None = None) -> Any:

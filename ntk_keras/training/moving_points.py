@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ntk_keras.backend import precision, replicas, seeds
+from ntk_keras.backend import graphs, precision, replicas, seeds
 from ntk_keras.backend.state_holder import StateHolder
 from ntk_keras.domains.moving import Moved, MovingSampler, WeightedPoints, unweighted
 from ntk_keras.kernel import Block, Linearization
@@ -145,6 +145,7 @@ class MovesPoints(keras.Model):
     network: keras.layers.Layer
     weighting: Weighting
     random_state: keras.Variable
+    given_jit_compile: bool | str
     moving_points: list[MovingPoints]
     blocks: Callable[..., dict[str, Block]]
     _residuals: Residuals
@@ -177,7 +178,8 @@ class MovesPoints(keras.Model):
             if moving.sampler is moving.term.points
         }
         dtype = precision.parameter_dtype(self.network)
-        return data_module.step_points(self.terms, data, seed, dtype, moving)
+        with graphs.xla_allowed(self.given_jit_compile is not False):
+            return data_module.step_points(self.terms, data, seed, dtype, moving)
 
     def _move_points(self, linearization: Linearization, data: Any, seed: tf.Tensor) -> None:
         """Moves what is due, by the residuals of the step; of terms with given points nothing.
@@ -194,12 +196,10 @@ class MovesPoints(keras.Model):
                 block, residual = linearization.blocks[name], linearization.residuals[name]
                 own = residual / tf.cast(block.scale, residual.dtype)
                 evaluate = functools.partial(self._evaluate_in_time, moving.term)
-                moving.move(
-                    self._in_time(moving.term, own, block.points),
-                    evaluate,
-                    seeds.fold_in(seed, 1 + self.terms.index(moving.term)),
-                    seed[1],
-                )
+                here = self._in_time(moving.term, own, block.points)
+                own_seed = seeds.fold_in(seed, 1 + self.terms.index(moving.term))
+                with graphs.xla_allowed(self.given_jit_compile is not False):
+                    moving.move(here, evaluate, own_seed, seed[1])
 
     def _evaluate_in_time(self, term: Term, points: Any) -> tf.Tensor:
         return self._in_time(term, self._residuals.evaluate(term, points), points)

@@ -80,6 +80,17 @@ def test_xla_is_where_it_was_asked_for_and_so_after_loading(given, tmp_path):
         assert bool(trained.jit_compile) == (given is True)
 
 
+@pytest.mark.parametrize("given", ["auto", False])
+def test_points_of_shapes_are_placed_by_one_part_each(given):
+    disk = nk.domains.Disk()
+    points = {"drawn": disk.boundary(3), "moving": nk.domains.R3(disk.interior(4))}
+    terms = [nk.Term(name, lambda u, p: u(p)[:, 0], sampler) for name, sampler in points.items()]
+    model = PINNModel(nk.networks.feedforward(disk, width=4), terms, "constant")
+    model.compile("adam", jit_compile=given)
+    step = tf.function(functools.partial(model.train_step, None), autograph=False)
+    assert compiled_parts(step.get_concrete_function()) == (0 if given is False else 2)
+
+
 def test_no_step_of_fit_is_compiled_where_xla_is_refused(monkeypatch):
     def refuse(*_, **options):
         assert not options.get("jit_compile")
