@@ -9,6 +9,7 @@ every step, NTK weights, defaults. Seconds are those of training steps, compilat
 
 import argparse
 import functools
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -182,43 +183,51 @@ def study_errors(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def study_draws(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Milliseconds of a draw, of steps with fixed points and of steps that draw, at 3 x 100."""
+    """Milliseconds of a draw inside of a graph, and of a step at 3 x 100 with fixed points."""
     table = []
     for name in ["box", *options.shapes]:
         shape: Shape = Box(x=(0, 1), y=(0, 1)) if name == "box" else SHAPES[name]()[0]
         row: dict[str, Any] = {"shape": name}
-        for number in (1000, 10**6):
-            draw = tf.function(shape.interior(number).draw, jit_compile=True)
-            seeds = iter(tf.constant([seed, 0]) for seed in range(1000))
-            run = functools.partial(lambda draw, seeds: draw(next(seeds)).numpy(), draw, seeds)
-            run()
-            row[f"{number:g} points, ms"] = f"{_fastest(run, 20 if number == 1000 else 3):.2f}"
-        fixed, redrawn = _step(shape, fixed=True), _step(shape, fixed=False)
-        times = [(_fastest(fixed, 1), _fastest(redrawn, 1)) for _ in range(options.repeats + 1)]
-        old, new = np.min(times[1:], axis=0)  # the first ones compile
-        row |= {"step, ms": f"{old / 50:.2f}", "drawing adds": f"{100 * (new / old - 1):.1f} %"}
+        few, many = _draws(shape, 1000, 200), _draws(shape, 10**6, 3)
+        step = _steps(shape, 50)
+        times = [(few(), many(), step()) for _ in range(options.repeats + 1)]
+        few_ms, many_ms, step_ms = np.min(times[1:], axis=0)  # the first ones compile
+        row |= {"1000 points, ms": f"{few_ms:.3f}", "1e6 points, ms": f"{many_ms:.1f}"}
+        row |= {"step, ms": f"{step_ms:.2f}", "of a step": f"{100 * few_ms / step_ms:.1f} %"}
         table.append(row)
         print(row, flush=True)
     return table
 
 
-def _step(shape: Shape, fixed: bool) -> Callable[[], Any]:
-    """Fifty steps of a compiled model."""
-    sampler = shape.interior(1000)
-    term = nk.Term("equation", equation, sampler.fixed(0) if fixed else sampler)
+def _draws(shape: Shape, num_points: int, number: int) -> Callable[[], float]:
+    """Milliseconds of one of so many draws in a graph that XLA does not compile as a whole."""
+    sampler = shape.interior(num_points)
+    seeds = itertools.count()
+
+    @tf.function(autograph=False)
+    def draw(seed: tf.Tensor) -> tf.Tensor:
+        def another(index: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return index + 1, total + tf.reduce_sum(sampler.draw(tf.stack([seed, index])))
+
+        start = (tf.constant(0), tf.constant(0.0))
+        return tf.while_loop(lambda i, _: i < number, another, start, parallel_iterations=1)[1]
+
+    return lambda: _milliseconds(lambda: draw(tf.constant(next(seeds))).numpy()) / number
+
+
+def _steps(shape: Shape, number: int) -> Callable[[], float]:
+    """Milliseconds of one of so many steps of training."""
+    term = nk.Term("equation", equation, shape.interior(1000).fixed(0))
     model = nk.PINNModel(nk.networks.feedforward(shape, width=100, depth=3), [term], seed=0)
     model.compile(keras.optimizers.Adam())
-    return functools.partial(model.fit, epochs=1, steps_per_epoch=50, verbose=0)
+    fit = functools.partial(model.fit, epochs=1, steps_per_epoch=number, verbose=0)
+    return lambda: _milliseconds(fit) / number
 
 
-def _fastest(function: Callable[[], Any], repeats: int) -> float:
-    """Milliseconds."""
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        taken.append(time.perf_counter() - start)
-    return 1e3 * min(taken)
+def _milliseconds(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    function()
+    return 1e3 * (time.perf_counter() - start)
 
 
 def _waves(x: Any) -> tf.Tensor:
