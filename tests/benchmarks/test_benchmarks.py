@@ -11,9 +11,9 @@ from benchmarks.tables import RESULTS, read_csv, write_csv
 
 ROOT = Path(__file__).parents[2]
 DASHES = {"never": "-", "": "-"}
-# The estimators of the README's table by its first column.
+# The estimators of the page's table by its first column.
 ESTIMATORS = {
-    "constant weights, derivatives forward": "constant",
+    "constant weights, forward derivatives": "constant",
     "`diagonal` of all points, or `exact`": "exact",
     "`diagonal`, 3 points": "diagonal-3",
     **{f"`{name}`": name for name in CONTENDERS},
@@ -43,19 +43,20 @@ def steps_to_error() -> dict[tuple[str, str, str], dict[str, str]]:
 
 
 @pytest.mark.parametrize("width", [50, 500])
-def test_the_readme_gives_the_step_times_measured(width):
+def test_the_page_on_estimators_gives_the_step_times_measured(width):
     measured = {row["method"]: row["ratio"] for row in training.step_rows(RESULTS, width)}
     measured["constant"] = measured["taylor"]
     column = {500: 2, 50: 3}[width]
-    stated = {ESTIMATORS[row[0]]: row[column] for row in table("README.md", "| estimator |")}
+    rows = table("docs/estimators.md", "| estimator |")
+    stated = {ESTIMATORS[row[0]]: row[column] for row in rows}
     assert stated.keys() == {"constant", *CONTENDERS}
     assert stated == {name: measured[name] for name in stated}
 
 
-def test_the_readme_gives_the_steps_and_seconds_to_an_error_at_the_best_rate():
+def test_the_page_on_estimators_gives_steps_and_seconds_to_an_error_at_the_best_rate():
     known = steps_to_error()
     best = training.best_runs(RESULTS, 100)
-    for first, _, _, _, rate, *reached in table("README.md", "| estimator |"):
+    for first, _, _, _, rate, *reached in table("docs/estimators.md", "| estimator |"):
         name = ESTIMATORS[first]
         assert not rate or float(rate) == float(best[name][0]["rate"])
         kinds = [(f"3 x {w}", name, f"{float(rate):g}" if rate else "-") for w in (100, 500)]
@@ -114,7 +115,7 @@ def test_the_readme_gives_the_step_times_of_other_packages():
         ("DeepXDE on TensorFlow", "constant", "XLA"),
         ("DeepXDE on PyTorch", "constant", "no"),
     ]
-    stated = [numbers for _, *numbers in table("README.md", "| | ms a step |")]
+    stated = [numbers for _, *numbers in table("README.md", "| | ms per step |")]
     assert stated == [known[case] for case in cases]
 
 
