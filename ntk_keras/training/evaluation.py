@@ -1,4 +1,4 @@
-"""What a model is asked after training: outputs, residuals, and functions of the solution."""
+"""Evaluation of a trained model: outputs, residuals, and functions of the solution."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ __all__ = ["EvaluatesFunctions"]
 
 
 class EvaluatesFunctions(keras.Model):
-    """A model whose outputs, residuals and derived fields are evaluated batch by batch."""
+    """A model that evaluates outputs, residuals and derived fields batch by batch."""
 
     network: keras.layers.Layer
     terms: tuple[Term, ...]
@@ -37,16 +37,16 @@ class EvaluatesFunctions(keras.Model):
     _residuals: Residuals
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
-        """The network's outputs, an array or a nest of arrays; as ``keras.Model.predict``.
+        """Returns the network's outputs as arrays, as ``keras.Model.predict`` does.
 
         Args:
             x: inputs of the network.
-            batch_size: points at a time; by default more than Keras' 32, which are slow.
-            **kwargs: whatever else ``keras.Model.predict`` takes.
+            batch_size: number of points at a time; by default more than Keras' slow 32.
+            **kwargs: further arguments of ``keras.Model.predict``.
 
         Raises:
-            ValueError: for complex, masked or ragged inputs, text, lists of numbers, a dataset of
-                nothing, or points of another width than the network's.
+            ValueError: if inputs are complex, masked or ragged, text, lists of numbers or an empty
+                dataset, or if points do not have the network's width.
         """
         values_module.check_arrays(x)
         x = values_module.as_arrays(x)
@@ -63,7 +63,7 @@ class EvaluatesFunctions(keras.Model):
         return super().predict(x, batch_size, **kwargs)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """The network's outputs at a single batch; takes and refuses what :meth:`predict` does.
+        """Returns the network's outputs for a single batch, with the checks of :meth:`predict`.
 
         Args:
             x: inputs of the network.
@@ -76,16 +76,18 @@ class EvaluatesFunctions(keras.Model):
     def test_on_batch(
         self, x: Any = None, y: Any = None, sample_weight: Any = None, return_dict: bool = False
     ) -> Any:
-        """As ``keras.Model.test_on_batch``, on points by term, or on inputs and values there.
+        """Evaluates one batch of points by term, or of inputs and values.
+
+        Otherwise this is ``keras.Model.test_on_batch``.
 
         Args:
             x: points by term, or inputs of the network.
             y: values at ``x``.
-            sample_weight: weights of the points.
-            return_dict: whether the results are a dict by name.
+            sample_weight: weight of each point, ``[n]``.
+            return_dict: whether to return a dict by name.
 
         Raises:
-            ValueError: for masked or ragged arrays, text, lists of numbers, or complex inputs.
+            ValueError: if arrays are masked or ragged, text, lists of numbers or complex inputs.
         """
         values_module.check_batch(x, y, sample_weight)
         x, y, sample_weight = values_module.as_arrays((x, y, sample_weight))
@@ -94,20 +96,22 @@ class EvaluatesFunctions(keras.Model):
     def residuals(
         self, points: Mapping[str, Any] | None = None, *, batch_size: int | None = None
     ) -> dict[str, np.ndarray]:
-        """The residuals of terms, without weights and without the scale of ``reduction``.
+        """Returns the residuals of terms, without weights and without the ``reduction`` scale.
 
-        As a map of where an equation is not solved yet: ``model.residuals({"equation": grid})``.
+        ``model.residuals({"equation": grid})``, for example, shows where an equation is not solved
+        yet.
 
         Args:
-            points: by term, where to evaluate those terms; by default all of them at the points of
+            points: points by term for the terms to evaluate; by default all terms at the points of
                 the next step.
-            batch_size: points at a time. A row that depends on other points sees those alone.
+            batch_size: number of points at a time. A row that depends on other points sees only
+                those of its batch.
 
         Returns:
-            ``[n]`` or ``[n, k]`` by term.
+            Residuals ``[n]`` or ``[n, k]`` by term.
 
         Raises:
-            ValueError: for a name that is no term's, or points that do not fit.
+            ValueError: if a name is not that of a term, or points do not fit.
         """
         if points is None:
             points = points_by_term(self.terms, self._points(None, self.random_state.value))
@@ -129,20 +133,20 @@ class EvaluatesFunctions(keras.Model):
         *,
         batch_size: int | None = None,
     ) -> Any:
-        """A function of the trained network, as a residual is one: fluxes, stresses, vorticity.
+        """Evaluates a function of the trained network, such as a flux, a stress or a vorticity.
 
         Args:
-            function: ``function(u, points)`` returns a tensor, or a nest of tensors, with a row for
-                each point. ``u`` is what residuals are given: with derivatives carried forward and
-                ``u.unknowns``.
-            points: an array, or any nest of arrays that share their first axis.
-            batch_size: points at a time.
+            function: function ``function(u, points)`` that returns a tensor, or a nest of tensors,
+                with a row for each point. ``u`` is what residuals receive, with derivatives carried
+                forward and ``u.unknowns``.
+            points: array, or nest of arrays that share their first axis.
+            batch_size: number of points at a time.
 
         Returns:
             What the function returns, as arrays.
 
         Raises:
-            ValueError: for points that are empty, of unequal length or not finite.
+            ValueError: if points are empty, of unequal length or not finite.
 
         Example::
 
@@ -166,28 +170,29 @@ class EvaluatesFunctions(keras.Model):
         *,
         points: Mapping[str, Any] | None = None,
     ) -> Uncertainty:
-        """Standard errors of the unknown coefficients, by linearized weighted least squares.
+        """Computes standard errors of the unknowns by linearized weighted least squares.
 
-        The noise of measured values moves the minimum of the loss, and with it the coefficients;
-        the network's parameters move along. How large the noise is follows from the residuals at
-        the minimum and from how many of their entries the network is free to fit. Any optimizer
-        may have trained the model, but to the end: a warning says if coefficients are farther
-        from the minimum than their standard errors.
+        Noise in measured values shifts the minimum of the loss, and with it the coefficients and
+        the network's parameters. The noise is estimated from the residuals at the minimum and from
+        how many of their entries the network is free to fit. Any optimizer may have trained the
+        model, but training must have converged: a warning says if coefficients are farther from the
+        minimum than their standard errors.
 
-        It takes rows of the Jacobian at all points, keeps at most as many of a term as there are
-        parameters p, and factorizes them in some p^3 operations: for a few thousand parameters.
+        The computation takes rows of the Jacobian at all points and keeps at most as many of a term
+        as there are parameters p. Their factorization takes about ``p^3`` operations, which suits
+        networks of a few thousand parameters.
 
         Args:
-            measured: the names of the terms whose residual is noisy, each with noise of one size.
-                The others hold exactly. By default the noise of every term is estimated, which
-                takes many rows in each that is noisy.
-            points: by term, in place of its own; the term keeps the weight that it has in a step.
-                Of a term with a sampler two points for each parameter are drawn by default. Terms
-                that have none need theirs here.
+            measured: names of the terms with noisy residuals, each with noise of one size. The
+                others are taken as exact. By default the noise of every term is estimated, which
+                takes many rows in each noisy term.
+            points: points by term that replace its own; the term keeps the weight that it has in a
+                step. A term with a sampler draws two points for each parameter by default. Terms
+                without points need theirs here.
 
         Raises:
-            ValueError: for a model without unknowns, a name that is no term's, or terms that the
-                network fits whatever the noise is.
+            ValueError: if the model has no unknowns, a name is not that of a term, or the network
+                can fit the terms whatever their noise.
 
         Example::
 

@@ -1,4 +1,4 @@
-"""Hand-off to quasi-Newton methods: the loss as a function of one vector, and L-BFGS on it."""
+"""Quasi-Newton training: the loss as a function of one vector, and L-BFGS applied to it."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,33 +24,35 @@ __all__ = ["Objective", "polish"]
 
 _LOGGER = logging.getLogger("ntk_keras")
 
-# Of SciPy's L-BFGS-B: a longer memory than its 10 pays off on the ill-conditioned losses of PINNs,
-# and an iteration is stopped by its line search alone, not by a tolerance that knows no scale.
+# Options of SciPy's L-BFGS-B. A longer memory than its 10 pays off on the ill-conditioned losses of
+# PINNs. Only the line search stops an iteration, as the tolerances are absolute.
 OPTIONS = {"maxcor": 50, "maxls": 50, "ftol": 0.0, "gtol": 0.0}
 
 
 class Objective:
     """The loss (1) of a model as a function of all its parameters in one vector.
 
-    Points are those of the next training step, and stay; so do the loss weights, as nothing here
-    updates them. For any optimizer that takes such a function::
+    The points are those of the next training step and stay fixed, as do the loss weights. Any
+    optimizer that takes such a function can use it.
+
+    Args:
+        model: :class:`PINNModel` whose loss is evaluated.
+        data: points by term that replace the terms' own, usually more than a step has.
+
+    Attributes:
+        model: the model.
+        blocks: the residual blocks at their points.
+
+    Raises:
+        ValueError: if data has a name that is not that of a term, or a term has no points.
+
+    Example::
 
         objective = Objective(model)
         result = scipy.optimize.minimize(
             objective.loss_and_gradients, objective.theta, jac=True, method="BFGS"
         )
         objective.assign(result.x)
-
-    Args:
-        model: whose loss.
-        data: points by term in place of the terms' own, usually more than a step has.
-
-    Attributes:
-        model: as given.
-        blocks: the residual blocks at their points.
-
-    Raises:
-        ValueError: for data that names no term, or a term left without points.
     """
 
     def __init__(self, model: PINNModel, data: Mapping[str, Any] | None = None):
@@ -67,16 +69,16 @@ class Objective:
 
     @property
     def theta(self) -> np.ndarray:
-        """The present parameters of the model, ``[p]`` in float64."""
+        """The current parameters of the model, ``[p]`` in float64."""
         flat = [np.asarray(v.numpy(), np.float64).ravel() for v in self._variables]
         return np.concatenate(flat)
 
     @property
     def bounds(self) -> list[tuple[float | None, None]] | None:
-        """Bounds of theta for SciPy, from non-negativity constraints; None without any.
+        """Bounds of theta for SciPy, from non-negativity constraints; None if there are none.
 
         Raises:
-            ValueError: for a variable with a constraint of another kind.
+            ValueError: if a variable has a constraint of another kind.
         """
         for variable in self._variables:
             if not isinstance(variable.constraint, keras.constraints.NonNeg | None):
@@ -92,7 +94,7 @@ class Objective:
         ]
 
     def loss_and_gradients(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        """The loss and its gradient; the model keeps its own parameters.
+        """Returns the loss and its gradient. The model keeps its own parameters.
 
         Args:
             theta: parameters ``[p]``, rounded to the dtype of each variable.
@@ -101,7 +103,7 @@ class Objective:
             The loss, and its gradient ``[p]`` in float64.
 
         Raises:
-            RuntimeError: if a term was given other points or a new residual since.
+            RuntimeError: if a term has been given new points or a new residual.
         """
         if self._changes.any():
             raise RuntimeError(
@@ -112,7 +114,7 @@ class Objective:
         return float(loss), gradient.numpy()
 
     def logs(self, theta: np.ndarray) -> dict[str, float]:
-        """``loss``, ``loss/<term>``, ``weights/<group>`` and ``unknowns/<name>``.
+        """Returns ``loss``, ``loss/<term>``, ``weights/<group>`` and ``unknowns/<name>``.
 
         Args:
             theta: parameters ``[p]``, those of the model for the unknowns.
@@ -123,7 +125,7 @@ class Objective:
         return {name: float(value) for name, value in logs.items()}
 
     def assign(self, theta: np.ndarray) -> None:
-        """Makes theta, ``[p]``, the parameters of the model."""
+        """Assigns the parameters theta, ``[p]``, to the model."""
         for variable, value in zip(self._variables, self._split(tf.constant(theta)), strict=True):
             variable.assign(value)
 
@@ -132,7 +134,7 @@ class Objective:
         return [int(np.prod(variable.shape)) for variable in self._variables]
 
     def _split(self, theta: tf.Tensor) -> list[tf.Tensor]:
-        """Theta by variable, in its shape and dtype."""
+        """Splits theta by variable, in its shape and dtype."""
         parts = zip(tf.split(theta, self._sizes), self._variables, strict=True)
         return [tf.cast(tf.reshape(part, v.shape), v.dtype) for part, v in parts]
 
@@ -169,30 +171,30 @@ def polish(
 ) -> keras.callbacks.History:
     """Lowers the loss of a trained model by L-BFGS, at fixed points and loss weights.
 
-    Callbacks see what ``fit`` shows them: progress bar, history file, checkpoints and TensorBoard
-    go on in the same files. An iteration counts as a step of the optimizer's ``iterations``. Ends
-    early when the line search finds nothing lower, which in single precision comes soon.
+    Callbacks receive what ``fit`` gives them, so the progress bar, history file, checkpoints and
+    TensorBoard continue in the same files. An iteration counts as a step of the optimizer's
+    ``iterations``. Training ends early if the line search finds no decrease, which happens soon in
+    single precision.
 
     Args:
-        model: to be trained further.
-        data: points by term in place of the terms' own. Points do not change here, so take more
-            than a training step has, as in ``{"equation": box.interior(5000).fixed(0)}``.
-        epochs: number of epochs, in which callbacks and validation have their turn.
-        iterations_per_epoch: iterations of L-BFGS in each.
-        initial_epoch: number of the first; by default that after the model's last ``fit`` in this
-            process; after a restored checkpoint give the number it returned.
-        callbacks: as for ``fit``.
-        validation_data: as for ``PINNModel.fit``.
-        verbose: as for ``fit``.
-        options: of SciPy's ``"L-BFGS-B"``, in place of :data:`OPTIONS`.
+        model: model to train further.
+        data: points by term that replace the terms' own. They do not change here, so take more than
+            a training step has, as in ``{"equation": box.interior(5000).fixed(0)}``.
+        epochs: number of epochs, after each of which callbacks and validation run.
+        iterations_per_epoch: number of L-BFGS iterations in each epoch.
+        initial_epoch: number of the first epoch; by default the one after the model's last ``fit``
+            in this process. After a restored checkpoint pass the number that it returned.
+        callbacks: callbacks as for ``fit``.
+        validation_data: validation data as for ``PINNModel.fit``.
+        verbose: verbosity as for ``fit``.
+        options: options of SciPy's ``"L-BFGS-B"``, in place of :data:`OPTIONS`.
 
     Returns:
         The history.
 
     Raises:
-        ValueError: for data that does not fit the terms, or a variable with a constraint that
-            cannot be kept.
-        TrainingDivergedError: if loss or gradient are not finite at the start.
+        ValueError: if data does not fit the terms, or a variable has an unsupported constraint.
+        TrainingDivergedError: if the loss or gradient is not finite at the start.
 
     Reference:
         Byrd, Lu, Nocedal, Zhu, "A limited memory algorithm for bound constrained optimization",
@@ -238,7 +240,7 @@ def polish(
 
 
 class _Progress:
-    """Keeps the model at the last iterate, and tells callbacks of iterations and epochs."""
+    """Keeps the model at the last iterate, and notifies callbacks of iterations and epochs."""
 
     def __init__(
         self,
@@ -266,7 +268,7 @@ class _Progress:
             self.callbacks.on_train_end(self.logs)
 
     def after_iteration(self, intermediate_result: "scipy.optimize.OptimizeResult") -> None:
-        """SciPy's callback, which knows it by the name of its argument."""
+        """Handles SciPy's callback, which SciPy recognises by the name of its argument."""
         if self.iteration == 0:
             self.callbacks.on_epoch_begin(self.epoch)
         self.callbacks.on_train_batch_begin(self.iteration)

@@ -1,4 +1,4 @@
-"""Loss weights for training loops of one's own."""
+"""Loss weights for custom training loops."""
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,33 +25,34 @@ __all__ = ["LossBalancer"]
 class LossBalancer(WeightReadings, StateHolder):
     """Turns residuals and the tape that recorded them into loss weights, once a training step.
 
-    It owns a weighting, and with it the moving average of kernel traces, in Keras variables: make
-    it outside ``tf.function`` and call it inside; set it on a Keras model or a
-    ``tf.train.Checkpoint`` to save it (``get_weights`` leaves out the optimizers of
-    ``"uncertainty"`` and ``"self-adaptive"``). A step whose residuals are not finite, or that would
-    make its state so, leaves it as it was but for the seed. Traces of zero and weights that a bound
-    holds are warned of by the step, or, of one that XLA compiles, when ``loss_weights`` is read.
+    The balancer keeps its weighting and the moving average of kernel traces in Keras variables.
+    Create it outside ``tf.function`` and call it inside. To save it, set it as an attribute of a
+    Keras model or a ``tf.train.Checkpoint`` (``get_weights`` leaves out the optimizers of
+    ``"uncertainty"`` and ``"self-adaptive"``). If residuals are not finite, or the new state would
+    not be, only the seed changes. The step warns of zero traces and of weights that a bound holds;
+    if XLA compiles the step, the warning comes when ``loss_weights`` is read.
 
     Args:
-        terms: names of the loss terms; or a dict from names to groups, whose terms share a weight.
-        weighting: a name of :data:`ntk_keras.weighting.WEIGHTINGS`, a weighting object, or
-            constant weights by group. By default NTK weights from one reverse pass over the tape
-            for each term, averaged at the rate 1e-2, at which these reach an error soonest
-            (``NTK("reverse")`` keeps the paper's 1e-3), and ten at the first call: as certain as
-            after a hundred (``num_initial_probes=100``) once a hundred steps have gone by.
-        sizes: the number of residual entries of every term, for weightings that keep something for
-            each: those by point, and ``NTK(average="kernel")``.
-        seed: of the probes; None takes one from ``keras.utils.set_random_seed``'s state.
-        dtype: of weights and traces, that of the parameters; ``keras.config.floatx()`` by default.
+        terms: names of the loss terms, or a dict from names to groups whose terms share a weight.
+        weighting: name in :data:`ntk_keras.weighting.WEIGHTINGS`, a weighting object, or constant
+            weights by group. The default is NTK weights from one reverse pass over the tape for
+            each term. Their averaging rate 1e-2 reaches a given error soonest (``NTK("reverse")``
+            keeps the paper's 1e-3). The first call takes ten probes; after a hundred steps this is
+            as certain as a first call with a hundred (``num_initial_probes=100``).
+        sizes: number of residual entries of each term, for weightings that store something for each
+            entry: pointwise weightings and ``NTK(average="kernel")``.
+        seed: integer for the probes; None takes one from Keras' global random state.
+        dtype: dtype of weights and traces, which should be that of the parameters;
+            ``keras.config.floatx()`` by default.
 
     Attributes:
         weighting: the weighting object.
 
     Raises:
-        ValueError: for no terms, or what the weighting refuses.
+        ValueError: if there are no terms, or the weighting rejects an argument.
 
     Warns:
-        UserWarning: when called with residuals of more digits than ``dtype`` has.
+        UserWarning: when called with residuals of higher precision than ``dtype``.
 
     Example::
 
@@ -103,7 +104,7 @@ class LossBalancer(WeightReadings, StateHolder):
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
-        """What it is made of, for Keras; its state is that of a variable.
+        """Returns the arguments, for Keras. The variables hold the state.
 
         Raises:
             ValueError: if the weighting could not be loaded again.
@@ -127,10 +128,10 @@ class LossBalancer(WeightReadings, StateHolder):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LossBalancer":
-        """The balancer of a configuration; its averages start anew."""
+        """Creates the balancer from its configuration. Its averages start anew."""
         return cls(**keras.saving.deserialize_keras_object(config))
 
-    # Not `call`: Keras would cast residuals, and the tape would not know them again.
+    # Not `call`: Keras would cast the residuals, and the tape would no longer recognise them.
     @unconverted
     def __call__(
         self,
@@ -138,21 +139,21 @@ class LossBalancer(WeightReadings, StateHolder):
         tape: tf.GradientTape | None,
         variables: Sequence[tf.Variable | keras.Variable],
     ) -> dict[str, tf.Tensor]:
-        """Brings the weights up to date and returns them.
+        """Updates the weights and returns them.
 
         Args:
-            residuals: by term. Tensors ``[n]`` or ``[n, k]`` that ``tape`` has recorded; without a
-                tape, functions that compute them, which serve every estimator.
-            tape: persistent, or None.
-            variables: the parameters theta.
+            residuals: tensors ``[n]`` or ``[n, k]`` by term, recorded by ``tape``; without a tape,
+                functions that compute them, which work with every estimator.
+            tape: persistent tape, or None.
+            variables: parameters theta.
 
         Returns:
-            The weight of every term, in the order of ``residuals``: a scalar; of weightings by
-            point ``[n * k]``, one for every entry of the flattened residual.
+            The weight of every term, in the order of ``residuals``: a scalar, or for pointwise
+            weightings ``[n * k]``, one for each entry of the flattened residual.
 
         Raises:
-            ValueError: for other names than the balancer's, a tape that does not serve, or an
-                estimator that a tape does not serve.
+            ValueError: if names are not those of the balancer, or the tape or estimator is
+                unsuitable.
         """
         if set(residuals) != set(self.group_of):
             raise ValueError(

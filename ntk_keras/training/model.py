@@ -1,4 +1,4 @@
-"""PINNModel: a Keras model that trains a network on loss terms that weigh themselves."""
+"""PINNModel: a Keras model that trains a network on loss terms with adaptive weights."""
 
 import functools
 import logging
@@ -39,41 +39,45 @@ _LOGGER = logging.getLogger("ntk_keras")
 @keras.saving.register_keras_serializable("ntk_keras")
 @renamed_members(present_logs="current_logs")
 class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
-    """A network trained on L = 1/2 sum_b lambda_b ||R_b||^2 (1), which chooses lambda as it goes.
+    """A network trained on ``L = 1/2 sum_b lambda_b ||R_b||^2`` (1) with adaptive weights.
 
-    Each training step draws points, records the residuals R, lets the weighting bring lambda up to
-    date (its predictor step never touches the network), and applies the corrector: the gradient
-    J^T Lambda R through any Keras optimizer.
-
-    Logs of a step, and the history: ``loss`` and, for every term, ``loss/<term>`` = 1/2 ||R_b||^2
-    without its weight, both averaged over the epoch; ``weights/<group>`` and ``unknowns/<name>``,
-    the current ones (``unknowns/<name>/<entry>`` of arrays, of more than 16 entries nothing).
+    A training step draws points, records the residuals R, updates the loss weights lambda, and
+    passes ``J^T Lambda R`` to the optimizer. It logs ``loss`` and, for every term, the unweighted
+    ``loss/<term>``, which is ``1/2 ||R_b||^2``, as means over the epoch. The current
+    ``weights/<group>`` and ``unknowns/<name>`` are logged too; an array logs
+    ``unknowns/<name>/<entry>`` if it has at most 16 entries.
 
     Args:
-        network: a Keras model or layer that maps points ``[n, d]`` to ``[n, outputs]``.
-        terms: the loss terms.
-        weighting: a name of :data:`ntk_keras.weighting.WEIGHTINGS`, as ``"ntk"``, a weighting
-            object, or constant weights by group, as ``{"data": 10.0}``.
-        reduction: ``"sum"``, the paper's convention, or ``"mean"``, which divides ||R_b||^2 by its
-            number of entries everywhere.
-        derivatives: how residuals differentiate the network: ``"auto"``, forward if every layer has
-            a rule, else by nested tapes; ``"tapes"``; or ``"taylor"``, which refuses a network with
-            a layer that has none. See :meth:`derivatives_summary`.
-        unknowns: unknown coefficients of the equations by name, each an
-            :class:`~ntk_keras.Unknown` or its initial value alone. Residuals read them as
-            ``u.unknowns[name]``; they are trained with the network and logged as
-            ``unknowns/<name>``.
-        seed: of points and probes; None takes one from ``keras.utils.set_random_seed``'s state.
+        network: Keras model or layer that maps points ``[n, d]`` to ``[n, outputs]``.
+        terms: loss terms.
+        weighting: name in :data:`ntk_keras.weighting.WEIGHTINGS`, a weighting object, or constant
+            weights by group, as in ``{"data": 10.0}``.
+        reduction: ``"sum"``, as in the paper, or ``"mean"``, which divides each ``||R_b||^2`` by
+            its number of entries everywhere.
+        derivatives: ``"auto"`` propagates derivatives forward if every layer has a rule, and
+            otherwise uses nested tapes; ``"tapes"`` always uses tapes; ``"taylor"`` refuses layers
+            without a rule. See :meth:`derivatives_summary`.
+        unknowns: coefficients to be found, by name, each an :class:`~ntk_keras.Unknown` or an
+            initial value. Residuals read them as ``u.unknowns[name]``.
+        seed: integer for points and probes; None takes one from Keras' global random state.
 
     Attributes:
-        network: the wrapped network.
-        terms: the loss terms, a tuple.
         weighting: the weighting object.
         coefficients: the unknown coefficients, a layer.
 
     Raises:
-        ValueError: for terms that do not fit the network or each other; the message names the term;
-            for a network that ``derivatives="taylor"`` cannot serve, naming the layer.
+        ValueError: if terms do not fit the network or each other, or if the network has a layer
+            that ``derivatives="taylor"`` cannot use. The message names the term or layer.
+
+    Example::
+
+        box = nk.domains.Box(x=(0, 1))
+        decay = lambda u, p: nk.derivatives.partial(u, p, "x")[:, 0] + u(p)[:, 0]
+        start = nk.Term("start", lambda u, p: u(p)[:, 0] - 1, box.face(x=0).sample(1))
+        terms = [nk.Term("equation", decay, box.interior(64)), start]
+        model = nk.PINNModel(nk.networks.feedforward(box), terms)
+        model.compile("adam")
+        model.fit(epochs=5, steps_per_epoch=100)
     """
 
     def __init__(
@@ -89,7 +93,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         name: str = "pinn",
         **kwargs: Any,
     ):
-        # The network casts its inputs, and knows better to what.
+        # The network casts its inputs itself, to its own dtype.
         super().__init__(name=name, autocast=False, **kwargs)
         argument_checks.check_init(network, reduction)
         self.network = network
@@ -125,28 +129,27 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
 
     @property
     def unknowns(self) -> dict[str, Any]:
-        """The current values of the unknown coefficients, floats or arrays."""
+        """The current values of the unknown coefficients, as floats or arrays."""
         return self.coefficients.values()
 
     @property
     def kernel_variables(self) -> list[keras.Variable]:
-        """The parameters whose kernel the weighting sees: without those that are left out."""
+        """The trainable variables that the kernel includes."""
         outside = {*self.coefficients.outside_kernel, *self.weighting.exclude_variables}
         return [v for v in self.trainable_variables if outside.isdisjoint((v.name, v.path))]
 
     @property
     def parameter_dtype(self) -> str:
-        """Dtype of the network's parameters, and so of points, weights and traces."""
+        """The dtype of the network's parameters, which points, weights and traces share."""
         return precision.parameter_dtype(self.network)
 
     def blocks(self, data: Any = None, training: bool | None = None) -> dict[str, Block]:
-        """The residual blocks by term at the next step's points, for :mod:`ntk_keras.kernel`.
+        """Returns the residual blocks at the next step's points, for :mod:`ntk_keras.kernel`.
 
         Args:
-            data: points by term name, for terms that have none of their own.
-            training: whether layers compute as in training, a BatchNormalization with the means of
-                the points; nothing that they assign is kept. By default if weights follow from the
-                kernel.
+            data: points by term name, for terms without points of their own.
+            training: whether layers compute as in training, without keeping their updates. By
+                default true if the weights depend on the kernel.
         """
         self.follow_terms()
         draw: Callable[[tf.Tensor], dict[str, Any]] = functools.partial(self._points, data)
@@ -156,46 +159,45 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         return self._residuals.blocks(draw(self.random_state.value), training)
 
     def derivatives_summary(self) -> str:
-        """How each term's residual differentiates the network, and why, as text.
+        """Describes how each term's residual differentiates the network, and why.
 
-        A line for the network and one for each term that was evaluated: the channels carried
-        forward, ``u`` the value and ``u_01`` d_0 d_1 u, sets of points divided by bars; and, if so,
-        why exact traces of the term would cost a reverse pass for each point.
+        A line for the network and one for each term evaluated so far list the channels carried
+        forward: ``u`` is the value, ``u_01`` is ``d_0 d_1 u``, and bars separate sets of points. A
+        line also says why exact traces would cost a reverse pass per point, if so.
         """
         return self._residuals.summary()
 
     def loss_values(
         self, residuals: Mapping[str, tf.Tensor], points: Mapping[str, Any] | None = None
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """1/2 ||R_b||^2 of every term, and the loss (1) they make with their current weights.
+        """Returns ``1/2 ||R_b||^2`` of every term, and the loss (1) at the current weights.
 
         Args:
-            residuals: by term, ``[n_b]``.
-            points: by term, where they are, for causal weights.
+            residuals: tensors ``[n_b]`` by term.
+            points: points of these residuals by term, which causal weights need.
         """
         return step.loss_values(self, residuals, points)
 
     def current_logs(self) -> dict[str, tf.Tensor]:
-        """Scalars of the current state: ``weights/<group>`` and ``unknowns/<name>``.
+        """Returns the scalars ``weights/<group>`` and ``unknowns/<name>``.
 
-        With a :class:`~ntk_keras.optimizers.NaturalGradient` its ``damping`` and ``step_length``.
+        A :class:`~ntk_keras.optimizers.NaturalGradient` adds ``damping`` and ``step_length``.
         """
         logs = {**self.weighting.logs(), **self.coefficients.logs()}
         optimizer = getattr(self, "optimizer", None)
         return {**logs, **(optimizer.logs() if isinstance(optimizer, NaturalGradient) else {})}
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The network's outputs."""
+        """Returns the network's outputs."""
         check_shapes(inputs, self.network)
         return self.network(inputs, training=training)
 
     def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
-        """As ``keras.Model.compile`` without ``loss`` and ``loss_weights``: the terms are those.
+        """Configures training as ``keras.Model.compile`` does, without ``loss``: terms define it.
 
-        The optimizer of a network that computes in float16 scales the loss, unless
-        ``auto_scale_loss=False``: Keras looks at the policy of the model, which is not its own.
-        ``jit_compile=False`` keeps XLA out of the step altogether; by default it compiles exact
-        diagonals on a CPU, where Keras leaves the step to TensorFlow.
+        If the network computes in float16, the optimizer scales the loss unless
+        ``auto_scale_loss=False``. ``jit_compile=False`` disables XLA for the whole step. By default
+        XLA compiles exact diagonals on a CPU, where Keras leaves the step to TensorFlow.
         """
         self.given_jit_compile = kwargs.get("jit_compile", "auto")
         argument_checks.check_compile(kwargs, self.distribute_strategy.num_replicas_in_sync)
@@ -220,26 +222,25 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         validation_batch_size: int | None = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Trains the network. A second call goes on where the first stopped.
+        """Trains the network. A second call continues where the first stopped.
 
         Args:
-            x: nothing, where the terms have their points; or a dict from term names to points, all
-                of which make up every step; or a ``tf.data.Dataset`` of such dicts, one a step.
-            y: nothing; measured values belong to a term.
+            x: None if the terms have points; a dict from term names to points, all of which are
+                used at every step; or a ``tf.data.Dataset`` of such dicts, one for each step.
+            y: unused; measured values belong to a term.
             epochs: number of epochs.
-            steps_per_epoch: steps in an epoch; one by default, or the length of a dataset.
-            callbacks: as for any Keras model.
-            validation_data: ``(points, values)``; the relative L2 error there is logged as
-                ``val_relative_l2`` after each epoch and never moves a weight. Or held-out points
-                by term, whose losses are logged as ``val_loss/<term>``; ``val_loss`` adds them up
-                with the current weights, and terms left out at their own points.
-            validation_batch_size: points at a time in validation; all by default.
-            **kwargs: whatever else ``keras.Model.fit`` takes.
+            steps_per_epoch: number of steps; one by default, or the length of a dataset.
+            callbacks: callbacks as for any Keras model.
+            validation_data: pair ``(points, values)``, whose relative L2 error is logged as
+                ``val_relative_l2`` after each epoch; or held-out points by term, whose losses are
+                logged as ``val_loss/<term>``, with ``val_loss`` their sum at the current weights.
+                Terms left out are evaluated at their own points. Validation never changes a weight.
+            validation_batch_size: number of points at a time in validation; all by default.
+            **kwargs: further arguments of ``keras.Model.fit``.
 
         Raises:
-            ValueError: for data that does not fit, or a residual not finite at the first step.
-            TrainingDivergedError: once a residual, a gradient or what the optimizer makes of it is
-                NaN or infinite; the model keeps the last good state.
+            ValueError: if data does not fit, or a residual is not finite at the first step.
+            TrainingDivergedError: if a step is not finite. The model keeps the last good state.
         """
         argument_checks.check_fit(y, kwargs, steps_per_epoch)
         data_module.check_validation(validation_data, kwargs.get("validation_steps"))
@@ -261,7 +262,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         )
 
     def train_on_batch(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As ``keras.Model.train_on_batch``, on points by term; raises what :meth:`fit` does."""
+        """Runs one step as ``keras.Model.train_on_batch`` does; raises what :meth:`fit` raises."""
         values_module.check_batch(x)
         nan_check.forget_failures(self)
         logs = super().train_on_batch(x, *args, **kwargs)
@@ -269,13 +270,13 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         return logs
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
-        """The loss and its terms at the points of the next step; or the relative L2 error.
+        """Returns the loss and its terms at the next step's points, or the relative L2 error.
 
         Args:
-            x: points by term as in :meth:`fit`; or inputs of the network, with ``y`` or as a
-                dataset of ``(inputs, values)``, for the error.
+            x: points by term as in :meth:`fit`; or, for the error, inputs of the network, with
+                ``y`` or as a dataset of ``(inputs, values)``.
             y: reference values at ``x``.
-            **kwargs: whatever else ``keras.Model.evaluate`` takes.
+            **kwargs: further arguments of ``keras.Model.evaluate``.
         """
         if not private_names.is_repeated_validation(kwargs):
             if y is None and not data_module.yields_pairs(x):
@@ -287,12 +288,12 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
                 x, y, kwargs = values_module.for_values(x, y, kwargs, self.parameter_dtype)
         data_module.check_ends("x", x, kwargs.get("steps"), "steps")
         values = super().evaluate(x, y, **kwargs)
-        # Older Keras leaves values as tensors unless they are its own metrics'.
+        # Older Keras returns tensors unless the values are its own metrics'.
         return tf.nest.map_structure(lambda v: float(v) if tf.is_tensor(v) else v, values)
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One step of Algorithm 3: predictor, moving average, corrector."""
+        """Performs one step of Algorithm 3: predictor, moving average, corrector."""
         before = checked_step.state_of(self)
         jit_compile = self.given_jit_compile is not False
         seed = seeds.advance(self.random_state)
@@ -314,10 +315,10 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         return replicas.as_logs({**self._loss_logs(losses, loss), **self.current_logs()})
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Relative L2 error of ``(points, values)``; loss of points by term."""
+        """Computes the error on ``(points, values)``, or the losses at points by term."""
         if isinstance(data, tuple) and not data_module.is_by_term(data):
             return replicas.as_logs(update_against_values(self, self._relative_l2, *data))
-        # The next step's seed is read, not taken: evaluation changes nothing that is trained.
+        # The next step's seed is read, not advanced: evaluation does not affect training.
         seed = tf.identity(self.random_state.value)
         points = points_by_term(self.terms, self._points(data, seed))
         blocks = self._residuals.blocks(points, training=False)
@@ -325,16 +326,16 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         return replicas.as_logs(self._loss_logs(losses, loss))
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """Nothing beside the logs of the steps: compiled metrics have no part in training."""
+        """Returns nothing, as the logs come from the steps and not from compiled metrics."""
         return {}
 
     def _inspect(self, data: Mapping[str, Any], finite: bool = False) -> dict[str, int]:
-        """Evaluates every residual that has points once; returns their numbers of entries."""
+        """Evaluates every residual that has points once and returns their numbers of entries."""
         points = self._points(data, tf.constant([0, 0]))
         return self._residuals.inspect(points, self.weighting.uses_kernel, finite)
 
     def _dataset(self, x: Any, finite: bool = False) -> tuple[Any, int | None]:
-        """What Keras iterates over, and the number of steps in an epoch if it is endless."""
+        """Returns what Keras iterates over, and the steps per epoch if that is endless."""
         steps = data_module.for_steps(x, self.terms, self.parameter_dtype, self.distribute_strategy)
         if steps.first is not None:
             self._inspect(steps.first, finite)
@@ -346,4 +347,4 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         return step.mean_logs(means, [loss, *losses])
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Nothing: all is built. Keras would add up the points of replicas to learn their shape."""
+        """Does nothing, as all is built. Keras would combine the points of replicas for a shape."""

@@ -19,12 +19,13 @@ def loss_values(
     residuals: Mapping[str, tf.Tensor],
     points: Mapping[str, Any] | None = None,
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """1/2 ||R_b||^2 of every term, and the loss (1) they make with their current weights.
+    """Returns ``1/2 ||R_b||^2`` of every term, and the loss (1) at the current weights.
 
     Args:
-        model: a :class:`~ntk_keras.PINNModel`, whose regularisers count.
-        residuals: by term, ``[n_b]``.
-        points: by term, where these are; without them causal weights are those of their mean.
+        model: :class:`~ntk_keras.PINNModel`, whose regularisers count.
+        residuals: tensors ``[n_b]`` by term.
+        points: points of these residuals by term; without them causal weights are averaged over
+            time.
     """
     losses = [tf.reduce_sum(residuals[term.name] ** 2) / 2 for term in model.terms]
     weighted = [
@@ -42,15 +43,16 @@ def loss_gradients(
     optimizer: keras.optimizers.Optimizer,
     jit_compile: bool,
 ) -> list[tf.Tensor]:
-    """J^T Lambda R, and the gradient of the network's own regularisers; or a natural gradient.
+    """Returns ``J^T Lambda R`` plus the gradient of the regularisers, or a natural gradient.
 
     Args:
-        linearization: the residuals, recorded at the current parameters.
-        weighting: gives every term its weight Lambda_b.
-        variables: that are trained.
-        optimizer: says how far to scale the loss: half precision would lose small gradients on the
-            way back. Or a natural gradient, which finds the change of the variables by itself.
-        jit_compile: whether that may use XLA.
+        linearization: residuals, recorded at the current parameters.
+        weighting: weighting that gives every term its weight ``Lambda_b``.
+        variables: variables that are trained.
+        optimizer: optimizer that gives the scale of the loss, since half precision would lose small
+            gradients in the backward pass. A natural gradient computes the change of the variables
+            itself.
+        jit_compile: whether the natural gradient may use XLA.
 
     Returns:
         One tensor for each variable.
@@ -73,18 +75,18 @@ def loss_gradients(
     with tf.GradientTape() as tape:
         penalty = scale * tf.add_n(_penalties(variables))
     extra = tape.gradient(penalty, [v.value for v in variables], unconnected_gradients="zero")
-    # Once, though the optimizer adds up the gradients of all replicas.
+    # Only once, although the optimizer sums the gradients of all replicas.
     return [a + b / replicas.num_replicas() for a, b in zip(gradients, extra, strict=True)]
 
 
 def mean_logs(
     means: Sequence[keras.metrics.Metric], values: Sequence[tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Means over the epoch by name, with the values of a step added.
+    """Returns means over the epoch by name, with the values of a step added.
 
     Args:
-        means: one for each value.
-        values: scalars.
+        means: metrics, one for each value.
+        values: scalars of the step.
     """
     for mean, value in zip(means, values, strict=True):
         mean.update_state(value)
@@ -92,10 +94,10 @@ def mean_logs(
 
 
 def is_untrained(model: keras.Model) -> bool:
-    """Whether a model is compiled and has made no step.
+    """Whether a model is compiled but has not taken a step.
 
     Args:
-        model: compiled or not.
+        model: compiled or uncompiled model.
     """
     optimizer = getattr(model, "optimizer", None)
     return optimizer is not None and int(optimizer.iterations.numpy()) == 0
@@ -105,7 +107,7 @@ def wants_jacobian(model: keras.Model) -> bool:
     """Whether a step of a compiled model takes rows of the Jacobian or products with it.
 
     Args:
-        model: a :class:`~ntk_keras.PINNModel`.
+        model: :class:`~ntk_keras.PINNModel`.
     """
     return model.weighting.differentiates or isinstance(model.optimizer, NaturalGradient)
 

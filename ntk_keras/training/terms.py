@@ -1,4 +1,4 @@
-"""Loss terms: a name, a pointwise residual, and the points where it is to vanish."""
+"""Loss terms: a name, a pointwise residual, and the points where it should vanish."""
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -25,32 +25,38 @@ Reduction = Literal["sum", "mean"]
 class Term:
     """One term of a physics-informed loss.
 
-    ``term.points`` and ``term.residual`` may be set to others at any time, by a callback too: the
-    next step uses them, after it is compiled anew. Points that change often and keep their number
-    are best held in a ``tf.Variable``, whose ``assign`` needs no compilation. Arrays are copied, so
-    that what is written to them afterwards cannot be missed.
+    ``term.points`` and ``term.residual`` may be reassigned at any time, also by a callback. The
+    next step is recompiled and uses them. Points that change often but keep their number are best
+    held in a ``tf.Variable``, whose ``assign`` needs no compilation. Arrays are copied, so later
+    writes to them have no effect.
 
     Args:
-        name: names the term in logs, plots and messages.
-        residual: ``residual(u, points)`` returns ``[n]`` or ``[n, k]``, row i from point i alone,
-            or a tuple of such components, which the loss squares: of an energy or another loss
-            give what has it as its square; ``u`` is the network, callable on points.
-        points: where the residual is to vanish. A tensor or any nest of tensors that share their
-            first axis stays the same; a :class:`~ntk_keras.domains.Sampler` draws new points at
-            every step, a :class:`~ntk_keras.domains.MovingSampler` moves them; None takes them from
-            the data given to ``fit``. Reaches ``residual`` as it is, except that floats and complex
-            numbers become tensors of the network's precision, as do columns of integers ``[n, d]``
-            and integers that are all there is.
-        group: terms of one group share one weight; the group is the term's own name by default.
-        axes: names of the columns of points, ``("t", "x")``, by which the residual may take
-            derivatives. Points that are drawn from a box have its names; terms without any go by
-            those of the other terms, if these agree.
+        name: name of the term in logs, plots and messages.
+        residual: function ``residual(u, points)`` that returns ``[n]`` or ``[n, k]`` or a tuple of
+            such components, with row i computed from point i alone. ``u`` is the network. The loss
+            squares the residual: to minimise an energy, return its square root.
+        points: where the residual should vanish: a tensor or nest of tensors that share their first
+            axis, a :class:`~ntk_keras.domains.Sampler`, which draws new points at every step, a
+            :class:`~ntk_keras.domains.MovingSampler`, which moves them, or None for the data given
+            to ``fit``. Floats and complex numbers are cast to the network's precision, as are
+            integers that are columns ``[n, d]`` or the only points.
+            unchanged.
+        axes: names of the columns of points, as in ``("t", "x")``, for use in derivatives. Sampled
+            points have the names of their box; other terms use the names that all terms share.
+            these agree.
 
     Raises:
-        ValueError: for an empty name, one with a slash, axes that are no names, or points that are
-            empty, of unequal length or not finite.
+        ValueError: if a name is empty or has a slash, axes are not names, or points are empty, of
+            unequal length or not finite.
         TypeError: if the residual is not callable.
-        AttributeError: once it is made, for another name or group, by which logs and weights go.
+        AttributeError: if the name or group is changed later.
+
+    Example::
+
+        def decay(u, points):
+            return nk.derivatives.partial(u, points, "t")[:, 0] + u(points)[:, 0]
+
+        term = nk.Term("equation", decay, nk.domains.Box(t=(0, 1)).interior(64))
     """
 
     name: str
@@ -107,11 +113,10 @@ class Term:
         return f"Term({self.name!r}, group={self.group!r})"
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras.
+        """Returns the arguments, for Keras.
 
         Raises:
-            ValueError: if the residual or a sampler is not registered with Keras, so that it could
-                not be found again.
+            ValueError: if the residual or a sampler is not registered with Keras.
         """
         residual, points = f"Term {self.name!r}: its residual", f"Term {self.name!r}: its points"
         if isinstance(self.points, Sampler):
@@ -129,7 +134,7 @@ class Term:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Term":
-        """The term of a configuration, as Keras stores it.
+        """Creates the term from its configuration, as Keras stores it.
 
         Raises:
             ValueError: if its residual or sampler is not registered here.
@@ -152,16 +157,16 @@ class Term:
         group: str | None = None,
         axes: Sequence[str] | str | None = None,
     ) -> list["Term"]:
-        """A term for every component of one residual, each with a weight of its own.
+        """Creates a term for each component of one residual, each with its own weight.
 
-        A sampler draws points for each of them; fixed points are shared.
+        A sampler draws separate points for each term. Fixed points are shared.
 
         Args:
-            names: of the components, in the order of the columns.
-            residual: returns ``[n, k]`` or a tuple, k the number of names.
-            points: as for a term.
-            group: that all of them belong to; each is its own by default.
-            axes: as for a term.
+            names: names of the components, in the order of the columns.
+            residual: function that returns ``[n, k]`` or a tuple, with k the number of names.
+            points: points as for a term.
+            group: group of all of them; by default each is its own.
+            axes: names of the columns, as for a term.
         """
         return [
             cls(name, Column(residual, index, len(names)), points, group=group, axes=axes)
@@ -169,11 +174,11 @@ class Term:
         ]
 
     def evaluate(self, u: Any, points: Any) -> Any:
-        """The residual at points; the components of a tuple side by side.
+        """Returns the residual at points, with the components of a tuple side by side.
 
         Args:
-            u: the network.
-            points: where; rows at :class:`WeightedPoints` are multiplied by the factors.
+            u: network.
+            points: nest of tensors; rows at :class:`WeightedPoints` are multiplied by the factors.
         """
         if isinstance(points, WeightedPoints):
             values = self.evaluate(u, points.points)
@@ -187,7 +192,7 @@ class Term:
     def axes(self) -> tuple[str, ...] | None:
         """Names of the columns of points; None if neither the term nor its sampler has any."""
         own: Any = self.points.axes if isinstance(self.points, Sampler) else None
-        # A sampler of one's own may mean something else by the word.
+        # A custom sampler may use the word for something else.
         named = isinstance(own, list | tuple) and all(isinstance(name, str) for name in own)
         return self._axes or (tuple(own) if named else None)
 
@@ -198,29 +203,26 @@ class Term:
 
     @property
     def num_points(self) -> int | None:
-        """The number of points in a step; None where the data given to ``fit`` has them."""
+        """The number of points in a step; None if they come from the data given to ``fit``."""
         if self.points is None or isinstance(self.points, Sampler):
             return getattr(self.points, "num_points", None)
         return int(tf.nest.flatten(self.points)[0].shape[0])
 
     def share_of_step(self, points: Any) -> float:
-        """What a sum over other points is multiplied by to compare to that of a step.
+        """Returns the factor that scales a sum over other points to the size of a step's.
 
         Args:
-            points: a nest of tensors.
+            points: nest of tensors.
         """
         num_points = tf.nest.flatten(points)[0].shape[0]
         return (self.num_points or num_points) / num_points
 
     def points_at(self, seed: tf.Tensor, dtype: str) -> Any:
-        """The points of one step.
+        """Returns the points of one step, a tensor or nest of tensors.
 
         Args:
-            seed: ``[2]`` integers; used by a sampler only.
-            dtype: of the network, and so of points that are floats.
-
-        Returns:
-            A tensor or nest of tensors.
+            seed: integers ``[2]``, used by samplers only.
+            dtype: dtype of the network, and so of points that are floats.
         """
         if isinstance(self.points, Sampler):
             return self.points.draw(seed, dtype)
@@ -228,8 +230,8 @@ class Term:
         if len(leaves) != len(self._leaves) or any(map(operator.is_not, leaves, self._leaves)):
             self.points = self.points  # somebody put others into their dict or list
         if dtype not in self._tensors:
-            # Made outside of the graph that asks, which takes them as an input: constants would be
-            # part of it, of 2 GB at most, and folded when it is compiled.
+            # Created outside the calling graph, which takes them as inputs. Constants would be part
+            # of the graph, which is limited to 2 GB, and would be folded at compile time.
             with tf.init_scope():
                 self._tensors[dtype] = as_tensors(self.points, dtype, with_variables=True)
         return as_tensors(self._tensors[dtype], dtype)
@@ -240,9 +242,9 @@ class Column:
     """One component of a residual, ``[n]``.
 
     Args:
-        residual: returns ``[n, k]`` or a tuple.
-        index: of the component.
-        count: k, which is checked.
+        residual: function that returns ``[n, k]`` or a tuple.
+        index: index of the component.
+        count: number of components k, which is checked.
 
     Raises:
         ValueError: when called, if there are more or fewer components.
@@ -265,7 +267,7 @@ class Column:
         super().__setattr__(name, value)
 
     def __call__(self, u: Any, points: Any) -> tf.Tensor:
-        """The component at points."""
+        """Returns the component at points."""
         values = side_by_side(self._row_shapes(self.residual(u, points), points))
         if values.shape.rank != 2 or values.shape[1] != self.count:
             raise ValueError(
@@ -275,40 +277,40 @@ class Column:
         return values[:, self.index]
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras. Raises ValueError for a residual that is not registered."""
+        """Returns the arguments, for Keras. Raises ValueError for an unregistered residual."""
         residual = saving.serialize("A residual with columns", self.residual)
         return {"residual": residual, "index": self.index, "count": self.count}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Column":
-        """The component of a configuration, as Keras stores it."""
+        """Creates the component from its configuration, as Keras stores it."""
         residual = saving.deserialize("A residual with columns", config["residual"])
         return cls(residual, config["index"], config["count"])
 
 
 def mean_scale(residual: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor:
-    """1 / sqrt(n_b), n_b = points x components: the factor of a residual under ``"mean"``.
+    """Returns ``1 / sqrt(n_b)``, the factor of a residual under ``"mean"``.
 
-    With R_b / sqrt(n_b) in place of R_b, loss, kernel and traces all become means over points. The
-    sum convention, the paper's, needs no factor.
+    Here ``n_b`` is points times components. With ``R_b / sqrt(n_b)`` in place of ``R_b``, loss,
+    kernel and traces all become means over points. The paper's sum convention needs no factor.
 
     Args:
-        residual: maps points to residuals ``[n]`` or ``[n, k]``.
-        points: a nest of tensors.
+        residual: function from points to residuals ``[n]`` or ``[n, k]``.
+        points: nest of tensors.
 
     Returns:
-        A scalar; on several replicas n_b counts the points of all.
+        A scalar. On several replicas ``n_b`` counts the points of all.
     """
     values = residual(points)
     return tf.math.rsqrt(tf.cast(replicas.all_reduce_sum(tf.size(values)), values.dtype))
 
 
 def check_terms(terms: Iterable[Term]) -> tuple[Term, ...]:
-    """The terms as a tuple; one alone will do.
+    """Returns the terms as a tuple. A single term is accepted too.
 
     Raises:
         ValueError: if there are none, or two share a name.
-        TypeError: for anything that is not a term.
+        TypeError: if one of them is not a term.
     """
     terms = (terms,) if isinstance(terms, Term) else tuple(terms)
     for term in terms:
@@ -330,7 +332,7 @@ def check_terms(terms: Iterable[Term]) -> tuple[Term, ...]:
 
 
 def _read_only(name: str, points: Any) -> Any:
-    """Points that were checked, and whose arrays nobody can write to."""
+    """Returns checked points whose arrays are read-only."""
     if points is None or isinstance(points, Sampler):
         return points
     points = tf.nest.map_structure(

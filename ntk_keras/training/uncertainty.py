@@ -1,4 +1,4 @@
-"""How sure the unknown coefficients of a model are, given the noise of what was measured."""
+"""Standard errors of a model's unknown coefficients, given the noise of measured values."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,18 +22,17 @@ _CHUNK_BYTES = 128 * 2**20  # Of rows of J at a time.
 
 @dataclasses.dataclass(frozen=True)
 class Uncertainty:
-    """Standard errors of unknown coefficients, and what they follow from.
+    """Standard errors of unknown coefficients, and the quantities behind them.
 
     Attributes:
-        values: of the coefficients by name, floats or arrays.
-        standard_errors: by name, floats or arrays; infinite where the terms do not determine a
-            coefficient.
-        covariance: of all their entries, one after the other, ``[k, k]``.
-        noise: by term, the standard deviation of the noise in its residual.
-        degrees_of_freedom: by term, how many entries of its residual are left for the noise to
-            show in.
-        remaining: by name, how far a coefficient still is from the minimum of the loss, by the
-            linearized residuals. Standard errors are those of the minimum.
+        values: values of the coefficients by name, floats or arrays.
+        standard_errors: standard errors by name, floats or arrays; infinite if the terms do not
+            determine a coefficient.
+        covariance: covariance matrix ``[k, k]`` of all entries, concatenated.
+        noise: standard deviation of the noise in the residual, by term.
+        degrees_of_freedom: number of residual entries left to show the noise, by term.
+        remaining: distance of each coefficient from the minimum of the loss, by name, from the
+            linearized residuals. The standard errors are those of the minimum.
     """
 
     values: dict[str, Any]
@@ -53,12 +52,12 @@ class Uncertainty:
 def uncertainty_of(
     model: Any, measured: str | Sequence[str] | None, points: Mapping[str, Any] | None
 ) -> Uncertainty:
-    """See :meth:`ntk_keras.PINNModel.uncertainty`.
+    """Implements :meth:`ntk_keras.PINNModel.uncertainty`.
 
     Args:
-        model: a :class:`~ntk_keras.PINNModel`.
+        model: :class:`~ntk_keras.PINNModel`.
         measured: names of terms.
-        points: by term.
+        points: points by term.
     """
     variables = checked_unknowns(model, measured, points)
     blocks = model.blocks({**_draws(model), **(points or {})}, training=False)
@@ -98,15 +97,15 @@ def uncertainty_of(
 def checked_unknowns(
     model: Any, measured: str | Sequence[str] | None, points: Mapping[str, Any] | None
 ) -> list[keras.Variable]:
-    """The coefficients of a model, with what is asked of them checked.
+    """Checks a request for standard errors and returns the model's coefficients.
 
     Args:
-        model: a :class:`~ntk_keras.PINNModel`.
+        model: :class:`~ntk_keras.PINNModel`.
         measured: names of terms.
-        points: by term.
+        points: points by term.
 
     Raises:
-        ValueError: for a model without unknowns, a name that is no term's, or a term without
+        ValueError: if the model has no unknowns, a name is not that of a term, or a term has no
             points.
     """
     variables = getattr(getattr(model, "coefficients", None), "trainable_variables", [])
@@ -121,7 +120,7 @@ def checked_unknowns(
 
 
 def _draws(model: Any) -> dict[str, Any]:
-    """Points of terms that draw theirs: enough that the network could not fit all of them."""
+    """Draws points of sampled terms: so many that the network could not fit all of them."""
     dtype = precision.parameter_dtype(model.network)
     drawn = {}
     for index, term in enumerate(model.terms):
@@ -133,7 +132,7 @@ def _draws(model: Any) -> dict[str, Any]:
 
 
 def _rows_of(model: Any, name: str, block: Block) -> Rows:
-    """A term's rows of J and r, with the weight that the term has in a step's loss."""
+    """Returns a term's rows of J and r, with the weight that the term has in a step's loss."""
     residual = block()
     weight = model.weighting.weights_at(name, residual, block.points) * tf.ones_like(residual)
     (term,) = (term for term in model.terms if term.name == name)
@@ -157,7 +156,7 @@ def _rows_of(model: Any, name: str, block: Block) -> Rows:
 
 
 def _parts(block: Block, num_points: int) -> Iterator[Block]:
-    """Some points at a time, if rows depend on no others."""
+    """Yields some points at a time, if rows do not depend on other points."""
     if block.is_whole:
         yield block
         return
@@ -195,12 +194,12 @@ def _check_freedom(names: list[str], freedom: np.ndarray) -> None:
 
 
 def _size(model: Any) -> int:
-    """The number of parameters p."""
+    """Returns the number of parameters p."""
     return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
 
 
 def _is_coefficient(model: Any, variables: Sequence[keras.Variable]) -> np.ndarray:
-    """Of the columns of J, ``[p]``."""
+    """Marks the columns of J, ``[p]``, that belong to coefficients."""
     known = {id(v) for v in variables}
     return np.concatenate(
         [np.full(int(np.prod(v.shape)), id(v) in known) for v in model.trainable_variables]
@@ -208,7 +207,7 @@ def _is_coefficient(model: Any, variables: Sequence[keras.Variable]) -> np.ndarr
 
 
 def _by_name(variables: Sequence[keras.Variable], entries: np.ndarray) -> dict[str, Any]:
-    """A vector of all entries as floats and arrays."""
+    """Splits a vector of all entries into floats and arrays."""
     parts = np.split(entries, np.cumsum([int(np.prod(v.shape)) for v in variables])[:-1])
     return {
         v.name: part.reshape(v.shape) if len(v.shape) else float(part[0])

@@ -14,19 +14,19 @@ from ntk_keras.training.points import check_numbers
 
 __all__ = ["Unknown", "Unknowns"]
 
-# Entries of one coefficient that are logged one by one.
+# The largest number of entries of a coefficient that are logged one by one.
 MAX_LOGGED = 16
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
 @dataclasses.dataclass(frozen=True)
 class Unknown:
-    """How an unknown coefficient is declared.
+    """The declaration of an unknown coefficient.
 
     Attributes:
-        initial: where training starts, a number or an array; the coefficient has its shape.
-        constraint: a Keras constraint by name or as an object, ``"non_neg"`` for one; applied
-            after every step of a Keras optimizer.
+        initial: number or array where training starts; the coefficient has its shape.
+        constraint: Keras constraint by name or as an object, such as ``"non_neg"``, applied after
+            every step of a Keras optimizer.
         in_kernel: whether the kernel behind the loss weights includes the coefficient. A
             coefficient whose derivatives are much larger than the network's would dominate the
             traces of the terms that contain it.
@@ -37,7 +37,7 @@ class Unknown:
     in_kernel: bool = True
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
+        """Returns the arguments, for Keras."""
         return {
             "initial": np.asarray(self.initial).tolist(),
             "constraint": keras.constraints.serialize(keras.constraints.get(self.constraint)),
@@ -46,23 +46,23 @@ class Unknown:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Unknown":
-        """The declaration of a configuration, as Keras stores it."""
+        """Creates the declaration from its configuration, as Keras stores it."""
         return cls(**keras.saving.deserialize_keras_object(config))
 
 
 class Unknowns(StateHolder):
-    """The coefficients of a model, by name; a residual reads them as ``u.unknowns[name]``.
+    """The coefficients of a model by name; a residual reads them as ``u.unknowns[name]``.
 
     Args:
-        declared: by name, an :class:`Unknown`, or its initial value alone.
-        dtype: of the coefficients, that of the network's parameters.
+        declared: :class:`Unknown` objects or initial values, by name.
+        dtype: dtype of the coefficients, that of the network's parameters.
 
     Attributes:
         declared: an :class:`Unknown` by name.
 
     Raises:
-        ValueError: for a name that TensorBoard would take for a folder, or an initial value that
-            is not finite.
+        ValueError: if TensorBoard would take a name for a folder, or an initial value is not
+            finite.
     """
 
     def __init__(self, declared: Mapping[str, Any], dtype: str):
@@ -78,7 +78,7 @@ class Unknowns(StateHolder):
         self.built = True
 
     def __getitem__(self, name: str) -> tf.Tensor:
-        """The present value of a coefficient, a tensor through which it is trained."""
+        """Returns the current value of a coefficient, a tensor through which it is trained."""
         if name not in self._variables_by_name:
             raise ValueError(
                 f"no unknown {name!r} was declared. Declared: {list(self.declared)}. Declare it "
@@ -95,18 +95,18 @@ class Unknowns(StateHolder):
         ]
 
     def values(self) -> dict[str, Any]:
-        """The present values, floats or arrays; one that is assigned is set."""
+        """Returns the current values, floats or arrays; assigning to an entry sets it."""
         by_name = {name: v.numpy() for name, v in self._variables_by_name.items()}
         return Readings({n: v if v.ndim else float(v) for n, v in by_name.items()}, self.set_values)
 
     def set_values(self, values: Mapping[str, Any]) -> None:
-        """Sets coefficients, which training goes on from.
+        """Sets coefficients to values from which training continues.
 
         Args:
-            values: by name; others keep theirs.
+            values: values by name; other coefficients keep theirs.
 
         Raises:
-            ValueError: for an undeclared name, another shape, or what is no finite number.
+            ValueError: if a name is undeclared, a shape differs, or a value is not a finite number.
         """
         for name, value in values.items():
             if name not in self._variables_by_name:
@@ -123,7 +123,7 @@ class Unknowns(StateHolder):
             variable.assign(given)
 
     def logs(self) -> dict[str, tf.Tensor]:
-        """Scalars for the logs of a step: ``unknowns/<name>``, ``unknowns/<name>/<entry>``."""
+        """Returns the logged scalars ``unknowns/<name>`` and ``unknowns/<name>/<entry>``."""
         logs = {}
         for name, variable in self._variables_by_name.items():
             entries = tf.reshape(tf.convert_to_tensor(variable), [-1])
@@ -135,7 +135,7 @@ class Unknowns(StateHolder):
         return logs
 
     def check_read(self) -> None:
-        """Raises ValueError for a coefficient that no residual has read so far."""
+        """Raises ValueError if no residual has read a coefficient so far."""
         unread = sorted(set(self.declared) - self._read)
         if unread:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Inputs of the network, and reference values there, as ``evaluate`` and ``predict`` take them."""
+"""Inputs of the network and reference values, as ``evaluate`` and ``predict`` take them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,21 +20,21 @@ __all__ = [
     "unrounded",
 ]
 
-# Points at a time where nobody says: Keras' 32 take two hundred times as long, and more than this
-# no less, for networks of 3 x 20 to 3 x 500; it bounds the memory.
+# The default number of points at a time. Keras' 32 take two hundred times as long; more than this
+# gains nothing for networks from 3 x 20 to 3 x 500. It bounds the memory.
 BATCH_SIZE = 8192
 
 
 def for_values(
     x: Any, y: Any, arguments: Mapping[str, Any], dtype: str
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """Inputs and reference values for ``keras.Model.evaluate``, with no digit lost.
+    """Returns inputs and reference values for ``keras.Model.evaluate`` at full precision.
 
     Args:
         x: inputs of the network.
-        y: reference values there.
-        arguments: the others of ``evaluate``, by keyword.
-        dtype: of the parameters.
+        y: reference values at ``x``.
+        arguments: other arguments of ``evaluate``, by keyword.
+        dtype: dtype of the parameters.
     """
     check_arrays(x, y, arguments.get("sample_weight"))
     values = x, y, weight = as_arrays((x, y, arguments.get("sample_weight")))
@@ -50,15 +50,15 @@ def for_values(
 
 
 def check_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> None:
-    """Checks inputs of the network and values there.
+    """Checks inputs of the network and values at these inputs.
 
     Args:
         x: inputs, a nest of arrays and tensors, or anything else that Keras takes.
-        y: values there.
-        sample_weight: weights of the points.
+        y: values at ``x``.
+        sample_weight: weights of the points, ``[n]``.
 
     Raises:
-        ValueError: for lists of numbers, or what is no number; for complex inputs.
+        ValueError: if inputs are complex, lists of numbers, or not numbers.
     """
     for name, part in {"x": x, "y": y, "sample_weight": sample_weight}.items():
         if any(isinstance(leaf, bool | int | float | complex) for leaf in tf.nest.flatten(part)):
@@ -70,12 +70,12 @@ def check_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> None:
 
 
 def check_batch(x: Any, y: Any = None, sample_weight: Any = None) -> None:
-    """Checks what ``test_on_batch`` and ``train_on_batch`` take, before tensors are made of it.
+    """Checks what ``test_on_batch`` and ``train_on_batch`` take, before it becomes tensors.
 
     Args:
         x: inputs with values ``y``, or points by term.
         y: values at ``x``.
-        sample_weight: weights of the points.
+        sample_weight: weights of the points, ``[n]``.
 
     Raises:
         ValueError: as :func:`check_arrays` does; complex points of a term pass.
@@ -88,10 +88,10 @@ def check_batch(x: Any, y: Any = None, sample_weight: Any = None) -> None:
 
 
 def as_arrays(x: Any) -> Any:
-    """A nest with arrays in place of frames, whose dtypes Keras may not know; a series is a column.
+    """Replaces data frames by arrays, as Keras may not know their dtypes; a series is a column.
 
     Args:
-        x: arrays, tensors, frames of pandas, or anything else, which stays what it is.
+        x: arrays, tensors, pandas frames, or anything else, which is returned unchanged.
     """
 
     def convert(value: Any) -> Any:
@@ -106,7 +106,7 @@ def as_arrays(x: Any) -> Any:
 
 
 def num_points(x: Any) -> int | None:
-    """How many points arrays or a dataset hold, as far as they say.
+    """Returns the number of points in arrays or a dataset, if it is known.
 
     Args:
         x: inputs.
@@ -118,23 +118,23 @@ def num_points(x: Any) -> int | None:
 
 
 def batch_size_for(x: Any, batch_size: int | None) -> int | None:
-    """How many points are evaluated at a time, where they are arrays.
+    """Returns the number of points evaluated at a time, for arrays.
 
     Args:
         x: inputs.
-        batch_size: that was asked for; None for what is quick.
+        batch_size: requested number; None for a fast one.
     """
     arrays = all(hasattr(leaf, "__array__") for leaf in tf.nest.flatten(x))
     return BATCH_SIZE if batch_size is None and arrays else batch_size
 
 
 def unrounded(data: tuple, dtype: str, batch_size: int | None) -> tf.data.Dataset | None:
-    """Batches of arrays where Keras, that makes ``floatx`` of them, would lose digits; else None.
+    """Returns batches of arrays if Keras, which casts to ``floatx``, would lose digits; else None.
 
     Args:
-        data: ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, nests of arrays or not.
-        dtype: of the parameters.
-        batch_size: points at a time.
+        data: ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, possibly nests of arrays.
+        dtype: dtype of the parameters.
+        batch_size: number of points at a time.
     """
     present = keras.tree.lists_to_tuples(tuple(part for part in data if part is not None))
     arrays = all(isinstance(leaf, np.ndarray | tf.Tensor) for leaf in tf.nest.flatten(present))
