@@ -25,7 +25,7 @@ __all__ = ["Objective", "polish"]
 _LOGGER = logging.getLogger("ntk_keras")
 
 # Options of SciPy's L-BFGS-B. A longer memory than its 10 pays off on the ill-conditioned losses of
-# PINNs. Only the line search stops an iteration, as the tolerances are absolute.
+# PINNs. Only the line search stops an iteration, since a tolerance would ignore the loss's scale.
 OPTIONS = {"maxcor": 50, "maxls": 50, "ftol": 0.0, "gtol": 0.0}
 
 

@@ -12,11 +12,11 @@ __all__ = ["RelativeL2", "update_against_values"]
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class RelativeL2(keras.metrics.Metric):
-    """Relative L2 error ``||u - v|| / ||v||`` over all points and outputs, no unit.
+    """Relative L2 error ``||u - v|| / ||v||`` over all points and outputs, dimensionless.
 
     Args:
-        name: of the metric.
-        **kwargs: as for any Keras metric.
+        name: name of the metric.
+        **kwargs: further arguments of a Keras metric.
     """
 
     def __init__(self, name: str = "relative_l2", **kwargs: Any):
@@ -29,8 +29,8 @@ class RelativeL2(keras.metrics.Metric):
         """Adds a batch.
 
         Args:
-            y_true: v, of the shape of ``y_pred`` or ``[n]`` for a single output.
-            y_pred: u, ``[n, outputs]``, or a nest of such, whose outputs count together.
+            y_true: values v, of the shape of ``y_pred`` or ``[n]`` for a single output.
+            y_pred: outputs u, ``[n, outputs]`` or a nest of such, which count together.
             sample_weight: weight of each point, ``[n]``.
         """
         if tf.nest.is_nested(y_pred):
@@ -60,7 +60,7 @@ class RelativeL2(keras.metrics.Metric):
         self.squared_norm.assign_add(tf.reduce_sum(y_true**2))
 
     def result(self) -> tf.Tensor:
-        """The error over everything added since the last reset; infinite for v = 0."""
+        """Returns the error over everything added since the last reset; infinite if v = 0."""
         error, norm = replicas.all_reduce_sum([self.squared_error.value, self.squared_norm.value])
         return tf.sqrt(error / norm)
 
@@ -71,17 +71,17 @@ def update_against_values(
     """Adds a batch to the error of a model and to the metrics it was compiled with.
 
     Args:
-        model: compiled.
-        error: its relative L2 error.
-        x: inputs.
-        y: reference values there.
-        sample_weight: weight of each point.
+        model: compiled model.
+        error: relative L2 error of the model.
+        x: inputs of the network.
+        y: reference values at ``x``.
+        sample_weight: weight of each point, ``[n]``.
 
     Returns:
         The results so far, by name.
 
     Raises:
-        ValueError: for inputs without values.
+        ValueError: if there are inputs without values.
     """
     if y is None:
         raise ValueError("Validation needs (points, values). Received points without values.")

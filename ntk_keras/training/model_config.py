@@ -1,4 +1,4 @@
-"""A PINNModel as Keras stores it: everything it is made of, so that training goes on."""
+"""Saving and loading a PINNModel with everything it needs to continue training."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ __all__ = ["SavedWhole"]
 
 
 class SavedWhole(keras.Model):
-    """What ``save`` writes of a :class:`~ntk_keras.PINNModel` and ``load_model`` reads."""
+    """Saving and loading of a :class:`~ntk_keras.PINNModel` by ``save`` and ``load_model``."""
 
     network: keras.layers.Layer
     terms: tuple[Term, ...]
@@ -27,19 +27,19 @@ class SavedWhole(keras.Model):
     given_jit_compile: bool | str = "auto"  # of `compile`
 
     def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """As ``keras.Model.save``; what could not be loaded again leaves an earlier file alone."""
+        """Saves as ``keras.Model.save`` does; refuses before overwriting if it cannot be loaded."""
         keras.saving.serialize_keras_object(self)  # Keras would empty the file first
         super().save(filepath, *args, **kwargs)
 
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """Writes the network for serving, as ``keras.Model.export`` does; terms stay behind."""
+        """Exports the network for serving, as ``keras.Model.export`` does, without the terms."""
         self.network.export(filepath, *args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        """Everything the model is made of, for Keras.
+        """Returns everything the model consists of, for Keras.
 
         Raises:
-            ValueError: if a residual, a layer or an object of one's own could not be loaded again.
+            ValueError: if a residual, a layer or a custom object could not be loaded again.
         """
         parts = {
             "network": self.network,
@@ -59,11 +59,11 @@ class SavedWhole(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """The model of a configuration, as Keras stores it; training starts at its beginning."""
+        """Creates the model from its configuration, as Keras stores it, untrained."""
         return cls(**keras.saving.deserialize_keras_object(config, custom_objects))
 
     def get_compile_config(self) -> Any:
-        """How the model was compiled, for Keras.
+        """Returns how the model was compiled, for Keras.
 
         Raises:
             ValueError: if the optimizer or a metric could not be loaded again.
@@ -74,8 +74,8 @@ class SavedWhole(keras.Model):
         return config and {**config, "given_jit_compile": self.given_jit_compile}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as the model was that is loaded."""
+        """Compiles the model as the saved one was compiled."""
         config = dict(config)
-        # Keras writes what came of "auto"; and so it stands in files of the version before.
+        # Keras stores what "auto" resolved to, and files of the previous version do too.
         given = config.pop("given_jit_compile", config.get("jit_compile") or "auto")
         self.compile(**keras.saving.deserialize_keras_object({**config, "jit_compile": given}))

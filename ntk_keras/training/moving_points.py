@@ -1,4 +1,4 @@
-"""Points that move: kept as variables of the model, and moved within its step."""
+"""Moving points: kept as variables of the model and moved within its step."""
 
 import functools
 from collections.abc import Callable
@@ -21,19 +21,19 @@ __all__ = ["MovesPoints", "MovingPoints"]
 
 
 class MovingPoints(StateHolder):
-    """Where the points of one term are, as variables that are saved with the model.
+    """The points of one term, as variables that are saved with the model.
 
     Args:
-        term: with a :class:`~ntk_keras.domains.MovingSampler`.
-        seed: ``[2]`` integers, of the first points.
-        dtype: of points that are floats.
+        term: term with a :class:`~ntk_keras.domains.MovingSampler`.
+        seed: integers ``[2]`` for the first points.
+        dtype: dtype of points that are floats.
 
     Attributes:
-        term: as given.
-        sampler: of the term, when its points were drawn.
+        term: the term.
+        sampler: sampler of the term when its points were drawn.
 
     Raises:
-        ValueError: for a model of several replicas.
+        ValueError: if the model has several replicas.
     """
 
     def __init__(self, term: Term, seed: tf.Tensor, dtype: str):
@@ -60,7 +60,7 @@ class MovingPoints(StateHolder):
 
     @property
     def points(self) -> Any:
-        """The points as they are now, with the factors of their rows if they have weights."""
+        """The current points, with the factors of their rows if they have weights."""
         points = self._pack([tf.identity(leaf.value) for leaf in self._leaves])
         if self._factors is None:
             return points
@@ -76,13 +76,14 @@ class MovingPoints(StateHolder):
         """Moves the points if it is time.
 
         Args:
-            residual: of the term at its points, entry by entry.
-            evaluate: the residual at other points.
-            seed: ``[2]`` integers, new at every step.
-            step: number of the present one.
+            residual: residual of the term at its points, entry by entry.
+            evaluate: function that evaluates the residual at other points.
+            seed: integers ``[2]``, new at every step.
+            step: number of the current step.
 
         Raises:
-            ValueError: for a sampler with importance weights that returns none, and the reverse.
+            ValueError: if importance weights are missing from a sampler that has them, or vice
+                versa.
         """
         points, every = unweighted(self.points), self.sampler.every
 
@@ -106,13 +107,13 @@ class MovingPoints(StateHolder):
             return
         whole: Any = moved
         if not tf.executing_eagerly():
-            # A function that stays one: TensorFlow would visit all of a branch not taken.
+            # A persistent function, as TensorFlow would visit all of a branch that is not taken.
             stays = {"_noinline": True}
             whole = tf.function(moved, autograph=False, experimental_attributes=stays)
         replicas.run_if((step + 1) % every == 0, whole)
 
     def _check(self, found: Moved) -> None:
-        """Raises ValueError for weights that are missing, or that no rows would get."""
+        """Raises ValueError for missing weights, or weights that no rows would receive."""
         expected, received = self._factors is not None, found.weights is not None
         if expected != received:
             kind = type(self.sampler).__name__
@@ -138,7 +139,7 @@ class MovesPoints(keras.Model):
     """A model whose terms may have points that move.
 
     Attributes:
-        moving_points: of the terms that have such, in their order.
+        moving_points: moving points by term, in the order of the terms.
     """
 
     terms: tuple[Term, ...]
@@ -151,7 +152,7 @@ class MovesPoints(keras.Model):
     _residuals: Residuals
 
     def current_points(self) -> dict[str, Any]:
-        """The points of the next step by term, as arrays; of moving ones where they are now."""
+        """The points of the next step by term, as arrays; moving points as they are now."""
         return {
             name: tf.nest.map_structure(np.asarray, unweighted(block.points))
             for name, block in self.blocks().items()
@@ -171,7 +172,7 @@ class MovesPoints(keras.Model):
         self.moving_points = found
 
     def _points(self, data: Any, seed: tf.Tensor) -> dict[str, Any]:
-        """The points of one step by term."""
+        """Returns the points of one step by term."""
         moving = {
             moving.term.name: moving.points
             for moving in self.moving_points
@@ -182,12 +183,12 @@ class MovesPoints(keras.Model):
             return data_module.step_points(self.terms, data, seed, dtype, moving)
 
     def _move_points(self, linearization: Linearization, data: Any, seed: tf.Tensor) -> None:
-        """Moves what is due, by the residuals of the step; of terms with given points nothing.
+        """Moves points that are due, by the residuals of the step, unless the points are given.
 
         Args:
-            linearization: the residuals, recorded at the step's points.
-            data: of the step.
-            seed: of the step, whose second number counts steps.
+            linearization: residuals, recorded at the step's points.
+            data: data of the step.
+            seed: seed of the step, whose second number counts steps.
         """
         given = data_module.given_points(data)
         for moving in self.moving_points:
@@ -205,7 +206,7 @@ class MovesPoints(keras.Model):
         return self._in_time(term, self._residuals.evaluate(term, points), points)
 
     def _in_time(self, term: Term, residual: tf.Tensor, points: Any) -> tf.Tensor:
-        """Entries as causal weights let them count: those that wait draw no points."""
+        """Scales entries by causal weights, so that those that wait attract no points."""
         in_time = self.weighting.in_time
         if in_time is None:
             return residual
@@ -214,5 +215,5 @@ class MovesPoints(keras.Model):
 
 
 def _sizes(residual: tf.Tensor, count: int) -> tf.Tensor:
-    """|r| of each point, summed over components, ``[count]``; no square that could overflow."""
+    """Returns ``|r|`` of each point, summed over components, ``[count]``, without squaring."""
     return tf.reduce_sum(tf.abs(tf.reshape(residual, [count, -1])), axis=1)

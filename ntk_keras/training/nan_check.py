@@ -1,6 +1,6 @@
-"""Stops training that meets NaN or infinity, before anything is lost.
+"""Stops training at NaN or infinity, before anything is lost.
 
-The step refuses what is not finite (:mod:`ntk_keras.training.checked_step`), the callback ends
+The step refuses what is not finite (:mod:`ntk_keras.training.checked_step`). The callback ends
 ``fit`` and says why.
 """
 
@@ -34,12 +34,12 @@ class TrainingDivergedError(RuntimeError):
 class NaNCheck(keras.callbacks.Callback):
     """Ends ``fit`` by :class:`TrainingDivergedError` once a step was not finite.
 
-    The step itself leaves network, optimizer, weighting and random states as they were before a
-    residual, a gradient or an update that is not finite, so what remains is the last good state.
-    This callback only tells; every ``PINNModel.fit`` brings its own.
+    The step itself keeps network, optimizer, weighting and random states unchanged if a residual, a
+    gradient or an update is not finite, so the last good state remains. This callback only reports
+    it. Every ``PINNModel.fit`` adds its own.
 
     Args:
-        interval: seconds from one look at the model to the next. A look waits for the device.
+        interval: seconds between two checks of the model, each of which waits for the device.
     """
 
     def __init__(self, interval: float = 1.0):
@@ -51,7 +51,7 @@ class NaNCheck(keras.callbacks.Callback):
         self._last_look = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        # Here and not when training begins: a restored backup may hold an old failure.
+        # Here and not when training begins, as a restored backup may hold an old failure.
         forget_failures(self.model)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -73,12 +73,12 @@ class NaNCheck(keras.callbacks.Callback):
 
 
 def with_own_callbacks(callbacks: Any) -> Any:
-    """The callbacks of ``fit``, with the check first and the one that follows terms last.
+    """Returns the callbacks of ``fit``, with the check first and the one that follows terms last.
 
-    Without a ``History`` among them that of Keras would be added, and an :class:`EpochHistory` is.
+    An :class:`EpochHistory` replaces the ``History`` that Keras would otherwise add.
 
     Args:
-        callbacks: as for any Keras model.
+        callbacks: callbacks as for any Keras model.
     """
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks.append(NaNCheck())
@@ -91,10 +91,10 @@ def with_own_callbacks(callbacks: Any) -> Any:
 
 
 def forget_failures(model: Any) -> None:
-    """Lets steps be made again after one that was refused.
+    """Lets steps be taken again after one was refused.
 
     Args:
-        model: a :class:`~ntk_keras.PINNModel`.
+        model: :class:`~ntk_keras.PINNModel`.
     """
     model.failure_steps.assign(np.full(model.failure_steps.shape, -1))
 
@@ -103,7 +103,7 @@ def raise_if_diverged(model: Any) -> None:
     """Raises :class:`TrainingDivergedError` if a step was refused, and says why.
 
     Args:
-        model: a :class:`~ntk_keras.PINNModel`, compiled.
+        model: compiled :class:`~ntk_keras.PINNModel`.
     """
     codes = model.failure_steps.value.numpy()
     if np.all(codes < 0):
@@ -111,7 +111,7 @@ def raise_if_diverged(model: Any) -> None:
     steps = np.append(codes[:-1], codes[-1] // 3)
     first = steps[codes >= 0].min()
     terms = [t.name for t, step in zip(model.terms, steps, strict=False) if step == first]
-    # Where a residual fails the gradient does too, and says nothing new.
+    # If a residual is not finite, neither is the gradient, which says nothing new.
     what, mend = _of_terms(model, terms, first) if terms else _of_update(model, int(codes[-1] % 3))
     raise TrainingDivergedError(
         f"Step {first}: {what}. The network, optimizer and weights are as before that step. {mend}"
@@ -119,9 +119,9 @@ def raise_if_diverged(model: Any) -> None:
 
 
 def _of_terms(model: Any, names: list[str], step: int) -> tuple[str, str]:
-    """What happened to residuals, and the mend."""
+    """Returns what happened to residuals, and the remedy."""
     culprits = " and ".join(f"the residual of term {name!r}" for name in names)
-    # Everything is as before the step, unless a callback of one's own has changed it since.
+    # Everything is as before the step, unless a custom callback has changed it since.
     blocks = model.blocks()
     if all(name in blocks and overflows(blocks[name]) for name in names):
         grown = "If residuals grow in training, lower the learning rate. " if step else ""
@@ -133,7 +133,7 @@ def _of_terms(model: Any, names: list[str], step: int) -> tuple[str, str]:
 
 
 def _of_update(model: Any, culprit: int) -> tuple[str, str]:
-    """What happened after the residuals, and the mend."""
+    """Returns what happened after the residuals, and the remedy."""
     optimizer = model.optimizer
     if culprit == UPDATE:
         name = type(getattr(optimizer, "inner_optimizer", optimizer)).__name__
@@ -156,7 +156,7 @@ def _of_update(model: Any, culprit: int) -> tuple[str, str]:
             "`compile` again to start from the first scale"
         )
         return f"the gradient of the loss became NaN or infinite{scaled}", _MEND
-    # Everything is as before the step, the random state of its points too.
+    # Everything is as before the step, including the random state of its points.
     terms = describe_bad_gradients(model.blocks(), model.trainable_variables)
     what = " and ".join(terms) or "the gradient of the loss"
     return f"{what} became NaN or infinite", _MEND

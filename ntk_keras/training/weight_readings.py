@@ -1,4 +1,4 @@
-"""What users read off a weighting, and set of it, through the model or balancer that owns it."""
+"""Reading and setting weights through the model or balancer that owns the weighting."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ class WeightReadings:
     def loss_weights(self) -> dict[str, float]:
         """The current loss weight of every group, importance included.
 
-        What is assigned to it, or to one of its entries, goes to :meth:`set_loss_weights`.
+        Assigning to it, or to one of its entries, calls :meth:`set_loss_weights`.
         """
         self._before_reading()
         weights = by_name(self.weighting.groups, self.weighting.effective_weights)
@@ -33,14 +33,14 @@ class WeightReadings:
         self.set_loss_weights(weights)
 
     def set_loss_weights(self, weights: Mapping[str, float]) -> None:
-        """Sets weights chosen by hand, at any time and without a new graph; others keep theirs.
+        """Sets weights by hand, at any time and without retracing; other groups keep theirs.
 
         Args:
-            weights: by group.
+            weights: positive numbers or zero, by group.
 
         Raises:
-            ValueError: for a group whose weight the weighting computes, which would not keep it;
-                the message names what does.
+            ValueError: if the weighting computes the weight of a group and would overwrite it. The
+                message names what keeps it.
         """
         self.weighting.set_loss_weights(weights)
 
@@ -48,7 +48,7 @@ class WeightReadings:
     def importance(self) -> dict[str, float]:
         """The current factors on top of the weighting's own weights, by group; one by default.
 
-        What is assigned to it, or to one of its entries, goes to :meth:`set_importance`.
+        Assigning to it, or to one of its entries, calls :meth:`set_importance`.
         """
         factors = by_name(self.weighting.groups, self.weighting.importance_factors.value)
         return Readings(factors, self.set_importance)
@@ -58,16 +58,16 @@ class WeightReadings:
         self.set_importance(factors)
 
     def set_importance(self, importance: Mapping[str, float]) -> None:
-        """Sets factors on top of the weighting's own weights, at any time and without a new graph.
+        """Sets factors on top of the weighting's own weights, at any time and without retracing.
 
         Args:
-            importance: by group; other groups keep theirs.
+            importance: factors by group; other groups keep theirs.
         """
         self.weighting.set_importance(importance)
 
     @property
     def kernel_traces(self) -> dict[str, float]:
-        """The current estimate of Tr K_bb of every group that the weighting makes one of."""
+        """The current estimate of ``Tr K_bb``, for every group whose trace is estimated."""
         return by_name(self.weighting.adapted, self.weighting.traces)
 
     @property
@@ -76,4 +76,4 @@ class WeightReadings:
         return by_name(self.weighting.adapted, self.weighting.standard_errors)
 
     def _before_reading(self) -> None:
-        """What is to be said of weights that are read."""
+        """Hook for warnings, called before weights are read."""
