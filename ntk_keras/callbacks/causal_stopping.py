@@ -8,17 +8,25 @@ __all__ = ["CausalStopping"]
 
 
 class CausalStopping(keras.callbacks.Callback):
-    """Ends ``fit`` after the epoch in which causal weights are through with their last epsilon.
+    """Ends ``fit`` once causal weights have finished with their last epsilon.
 
-    All of them then exceed the threshold of :class:`~ntk_keras.weighting.Causal`: no point waits
-    any longer.
+    All weights then exceed the threshold of :class:`~ntk_keras.weighting.Causal`, so no point waits
+    any longer. Training stops at the end of that epoch.
 
     Raises:
-        ValueError: before training starts, for a model without causal weights.
+        ValueError: before training starts, if the model has no causal weights.
 
     Reference:
         Wang, Sankaran, Perdikaris, "Respecting causality for training physics-informed neural
         networks", Comput. Methods Appl. Mech. Eng. 421 (2024), Algorithm 1.
+
+    Example::
+
+        causal = nk.weighting.Causal("equation", epsilons=(0.01, 0.1, 1.0))
+        model = nk.PINNModel(network, terms, nk.weighting.NTK(causal=causal))
+        model.compile("adam")
+        stop = nk.callbacks.CausalStopping()
+        model.fit(epochs=1000, steps_per_epoch=100, callbacks=[stop])
     """
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -32,6 +40,6 @@ class CausalStopping(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the weights."""
+        """Stops training if the weights are finished."""
         if self.model.weighting.in_time.finished:
             self.model.stop_training = True

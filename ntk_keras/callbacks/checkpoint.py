@@ -1,4 +1,4 @@
-"""Checkpoints that an interrupted run resumes from bit for bit."""
+"""Checkpoints from which an interrupted run resumes exactly, bit for bit."""
 
 import os
 from pathlib import Path
@@ -15,14 +15,24 @@ EPOCHS = "epochs"  # in the file of a checkpoint: the number of those done
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the whole training state after every epoch, in one file that is never half written.
+    """Saves the whole training state after every epoch, in one file that is written atomically.
 
-    The file holds network, optimizer, loss weights, trace averages, points that move and random
-    state, and the number of epochs done. Of several workers the first writes; all must see the
-    file.
+    The file holds network, optimizer, loss weights, trace averages, moving points, the random state
+    and the number of completed epochs. If there are several workers, the first one writes, and all
+    must be able to read the file.
 
     Args:
-        path: of the file, ending in ``.weights.h5``; its folder is made.
+        path: path of the file, ending in ``.weights.h5``; its folder is created.
+
+    Example::
+
+        checkpoint = nk.callbacks.Checkpoint("run/state.weights.h5")
+        model.compile("adam")
+        model.fit(
+            epochs=100,
+            initial_epoch=checkpoint.restore(model),
+            callbacks=[checkpoint],
+        )
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -30,7 +40,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.path = Path(path)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        # One of several workers writes and all restore it: they go on from the same step.
+        # One of several workers writes and all restore, so they continue from the same step.
         if not self.model.distribute_strategy.extended.should_checkpoint:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,16 +50,16 @@ class Checkpoint(keras.callbacks.Callback):
                 file.attrs[EPOCHS] = epoch + 1
 
     def restore(self, model: keras.Model) -> int:
-        """Loads the state, if there is one.
+        """Loads the saved state, if there is one.
 
         Args:
-            model: built and compiled as the one that was saved.
+            model: model built and compiled like the one that was saved.
 
         Returns:
-            The number of epochs done: ``initial_epoch`` for ``fit``.
+            The number of completed epochs, to be passed to ``fit`` as ``initial_epoch``.
 
         Raises:
-            ValueError: for a file of weights that this callback has not written.
+            ValueError: if the file was not written by this callback.
         """
         if not self.path.exists():
             return 0

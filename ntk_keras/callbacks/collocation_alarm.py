@@ -1,4 +1,4 @@
-"""Whether training still solves the equation, or only at the points where it is trained."""
+"""Warnings if a model improves at its training points only."""
 
 import dataclasses
 import math
@@ -26,12 +26,12 @@ _FALLEN = 0.5  # of the loss at the training points, while the held-out loss did
 
 @dataclasses.dataclass
 class _Followed:
-    """A term's best loss at held-out points so far.
+    """The best loss of a term at held-out points so far.
 
     Attributes:
-        least: that loss.
-        trained: the loss at the training points then.
-        num_checks: since then.
+        least: lowest held-out loss.
+        trained: loss at the training points at that time.
+        num_checks: number of checks since then.
     """
 
     least: float = math.inf
@@ -39,7 +39,7 @@ class _Followed:
     num_checks: int = 0
 
     def update(self, held_out: float, trained: float) -> None:
-        """Takes in what a check has found."""
+        """Adds the losses that a check has found."""
         if held_out < _IMPROVED * self.least:
             self.least, self.trained, self.num_checks = held_out, trained, 0
         else:
@@ -47,38 +47,44 @@ class _Followed:
 
 
 class CollocationAlarm(keras.callbacks.Callback):
-    """Says when a :class:`~ntk_keras.PINNModel` improves at the points of training alone.
+    """Warns if a :class:`~ntk_keras.PINNModel` improves at its training points only.
 
-    Every so many epochs it evaluates terms at points that training does not see, and adds to the
-    logs ``held_out_loss/<term>`` = 1/2 ||R_b||^2 there, in proportion to the number of points that
-    a step has, so that it compares to ``loss/<term>``; and ``held_out_loss``, the sum of these
-    terms with their current weights. Goes before callbacks that write.
+    At regular epochs the callback evaluates terms at points that training does not use. It logs
+    ``held_out_loss/<term>``, which is ``1/2 ||R_b||^2`` there, scaled to the number of points of a
+    step so that it compares to ``loss/<term>``. It also logs ``held_out_loss``, the sum of these
+    terms at their current weights. Place it before callbacks that write.
 
-    A term whose points stay the same is warned of, once, when the loss at these points has fallen
-    by half since its held-out loss improved last (by 10 %), ``patience`` checks ago or more.
+    A term with fixed points triggers a single warning if its training loss has halved since its
+    held-out loss last improved by 10 %, and that was at least ``patience`` checks ago.
 
     Args:
-        held_out: by term, points that training does not see, or a sampler to draw them from, once.
-            A term with a sampler of its own is followed at points drawn from that by default.
-            Training points that are drawn anew or move are never warned of.
-        every_epochs: epochs from one check to the next, the first epoch included.
-        patience: checks without improvement before a warning.
-        redraw_every_epochs: if given, terms with fixed points for which ``held_out`` has a sampler
-            get new points from it so often, in a ``tf.Variable``, which compiles anew only once.
-            They are not warned of. The points follow from ``seed`` and the epoch, so that a resumed
-            run has those of an uninterrupted one.
-        seed: of all points drawn here.
+        held_out: points by term that training does not use, or a sampler to draw them once. A term
+            with its own sampler is by default followed at points drawn from that. Training points
+            that are redrawn or moved never cause a warning.
+        every_epochs: number of epochs from one check to the next, the first epoch included.
+        patience: number of checks without improvement before a warning.
+        redraw_every_epochs: number of epochs after which terms with fixed points get new ones from
+            the sampler in ``held_out``, or None for never. The points are held in a ``tf.Variable``
+            and compile anew only once. Such terms cause no warnings. The points depend only on
+            ``seed`` and the epoch, so a resumed run has the same ones.
+        seed: integer for all points drawn here.
 
     Attributes:
-        overfitted: names of the terms that it warned of.
+        overfitted: names of the terms that caused a warning.
 
     Raises:
-        ValueError: for arguments that are no positive numbers; before training starts, for a name
-            that is no term's, no term to follow or to redraw, or a sampler to redraw by that draws
-            another number of points than the term has.
+        ValueError: if arguments are not positive numbers; before training starts, if a name is not
+            that of a term, if there is no term to follow or to redraw, or if the sampler for
+            redrawing draws another number of points than the term has.
 
-    Example:
-        ``CollocationAlarm({"equation": box.interior(500)}, every_epochs=20)``
+    Example::
+
+        alarm = nk.callbacks.CollocationAlarm(
+            {"equation": box.interior(500)}, every_epochs=20, patience=3
+        )
+        model.compile("adam")
+        model.fit(epochs=1000, steps_per_epoch=10, callbacks=[alarm])
+        print(alarm.overfitted)
     """
 
     def __init__(
@@ -103,7 +109,7 @@ class CollocationAlarm(keras.callbacks.Callback):
         self._round = 0  # of redrawn points; in the first they are the term's own
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Draws what is held out, and compiles the losses there. A second ``fit`` goes on."""
+        """Draws held-out points and compiles their losses. A second ``fit`` continues."""
         sources = self._sources()
         dtype = precision.parameter_dtype(self.model.network)
         self._points = {
@@ -114,7 +120,7 @@ class CollocationAlarm(keras.callbacks.Callback):
         self._losses = compiled_with(self.model, self._held_out_losses)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Draws new points where they are due."""
+        """Draws new points if they are due."""
         if self.redraw_every_epochs is None:
             return
         now = epoch // self.redraw_every_epochs
@@ -124,7 +130,7 @@ class CollocationAlarm(keras.callbacks.Callback):
                 _set_points(term, self._drawn(self.held_out[term.name], index, 1 + now))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds to the logs where it is due, and warns."""
+        """Logs the losses if they are due, and warns."""
         if epoch % self.every_epochs or logs is None:
             return
         losses = {name: float(loss) for name, loss in self._losses().items()}
@@ -167,12 +173,12 @@ class CollocationAlarm(keras.callbacks.Callback):
         return [term for term in self.model.terms if term.name in self._points]
 
     def _drawn(self, source: Any, index: int, number: int) -> Any:
-        # The last key differs from the zeros that NumPy fills up a seed of the user's own with.
+        # The last key is not zero, with which NumPy pads a user's own seed.
         generator = np.random.default_rng([self.seed, index, number, 1])
         return source.fixed(generator) if isinstance(source, Sampler) else source
 
     def _sources(self) -> dict[str, Any]:
-        """Held-out points or samplers by term."""
+        """Returns held-out points or samplers by term."""
         terms = getattr(self.model, "terms", ())
         check_names(terms, self.held_out)
         for name, source in self.held_out.items():
@@ -209,7 +215,7 @@ class CollocationAlarm(keras.callbacks.Callback):
 
 
 def _set_points(term: Term, points: Any) -> None:
-    """Other points for a term, in variables, which are assigned to once they are there."""
+    """Assigns other points to a term, in variables that are created once."""
     old = tf.nest.flatten(term.points)
     if all(isinstance(leaf, tf.Variable) for leaf in old):
         for variable, value in zip(old, tf.nest.flatten(points), strict=True):

@@ -1,4 +1,4 @@
-"""What callbacks share that write TensorBoard events: one file a folder, a small share of time."""
+"""Shared behaviour of callbacks that write TensorBoard events within a share of the time."""
 
 import os
 import time
@@ -15,7 +15,8 @@ from ntk_keras.backend.checks import check_range
 __all__ = ["EventWriter"]
 
 # Writers of the fit that begins. TensorBoard reads one live file of a folder, so callbacks that
-# write to the same share it; a later fit opens a new one, as the folder may have been deleted.
+# write to the same folder share it. A later fit opens a new one, as the folder may have been
+# deleted.
 _OPENING: weakref.WeakValueDictionary[str, tf.summary.SummaryWriter] = weakref.WeakValueDictionary()
 
 # Seconds of writing that do not count, so that short runs show every epoch.
@@ -25,16 +26,16 @@ _FREE = 0.1
 class EventWriter(keras.callbacks.Callback):
     """Writes events at the ends of epochs, as often as a share of the time allows.
 
-    The first epoch is always written, and the last when training ends. A writer that fails warns
-    once and lets training go on.
+    The first epoch is always written, and the last one when training ends. A writer that fails
+    warns once and lets training continue.
 
     Args:
         log_dir: folder of the run.
-        max_share: of the time since training began that may be spent on writing, in (0, 1]; 1
-            writes every epoch.
+        max_share: fraction in (0, 1] of the time since training began that may be spent on writing;
+            1 writes every epoch.
 
     Raises:
-        ValueError: for a share out of range.
+        ValueError: if the share is out of range.
     """
 
     def __init__(self, log_dir: str | os.PathLike[str], max_share: float):
@@ -65,14 +66,14 @@ class EventWriter(keras.callbacks.Callback):
         self._guarded(self._close)
 
     def _begin(self) -> None:
-        """What to write before the first step."""
+        """Writes what comes before the first step."""
 
     def _is_due(self, epoch: int, logs: Mapping[str, Any], time_allows: bool) -> bool:
         """Whether to write after an epoch."""
         return time_allows
 
     def _write(self, logs: Mapping[str, Any]) -> None:
-        """What to write after an epoch."""
+        """Writes the results of an epoch."""
         raise NotImplementedError
 
     def _open(self) -> None:
@@ -91,7 +92,7 @@ class EventWriter(keras.callbacks.Callback):
         self._spent += time.perf_counter() - began
 
     def _recorded(self, action: Callable[[], None]) -> None:
-        """Runs what writes summaries, at the optimizer's step."""
+        """Runs a function that writes summaries, at the optimizer's step."""
         with self._writer.as_default(step=int(self.model.optimizer.iterations.numpy())):
             action()
         self._writer.flush()

@@ -1,4 +1,4 @@
-"""The history of a training on disk."""
+"""The training history as a file."""
 
 import csv
 import os
@@ -14,9 +14,16 @@ __all__ = ["HistoryFile", "Stopwatch", "read_history"]
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Adds ``step`` and ``seconds``, the time spent in training steps, to the logs of an epoch.
+    """Logs ``step`` and ``seconds``, the time spent in training steps, for each epoch.
 
-    Validation and the work of other callbacks do not count. Goes before callbacks that write.
+    Validation and other callbacks do not count. Place it before callbacks that write.
+
+    Example::
+
+        watch = nk.callbacks.Stopwatch()
+        model.compile("adam")
+        history = model.fit(epochs=10, steps_per_epoch=100, callbacks=[watch])
+        print(history.history["seconds"][-1])
     """
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -35,11 +42,19 @@ class Stopwatch(keras.callbacks.Callback):
 class HistoryFile(keras.callbacks.Callback):
     """Writes the logs of every epoch as a row of a CSV file.
 
-    A file that is there already is continued: rows from the epoch at which training starts on are
-    replaced, so that a resumed run leaves the file of an uninterrupted one.
+    An existing file is continued: rows from the epoch at which training starts are replaced, so a
+    resumed run leaves the same file as an uninterrupted one.
 
     Args:
-        path: of the file; its folder is made.
+        path: path of the file; its folder is created.
+
+    Example::
+
+        file = nk.callbacks.HistoryFile("run/history.csv")
+        model.compile("adam")
+        model.fit(epochs=10, steps_per_epoch=100, callbacks=[nk.callbacks.Stopwatch(), file])
+        rows = nk.callbacks.read_history("run/history.csv")
+        print(rows[-1]["loss"], rows[-1]["seconds"])
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -64,7 +79,7 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """The rows of a history file, numbers by name; none if there is no file."""
+    """Returns the rows of a history file, numbers by name; none if there is no file."""
     if not Path(path).exists():
         return []
     with open(path, newline="") as file:

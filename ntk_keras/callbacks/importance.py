@@ -1,4 +1,4 @@
-"""Importance factors that change along a run."""
+"""Importance factors that change during training."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,24 +11,29 @@ __all__ = ["ImportanceScheduler"]
 
 
 class ImportanceScheduler(keras.callbacks.Callback):
-    """Sets importance factors at the beginning of every epoch, as a schedule has them.
+    """Sets importance factors at the beginning of every epoch, from a schedule.
 
-    A factor is on top of the weight that the weighting finds, whichever it is; of constant weights
-    it is a schedule of the weights themselves. Nothing is traced anew. The logs of an epoch get
-    ``importance/<group>``.
+    A factor multiplies the weight that any weighting finds. For constant weights it schedules the
+    weights themselves. Nothing is retraced. The factors are logged as ``importance/<group>``.
 
     Args:
-        schedule: ``schedule(epoch, importance)`` returns factors by group, from the number of the
-            epoch and all current factors; groups left out keep theirs.
-        balancer: the :class:`~ntk_keras.LossBalancer` whose factors these are, in a model with a
-            training step of its own; by default the model is a :class:`~ntk_keras.PINNModel`.
+        schedule: function ``schedule(epoch, importance)`` of the epoch number and all current
+            factors that returns factors by group; groups left out keep theirs.
+        balancer: :class:`~ntk_keras.LossBalancer` that owns the factors, in a model with a custom
+            training step; by default the model is a :class:`~ntk_keras.PINNModel`.
 
     Raises:
-        TypeError: for a schedule that is no function, or, before training starts, a model that has
+        TypeError: if the schedule is not a function, or, before training starts, if the model has
             no importance factors.
 
-    Example:
-        ``ImportanceScheduler(lambda epoch, importance: {"data": 10 * 0.99**epoch})``
+    Example::
+
+        def fade(epoch, importance):
+            return {"data": 10 * 0.99**epoch}
+
+        model.compile("adam")
+        scheduler = nk.callbacks.ImportanceScheduler(fade)
+        model.fit(epochs=500, steps_per_epoch=100, callbacks=[scheduler])
     """
 
     def __init__(
@@ -46,7 +51,7 @@ class ImportanceScheduler(keras.callbacks.Callback):
         self.balancer = balancer
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks whose factors these are."""
+        """Finds the owner of the factors."""
         if not hasattr(self._owner, "set_importance"):
             raise TypeError(
                 "ImportanceScheduler changes the factors of a PINNModel or of the LossBalancer "
@@ -58,7 +63,7 @@ class ImportanceScheduler(keras.callbacks.Callback):
         self._owner.set_importance(self.schedule(epoch, self._owner.importance))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds them to the logs."""
+        """Adds the factors to the logs."""
         if logs is not None:
             factors = self._owner.importance
             logs.update({f"importance/{group}": factor for group, factor in factors.items()})

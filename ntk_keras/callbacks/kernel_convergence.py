@@ -1,4 +1,4 @@
-"""How far the averages behind the weights are from the exact kernel, as training goes."""
+"""Comparison of the averages behind the weights with the exact kernel during training."""
 
 from typing import Any
 
@@ -16,18 +16,18 @@ __all__ = ["ExactWeights", "KernelConvergence"]
 
 
 class _BesideExactKernel(keras.callbacks.Callback):
-    """Computes the exact kernel of a :class:`~ntk_keras.weighting.NTK` every so many epochs.
+    """Computes the exact kernel of a :class:`~ntk_keras.weighting.NTK` at regular epochs.
 
-    At the parameters that the last step led to and the terms' points for the next. Exact weights
-    are Tr K / Tr K_bb of the groups that it adapts, with the weighting's trace floor where it was
-    given one, times its importance factors. It takes a gradient for each point, and the matrix
-    where that is averaged.
+    It is computed at the parameters after the last step and the terms' points for the next. Exact
+    weights are ``Tr K / Tr K_bb`` of the adapted groups, with the weighting's trace floor if it was
+    given one, times its importance factors. The cost is a gradient for each point, and the matrix
+    if that is averaged.
 
     Args:
-        every_epochs: epochs from one computation to the next, the first epoch included.
+        every_epochs: number of epochs from one computation to the next, the first epoch included.
 
     Raises:
-        ValueError: before training starts, for another weighting, or a term without points.
+        ValueError: before training starts, for another weighting or a term without points.
     """
 
     def __init__(self, every_epochs: int = 1):
@@ -40,18 +40,18 @@ class _BesideExactKernel(keras.callbacks.Callback):
         self._exact = compiled_with(self.model, self._exact_quantities)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds to the logs where it is due."""
+        """Adds values to the logs if they are due."""
         if epoch % self.every_epochs == 0:
             added = self._compared()
             if logs is not None:
                 logs.update(added)
 
     def _compared(self) -> dict[str, float]:
-        """What to add to the logs."""
+        """Returns the values to add to the logs."""
         raise NotImplementedError
 
     def _exact_quantities(self) -> dict[str, tf.Tensor]:
-        """Traces, weights and, where it is averaged, the kernel, at the current parameters."""
+        """Computes traces, weights and, if it is averaged, the kernel at current parameters."""
         weighting, variables = self.model.weighting, self.model.kernel_variables
         known = self.model.blocks()
         blocks = {term.name: known[term.name] for term in self._adapted_terms()}
@@ -70,7 +70,7 @@ class _BesideExactKernel(keras.callbacks.Callback):
         return by_name if matrix is None else {**by_name, "kernel": matrix}
 
     def _adapted_terms(self) -> list[Any]:
-        """The terms of the adapted groups, in the order of the kernel's blocks."""
+        """Returns the terms of the adapted groups, in the order of the kernel's blocks."""
         return [term for term in self.model.terms if term.group in self.model.weighting.adapted]
 
     def _check(self) -> None:
@@ -97,29 +97,37 @@ class _BesideExactKernel(keras.callbacks.Callback):
 class KernelConvergence(_BesideExactKernel):
     """Measures the moving average of a :class:`~ntk_keras.weighting.NTK` by the exact kernel.
 
-    Adds relative errors to the logs of an epoch: ``convergence/traces/<group>``,
-    ``convergence/weights/<group>`` and, where the whole kernel is averaged, ``convergence/kernel``
-    in the Frobenius norm. Goes before callbacks that write. Groups that the weighting excludes have
-    none. Exact weights are Tr K / Tr K_bb with the weighting's trace floor where it was given one,
-    so the floor of sampled traces, bounds, a gate or an update that is not due count as errors too.
+    Relative errors are logged as ``convergence/traces/<group>``, ``convergence/weights/<group>``
+    and, if the whole kernel is averaged, ``convergence/kernel`` in the Frobenius norm. Place the
+    callback before others that write. Groups that the weighting excludes have no errors. Exact
+    weights are ``Tr K / Tr K_bb`` with the weighting's trace floor if it was given one, so the
+    floor of sampled traces, bounds, a gate or an update that is not due also count as errors.
 
-    Average and weights are those that the last step used, the exact kernel that of the parameters
-    it led to and of the terms' points for the next. So with fixed points exact traces err by what
-    one step moves them; with points that are redrawn, by the difference of two draws as well.
+    The average and weights are those of the last step. The exact kernel is that at the parameters
+    after it and at the terms' points for the next step. With fixed points, exact traces therefore
+    differ by one step's change, and with redrawn points also by the difference between two draws.
 
-    A comparison takes a gradient for each point, and the matrix where that is averaged.
+    A comparison takes a gradient for each point, and the matrix if that is averaged.
 
     Args:
-        every_epochs: epochs from one comparison to the next, the first epoch included.
+        every_epochs: number of epochs from one comparison to the next, the first epoch included.
 
     Attributes:
-        errors: the latest, by their names in the logs.
+        errors: latest relative errors, by their names in the logs.
 
     Raises:
-        ValueError: before training starts, for another weighting, or a term without points.
+        ValueError: before training starts, for another weighting or a term without points.
 
     Reference:
         Equation (5) and Section 4.
+
+    Example::
+
+        model = nk.PINNModel(network, terms, nk.weighting.NTK("predictor"))
+        model.compile("adam")
+        convergence = nk.callbacks.KernelConvergence(every_epochs=10)
+        model.fit(epochs=100, steps_per_epoch=100, callbacks=[convergence])
+        print(convergence.errors)
     """
 
     @renamed_arguments(every="every_epochs")
@@ -144,19 +152,27 @@ class KernelConvergence(_BesideExactKernel):
 
 
 class ExactWeights(_BesideExactKernel):
-    """Adds the exact weights to the logs of an epoch, ``exact/<group>``, beside those in use.
+    """Logs the exact weights as ``exact/<group>``, beside those in use.
 
-    At the parameters that the last step led to and the terms' points for the next, as
-    :class:`KernelConvergence` has them, which measures how far the weights in use are from these.
+    They are computed at the parameters after the last step and the terms' points for the next, as
+    in :class:`KernelConvergence`, which measures the difference.
 
     Args:
-        every_epochs: epochs from one computation to the next, the first epoch included.
+        every_epochs: number of epochs from one computation to the next, the first epoch included.
 
     Raises:
-        ValueError: before training starts, for another weighting, or a term without points.
+        ValueError: before training starts, for another weighting or a term without points.
 
     Reference:
         Equation (5); Figure 8 shows both.
+
+    Example::
+
+        model = nk.PINNModel(network, terms, nk.weighting.NTK("predictor"))
+        model.compile("adam")
+        exact = nk.callbacks.ExactWeights(every_epochs=10)
+        history = model.fit(epochs=100, steps_per_epoch=100, callbacks=[exact]).history
+        print(history["exact/equation"][-1], history["weights/equation"][-1])
     """
 
     @renamed_arguments(every="every_epochs")
@@ -170,7 +186,7 @@ class ExactWeights(_BesideExactKernel):
 
 
 def _relative_error(value: np.ndarray, exact: np.ndarray) -> float:
-    """||value - exact|| / ||exact||; zero where both are zero."""
+    """Returns ``||value - exact|| / ||exact||``; zero if both are zero."""
     value, exact = np.float64(value), np.float64(exact)  # squares of large weights overflow
     distance, size = np.linalg.norm(value - exact), np.linalg.norm(exact)
     return float(distance / size) if size > 0 else float("inf" if distance > 0 else 0)

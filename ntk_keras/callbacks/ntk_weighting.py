@@ -1,4 +1,4 @@
-"""NTK weights for a Keras model that is not ours: Algorithm 1 as a callback."""
+"""NTK weights for any other Keras model: Algorithm 1 as a callback."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -21,40 +21,48 @@ __all__ = ["NTKWeighting"]
 
 
 class NTKWeighting(keras.callbacks.Callback):
-    """Sets a model's loss weights to Tr K / Tr K_bb from the exact kernel, every n steps.
+    """Sets a model's loss weights to ``Tr K / Tr K_bb`` from the exact kernel, every n steps.
 
-    The model must show its residuals and have weights that can be assigned and that its training
-    step reads, for example ``self.add_weight(initializer="ones", trainable=False)`` for each loss
-    term; a plain Python number would be frozen into the compiled step.
+    The model must expose its residuals, and weights that can be assigned and are read by its
+    training step, such as ``self.add_weight(initializer="ones", trainable=False)`` for each loss
+    term. A plain Python number would be frozen into the compiled step.
 
     Args:
-        residuals: by name, either a :class:`~ntk_keras.kernel.block.Block`, a function of points
-            with points, whose cost is one gradient for each point; or a function without arguments
-            that returns ``[n]`` or ``[n, k]``, which costs one pass over all points for each
+        residuals: residuals by name. Each is a :class:`~ntk_keras.kernel.block.Block`, a function
+            of points with points, which costs one gradient per point; or a function without
+            arguments that returns ``[n]`` or ``[n, k]``, which costs one pass over all points per
             residual. By default ``model.residuals``.
-        loss_weights: by name, anything with ``assign``; or a function that takes the dict of
-            weights. By default ``model.loss_weights``.
-        update_every: n, steps from one update to the next; the first comes before the first step.
-        averaging_rate: alpha of a moving average over updates, in (0, 1]; 1, the default, is
+        loss_weights: objects with ``assign``, by name; or a function of the dict of weights. By
+            default ``model.loss_weights``.
+        update_every: number n of steps between updates; the first update precedes the first step.
+        averaging_rate: rate alpha of a moving average over updates, in (0, 1]; the default 1 is
             Algorithm 1.
-        variables: the parameters theta; by default the model's trainable variables.
-        importance: factors of your own by name, on top of Tr K / Tr K_bb.
-        trace_floor: smallest share of the total trace that a block may have, in (0, 1); by default
-            none but for a trace of zero, 1e-5, as traces here are exact.
-        chunk_size: points, or entries of residuals without points, whose gradients are computed at
-            a time; chosen by memory by default.
+        variables: parameters theta; by default the model's trainable variables.
+        importance: factors by name on top of ``Tr K / Tr K_bb``.
+        trace_floor: smallest share of the total trace that a block may have, in (0, 1). By default
+            there is none, as the traces are exact, but a trace of zero counts as 1e-5.
+        chunk_size: number of points, or of entries of residuals without points, whose gradients are
+            computed at a time; chosen by memory by default.
 
     Attributes:
-        importance: a change of it counts from the next update on.
-        traces: the present traces by name, floats.
-        weights: the present weights by name, floats; also in the logs, as ``weights/<name>``.
+        importance: the factors; a change counts from the next update on.
+        traces: current traces by name, floats.
+        weights: current weights by name, floats; logged as ``weights/<name>``.
 
     Raises:
-        ValueError: for arguments out of range, names that do not match, or residuals that do not
-            depend on the variables, before training starts.
+        ValueError: if an argument is out of range; before training starts, if names do not match or
+            residuals do not depend on the variables.
 
     Reference:
         Algorithm 1 and equation (5).
+
+    Example::
+
+        residuals = {"equation": lambda: equation(net, x), "boundary": lambda: net(ends)}
+        weights = {name: keras.Variable(1.0, trainable=False) for name in residuals}
+        ntk = nk.callbacks.NTKWeighting(residuals, weights, update_every=500)
+        net.compile("adam", loss="mse")
+        net.fit(x, y, epochs=10, callbacks=[ntk])
     """
 
     def __init__(
@@ -87,7 +95,7 @@ class NTKWeighting(keras.callbacks.Callback):
         self._compute: Callable[[], tf.Tensor] | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Looks up residuals and weights, and compiles the traces."""
+        """Finds residuals and weights, and compiles the traces."""
         residuals = self._given("residuals")
         self._targets = self._given("loss_weights")
         if isinstance(self._targets, Mapping):
@@ -118,14 +126,14 @@ class NTKWeighting(keras.callbacks.Callback):
         self._compute = tf.function(compute, autograph=False)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Updates the weights when n steps have gone by."""
+        """Updates the weights if n steps have passed."""
         # Keras calls this once for `steps_per_execution` steps.
         if self._steps % self.update_every < getattr(self.model, "steps_per_execution", 1):
             self.update()
         self._iterations = self._iterations_done()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts the steps that were done: fewer where the data of an epoch end."""
+        """Counts the completed steps: fewer if the data of an epoch ends."""
         moved = self._iterations_done() - self._iterations
         self._steps += moved or getattr(self.model, "steps_per_execution", 1)
 
@@ -135,7 +143,7 @@ class NTKWeighting(keras.callbacks.Callback):
             logs.update({f"weights/{name}": weight for name, weight in self.weights.items()})
 
     def update(self) -> None:
-        """Computes the traces at the present parameters and sets the weights."""
+        """Computes the traces at the current parameters and sets the weights."""
         if self._compute is None:
             raise RuntimeError("NTKWeighting.update needs the model that `fit` gives it.")
         computed = self._compute().numpy()
@@ -149,7 +157,7 @@ class NTKWeighting(keras.callbacks.Callback):
         if self.traces:
             previous = np.array(list(self.traces.values()))
             traces = (1 - self.averaging_rate) * previous + self.averaging_rate * traces
-        # As far as the dtype needs it that the model computes in.
+        # No lower than the dtype that the model computes in can represent.
         least = np.where(traces > 0, floors.smallest(tf.as_dtype(computed.dtype)), floors.SAMPLED)
         weights = weights_from_traces(tf.constant(traces), self.trace_floor or least).numpy()
         self.traces = dict(zip(self._names, traces.tolist(), strict=True))
@@ -173,12 +181,12 @@ class NTKWeighting(keras.callbacks.Callback):
         return not np.any(named_blocks(self._given("residuals"))[name]())
 
     def _iterations_done(self) -> int:
-        """Those of the model's optimizer; none where a training step uses another."""
+        """Returns the steps of the model's optimizer; none if a step uses another one."""
         optimizer = getattr(self.model, "optimizer", None)
         return 0 if optimizer is None else int(optimizer.iterations.numpy())
 
     def _given(self, attribute: str) -> Any:
-        """The argument of this name, or the model's attribute."""
+        """Returns the argument of this name, or the model's attribute."""
         given = getattr(self, attribute)
         found = getattr(self.model, attribute, None) if given is None else given
         fits = isinstance(found, Mapping) or (attribute == "loss_weights" and callable(found))
@@ -207,12 +215,12 @@ class NTKWeighting(keras.callbacks.Callback):
 
 
 def _examined(block: Block) -> Block:
-    """A block that says so if its rows depend on other points."""
+    """Returns a block that reports whether its rows depend on other points."""
     return block if block.is_whole else dataclasses.replace(block, coupled=is_coupled(block))
 
 
 def _unconnected(residuals: Mapping[str, Any], variables: Sequence[Any]) -> list[str]:
-    """The names of those that depend on none of the variables."""
+    """Returns the names of those that depend on none of the variables."""
     found: list[str] = []
 
     def look() -> None:

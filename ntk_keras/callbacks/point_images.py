@@ -1,4 +1,4 @@
-"""Where points that move have gone, in pictures."""
+"""Images of moving points."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,21 +18,29 @@ __all__ = ["PointImages"]
 
 
 class PointImages(EventWriter):
-    """Draws to TensorBoard where moving points are while a :class:`~ntk_keras.PINNModel` trains.
+    """Draws moving points to TensorBoard while a :class:`~ntk_keras.PINNModel` trains.
 
-    The image ``points/<term>``, by optimizer step, of each term with a
-    :class:`~ntk_keras.domains.MovingSampler`; of pairs, as points with normals, the first. It may
-    share its folder with :class:`~ntk_keras.callbacks.NTKTensorBoard`.
+    Each term with a :class:`~ntk_keras.domains.MovingSampler` has an image ``points/<term>`` by
+    optimizer step. Of pairs, such as points with normals, the first is drawn. The folder may be
+    shared with :class:`~ntk_keras.callbacks.NTKTensorBoard`.
 
     Args:
         log_dir: folder of the run.
-        axes: names of one to four axes to draw, or the only name; all by default.
-        every_epochs: epochs from one picture to the next, at least.
-        max_share: of the time of training that pictures may take, in (0, 1]; 1 allows all.
+        axes: names of one to four axes to draw, or a single name; all by default.
+        every_epochs: smallest number of epochs between images.
+        max_share: fraction in (0, 1] of the training time that images may take; 1 draws all.
 
     Raises:
-        ValueError: for a number out of range, or axes that are no names; before training starts,
-            for a model without points that move, axes that they do not have, or too many.
+        ValueError: if a number is out of range or axes are not names; before training starts, if no
+            points move, or axes are unknown or too many.
+
+    Example::
+
+        points = nk.domains.RAD(box.interior(1000))
+        model = nk.PINNModel(network, [nk.Term("equation", equation, points)])
+        model.compile("adam")
+        images = nk.callbacks.PointImages("run", every_epochs=10)
+        model.fit(epochs=100, steps_per_epoch=100, callbacks=[images])
     """
 
     def __init__(
@@ -69,7 +77,7 @@ class PointImages(EventWriter):
         return getattr(self.model, "moving_points", ())
 
     def _columns(self, moving: MovingPoints) -> tuple[np.ndarray, tuple[str, ...]]:
-        """The columns to draw, and their names."""
+        """Returns the columns to draw, and their names."""
         values = np.asarray(tf.nest.flatten(unweighted(moving.points))[0])
         values = values.reshape(len(values), -1)
         names = moving.term.axes or ()

@@ -1,4 +1,4 @@
-"""The solution as it is learned, in pictures."""
+"""Images of the solution during training."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -23,29 +23,39 @@ __all__ = ["SolutionImages"]
 class SolutionImages(EventWriter):
     """Draws prediction, truth and error over a box to TensorBoard while any Keras model trains.
 
-    The image ``solution``, by optimizer step, one for each output. It may share its folder with
-    :class:`~ntk_keras.callbacks.NTKTensorBoard`.
+    The image ``solution`` is written by optimizer step, one for each output. The folder may be
+    shared with :class:`~ntk_keras.callbacks.NTKTensorBoard`.
 
-    A picture takes about a third of a second, so how many there are follows from the share of the
-    time they may take: one after the first epoch, one when training ends, others between. A writer
-    that fails warns once and lets training go on.
+    An image takes about a third of a second, so ``max_share`` determines how many there are: one
+    after the first epoch, one when training ends, others between. A writer that fails warns once
+    and lets training continue.
 
     Args:
         log_dir: folder of the run.
-        box: a box or another shape, where to draw, along the one or two axes that are not flat: of
-            a box with more, take a face, as in ``box.face(t=0.5)``.
-        solution: what to compare with: a function from points ``[m, d]`` to values ``[m]`` or
+        box: box or other shape to draw, along the one or two axes that are not flat. If there are
+            more, use a face, as in ``box.face(t=0.5)``.
+        solution: reference: a function from points ``[m, d]`` to values ``[m]`` or
             ``[m, outputs]``, or these values at the points of ``box.grid(*grid)``.
         grid: number of points along each axis; by default 101, and 1 where the box is flat.
-        every_epochs: epochs from one picture to the next, at least.
-        max_share: of the time of training that pictures may take, in (0, 1]; 1 allows all.
-        figure: draws prediction and truth, each ``[*grid, outputs]``, in place of
-            :func:`ntk_keras.plots.solution`; the box may then have any number of axes.
-        network: maps points ``[m, d]`` to values ``[m, outputs]``; by default the trained model.
+        every_epochs: smallest number of epochs between images.
+        max_share: fraction in (0, 1] of the training time that images may take; 1 draws all.
+        figure: function that draws prediction and truth, each ``[*grid, outputs]``, in place of
+            :func:`ntk_keras.plots.solution`. The box may then have any number of axes.
+        network: function from points ``[m, d]`` to values ``[m, outputs]``; by default the trained
+            model.
 
     Raises:
-        ValueError: for more than two axes without ``figure``, for values that are complex or do
-            not fit the grid; before training starts, for a network whose outputs do not fit these.
+        ValueError: if there are more than two axes without ``figure``, or values are complex or do
+            not fit the grid; before training starts, if the outputs do not fit these.
+
+    Example::
+
+        def truth(points):
+            return np.exp(-points[:, 0]) * np.sin(np.pi * points[:, 1])
+
+        images = nk.callbacks.SolutionImages("run", box, truth, every_epochs=10)
+        model.compile("adam")
+        model.fit(epochs=100, steps_per_epoch=100, callbacks=[images])
     """
 
     @renamed_arguments(every="every_epochs")
@@ -89,7 +99,7 @@ class SolutionImages(EventWriter):
         tf.summary.image("solution", np.stack(pictures), max_outputs=len(pictures))
 
     def _prediction(self) -> np.ndarray:
-        """The network's values as ``[*grid, outputs]``."""
+        """Returns the network's values as ``[*grid, outputs]``."""
         points = self.points.astype(keras.config.floatx())
         if self.network is not None:
             predicted = self.network(points)
@@ -120,7 +130,7 @@ class SolutionImages(EventWriter):
         ]
 
     def _on_grid(self, values: Any, source: str) -> np.ndarray:
-        """Values as ``[*grid, outputs]``."""
+        """Returns values as ``[*grid, outputs]``."""
         parts = values.values() if isinstance(values, Mapping) else values
         if isinstance(values, Mapping | list | tuple) and any(map(np.shape, parts)):
             raise ValueError(

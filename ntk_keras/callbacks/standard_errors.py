@@ -1,4 +1,4 @@
-"""Standard errors of unknown coefficients as training goes on."""
+"""Standard errors of unknown coefficients during training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,24 +14,32 @@ __all__ = ["StandardErrors"]
 
 
 class StandardErrors(keras.callbacks.Callback):
-    """Logs the standard errors of unknown coefficients every so many epochs.
+    """Logs the standard errors of unknown coefficients at regular epochs.
 
-    Adds ``unknowns_standard_error/<name>`` to the logs of an epoch, as
-    :meth:`ntk_keras.PINNModel.uncertainty` gives them; of arrays of 16 entries at most
-    ``unknowns_standard_error/<name>/<entry>``. They are those of the minimum that is near: before
-    the end of training they tell what to expect. Goes before callbacks that write.
+    It logs ``unknowns_standard_error/<name>``, from :meth:`ntk_keras.PINNModel.uncertainty`; arrays
+    of at most 16 entries are logged as ``unknowns_standard_error/<name>/<entry>``. The values are
+    those of the nearby minimum, so before the end of training they only indicate what to expect.
+    Place it before callbacks that write.
 
     Args:
-        every_epochs: epochs from one computation to the next, the first epoch included.
-        measured: the terms whose residual is noisy, as for ``uncertainty``.
-        points: by term, likewise.
+        every_epochs: number of epochs from one computation to the next, the first epoch included.
+        measured: names of terms with noisy residuals, as for ``uncertainty``.
+        points: points by term, as for ``uncertainty``.
 
     Attributes:
-        uncertainty: the latest, None before the first.
+        uncertainty: latest result; None before the first.
 
     Raises:
-        ValueError: before training starts, for a model without unknowns, a name that is no term's,
-            or a term without points; as ``uncertainty`` does.
+        ValueError: before training starts, if the model has no unknowns, a name is not that of a
+            term, or a term has no points, as for ``uncertainty``.
+
+    Example::
+
+        model = nk.PINNModel(network, terms, unknowns={"k": 1.0})
+        model.compile("adam")
+        errors = nk.callbacks.StandardErrors(50, measured="observations")
+        model.fit(epochs=500, steps_per_epoch=100, callbacks=[errors])
+        print(errors.uncertainty)
     """
 
     def __init__(
@@ -48,11 +56,11 @@ class StandardErrors(keras.callbacks.Callback):
         self.uncertainty: Uncertainty | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks what is asked of the model."""
+        """Checks the request against the model."""
         checked_unknowns(self.model, self.measured, self.points)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds to the logs where it is due."""
+        """Logs standard errors if they are due."""
         if epoch % self.every_epochs == 0:
             self.uncertainty = uncertainty_of(self.model, self.measured, self.points)
             if logs is not None:

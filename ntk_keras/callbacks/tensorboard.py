@@ -52,32 +52,40 @@ _CHARTS = {
 
 
 class NTKTensorBoard(EventWriter):
-    """Writes what a :class:`~ntk_keras.PINNModel` learns to TensorBoard, at the end of each epoch.
+    """Writes the training of a :class:`~ntk_keras.PINNModel` to TensorBoard after each epoch.
 
-    Scalars by optimizer step: ``loss/total``, ``loss/<term>``, ``weights/<group>``,
+    The scalars by optimizer step are ``loss/total``, ``loss/<term>``, ``weights/<group>``,
     ``traces/<group>``, ``traces/total``, ``traces_standard_error/<group>``, ``unknowns/<name>``,
-    ``validation/<metric>``, ``learning_rate``; of a weight that a bound has held
-    ``bounded/<group>``, one while it does; with a gate ``gate/sum``, ``gate/accepted`` and
-    ``gate/rejected``; of causal weights ``causal/epsilon`` and ``causal/least_weight``; of natural
-    gradients ``damping`` and ``step_length``; and what
+    ``validation/<metric>`` and ``learning_rate``. A weight that a bound has held adds
+    ``bounded/<group>``, which is one while it does; a gate adds ``gate/sum``, ``gate/accepted`` and
+    ``gate/rejected``; causal weights add ``causal/epsilon`` and ``causal/least_weight``; natural
+    gradients add ``damping`` and ``step_length``. The logs of
     :class:`~ntk_keras.callbacks.KernelConvergence`, :class:`~ntk_keras.callbacks.TimeAverages`,
-    :class:`~ntk_keras.callbacks.CollocationAlarm` and
-    :class:`~ntk_keras.callbacks.StandardErrors` have put into the logs before. The custom scalars
-    page lays all weights over each other, and so for traces, losses and unknowns. At an interval,
-    the kernel as an image (``kernel``) and its eigenvalues as a histogram of their logarithms to
-    base ten (``eigenvalues/log10``).
+    :class:`~ntk_keras.callbacks.CollocationAlarm` and :class:`~ntk_keras.callbacks.StandardErrors`
+    are included if these come first. The custom scalars page overlays all weights, all traces, all
+    losses and all unknowns. If requested, the kernel is written as an image (``kernel``), and its
+    eigenvalues as a histogram of their base-ten logarithms (``eigenvalues/log10``).
 
-    Where epochs are short scalars skip some, so that writing takes a small share of the time; the
-    first, the last, and those with a scalar that the one before had not are always there. A writer
-    that fails warns once and lets training go on.
+    If epochs are short, some are skipped so that writing takes a small share of the time. The first
+    and the last epoch, and epochs with a scalar that the one before lacked, are always written. A
+    writer that fails warns once and lets training continue.
 
     Args:
         log_dir: folder of the run.
-        kernel_every_epochs: epochs from one kernel to the next; 0, the default, computes none.
-        num_kernel_points: of each term in that kernel; all points would cost a gradient each.
-        settings: written once as text and as hyperparameters.
-        max_share: of the time of training that scalars may take, in (0, 1]; 1 writes every epoch.
-            Kernels do not count.
+        kernel_every_epochs: number of epochs from one kernel to the next; the default 0 computes
+            none.
+        num_kernel_points: number of points of each term in that kernel. Each costs a gradient.
+        settings: settings that are written once, as text and as hyperparameters.
+        max_share: fraction in (0, 1] of the training time that scalars may take; 1 writes every
+            epoch. Kernels do not count.
+
+    Example::
+
+        board = nk.callbacks.NTKTensorBoard(
+            "runs/heat", kernel_every_epochs=50, settings={"width": 50}
+        )
+        model.compile("adam")
+        model.fit(epochs=500, steps_per_epoch=100, callbacks=[board])
     """
 
     @renamed_arguments(kernel_every="kernel_every_epochs", kernel_points="num_kernel_points")
@@ -118,7 +126,7 @@ class NTKTensorBoard(EventWriter):
             hparams.hparams(given)
 
     def _is_due(self, epoch: int, logs: Mapping[str, Any], time_allows: bool) -> bool:
-        # What only some epochs have, as validation and comparisons, cost more than to write it.
+        # Values that only some epochs have, such as validation, cost more than writing them.
         rare = set(logs) - self._names
         self._names = set(logs)
         return time_allows or bool(rare)
@@ -149,7 +157,7 @@ class NTKTensorBoard(EventWriter):
         figure = plots.kernel(matrix, {name: int(size) for name, size in sizes.items()})
         tf.summary.image("kernel", plots.to_array(figure)[np.newaxis])
         eigenvalues = np.linalg.eigvalsh(matrix.astype(np.float64))
-        # Those lost to rounding are put at the smallest that the dtype resolves.
+        # Eigenvalues lost to rounding are set to the smallest that the dtype resolves.
         smallest = np.finfo(matrix.dtype).eps * (eigenvalues[-1] if eigenvalues[-1] > 0 else 1)
         tf.summary.histogram("eigenvalues/log10", np.log10(np.maximum(eigenvalues, smallest)))
 
@@ -157,7 +165,7 @@ class NTKTensorBoard(EventWriter):
         return any(term.points is not None for term in self.model.terms)
 
     def _kernel(self) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """K at a few points of every term, and the number of rows of each."""
+        """Returns K at a few points of every term, and the number of rows of each."""
         blocks = {
             name: _first_rows(block, self.num_kernel_points)
             for name, block in self.model.blocks().items()
@@ -180,7 +188,7 @@ def _plain(value: Any) -> bool | int | float | str:
 
 
 def _first_rows(block: Block, count: int) -> Block:
-    """A block's residuals at a few points; of coupled ones so many rows of all."""
+    """Returns a block's residuals at a few points; for coupled blocks as many rows of all."""
     if block.coupled:
         return Block(lambda: block()[:count])
     points = tf.nest.map_structure(lambda x: x[:count], block.points)

@@ -1,4 +1,4 @@
-"""Time averages that Theorems 1 and 2 bound, taken along a run step by step."""
+"""Time averages bounded by Theorems 1 and 2, taken step by step during a run."""
 
 from typing import Any
 
@@ -15,31 +15,41 @@ __all__ = ["TimeAverages"]
 
 
 class TimeAverages(keras.callbacks.Callback):
-    """Follows ||R||^2, ||grad F||^2 and ||grad G||^2 of a :class:`~ntk_keras.PINNModel`.
+    """Follows ``||R||^2``, ``||grad F||^2`` and ``||grad G||^2`` of a
+    :class:`~ntk_keras.PINNModel`.
 
-    F = 1/2 ||R||^2, and G = 1/2 R^T Lambda R with the weights of the step. For gradient descent
-    with weights from the exact kernel their averages over steps are O(1/T) (Theorems 1 and 2,
-    Corollary 1; with :class:`~ntk_keras.weighting.Gate` also for other weights, Corollary 2).
+    Here ``F = 1/2 ||R||^2`` and ``G = 1/2 R^T Lambda R`` with the weights of the step. For gradient
+    descent with weights from the exact kernel their averages over steps are ``O(1/T)`` (Theorems 1
+    and 2, Corollary 1; with :class:`~ntk_keras.weighting.Gate` also for other weights, Corollary
+    2).
 
-    Adds to the logs of an epoch the averages over all steps so far, ``averages/residual``,
-    ``averages/gradient`` and ``averages/weighted_gradient``, and from ten steps on the slopes in T
-    that fit their last decade, ``slopes/<the same names>``. Goes before callbacks that write.
+    It logs the averages over all steps so far as ``averages/residual``, ``averages/gradient`` and
+    ``averages/weighted_gradient``. From ten steps on it also logs the slopes in T that fit their
+    last decade, as ``slopes/<the same names>``. Place it before callbacks that write.
 
-    Every step is measured, before it is taken, at its own points: that costs about a step more. So
-    a Keras "batch" must be one step, ``steps_per_execution=1``.
+    Every step is measured before it is taken, at its own points, which costs about a step more. A
+    Keras "batch" must therefore be one step, ``steps_per_execution=1``.
 
     Args:
-        spectrum: whether to record the eigenvalues of the kernel too, which takes its matrix.
+        spectrum: whether to record the kernel's eigenvalues too, which requires its matrix.
 
     Attributes:
-        groups: of the model, in the order of the records.
+        groups: names of the groups, in the order of the records.
 
     Raises:
-        ValueError: before training starts, for a model without groups of terms and their weights,
-            a term without points, weights by point, or several steps per execution.
+        ValueError: before training starts, if the model has no groups of terms with weights, a term
+            has no points, weights are pointwise, or several steps are made per execution.
 
     Reference:
         Section 3 and Figure 3.
+
+    Example::
+
+        model = nk.PINNModel(network, terms, nk.weighting.ExactNTK(update_every=1))
+        model.compile(keras.optimizers.SGD(1e-4), steps_per_execution=1)
+        averages = nk.callbacks.TimeAverages()
+        model.fit(epochs=10, steps_per_epoch=100, callbacks=[averages])
+        print(averages.slopes())
     """
 
     def __init__(self, *, spectrum: bool = False):
