@@ -58,11 +58,14 @@ class NTKWeighting(keras.callbacks.Callback):
 
     Example::
 
-        residuals = {"equation": lambda: equation(net, x), "boundary": lambda: net(ends)}
-        weights = {name: keras.Variable(1.0, trainable=False) for name in residuals}
-        ntk = nk.callbacks.NTKWeighting(residuals, weights, update_every=500)
-        net.compile("adam", loss="mse")
-        net.fit(x, y, epochs=10, callbacks=[ntk])
+        # `model.train_step` reads its variables `equation_weight` and `boundary_weight`.
+        weighting = nk.callbacks.NTKWeighting(
+            {"equation": nk.Block(model.equation, x), "boundary": nk.Block(model, ends)},
+            {"equation": model.equation_weight, "boundary": model.boundary_weight},
+            update_every=100,
+        )
+        model.compile("adam")
+        model.fit(data, epochs=10, steps_per_epoch=100, callbacks=[weighting])
     """
 
     def __init__(

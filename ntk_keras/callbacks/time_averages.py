@@ -86,27 +86,27 @@ class TimeAverages(keras.callbacks.Callback):
         self._measured.append(self._measure())
 
     def squares(self) -> np.ndarray:
-        """||R_b||^2 at theta_0 to theta_T, ``[T + 1, groups]``."""
+        """Returns ``||R_b||^2`` at theta_0 to theta_T, ``[T + 1, groups]``."""
         return np.array([measured["squares"] for measured in self._measured])
 
     def weights(self) -> np.ndarray:
-        """Lambda at theta_0 to theta_{T-1}, ``[T, groups]``."""
+        """Returns Lambda at theta_0 to theta_{T-1}, ``[T, groups]``."""
         return np.array(self._weights)
 
     def products(self) -> np.ndarray:
-        """(J_a^T R_a) . (J_b^T R_b) at theta_0 to theta_{T-1}, ``[T, groups, groups]``."""
+        """Returns ``(J_a^T R_a) . (J_b^T R_b)`` from theta_0 on, ``[T, groups, groups]``."""
         return np.array([m["products"] for m in self._measured[: len(self._weights)]])
 
     def eigenvalues(self) -> np.ndarray:
-        """Of the kernel, largest first, at theta_0 to theta_T, ``[T + 1, n]``."""
+        """Returns the kernel's eigenvalues at theta_0 to theta_T, largest first, ``[T + 1, n]``."""
         return np.array([measured["eigenvalues"] for measured in self._measured])
 
     def alignments(self) -> np.ndarray:
-        """R^T K Lambda R = grad F . grad G at theta_0 to theta_{T-1}, ``[T]``."""
+        """Returns ``R^T K Lambda R = grad F . grad G`` at theta_0 to theta_{T-1}, ``[T]``."""
         return np.einsum("tab,tb->t", self.products(), self.weights())
 
     def values(self) -> dict[str, np.ndarray]:
-        """What is averaged, at theta_0 to theta_{T-1}, each ``[T]``."""
+        """Returns the averaged quantities at theta_0 to theta_{T-1}, each ``[T]``."""
         products, weights = self.products(), self.weights()
         return {
             "residual": np.sum(self.squares()[: len(weights)], axis=1),
@@ -115,21 +115,21 @@ class TimeAverages(keras.callbacks.Callback):
         }
 
     def averages(self) -> dict[str, np.ndarray]:
-        """The averages over the first 1, ..., T steps, each ``[T]``."""
+        """Returns the averages over the first 1, ..., T steps, each ``[T]``."""
         return {name: theory.running_mean(values) for name, values in self.values().items()}
 
     def slopes(self) -> dict[str, float]:
-        """The exponents of T in the averages over the last decade; none before ten steps."""
+        """Returns the averages' exponents of T over the last decade; none before ten steps."""
         steps = np.arange(1, len(self._weights) + 1)
         last = steps >= steps[-1] / 10
         averages = self.averages() if len(steps) >= 10 else {}
         return {name: theory.log_slope(steps[last], v[last]) for name, v in averages.items()}
 
     def curvatures(self, learning_rate: float) -> tuple[float, float]:
-        """The least L of F, and of G, with which the descent lemma holds along the run.
+        """Returns the least L of F, and of G, for which the descent lemma holds along the run.
 
         Args:
-            learning_rate: eta, of plain gradient descent.
+            learning_rate: step length eta of plain gradient descent.
         """
         squares, weights, values = self.squares(), self.weights(), self.values()
         moves = learning_rate**2 * values["weighted_gradient"]
@@ -147,10 +147,10 @@ class TimeAverages(keras.callbacks.Callback):
         )
 
     def constants(self, learning_rate: float) -> theory.Constants:
-        """The constants of Theorem 1 as the run had them; needs ``spectrum``.
+        """Returns the constants of Theorem 1 measured in the run; needs ``spectrum``.
 
         Args:
-            learning_rate: eta, of plain gradient descent.
+            learning_rate: step length eta of plain gradient descent.
         """
         eigenvalues, weights = self.eigenvalues(), self.weights()
         return theory.Constants(
@@ -166,7 +166,7 @@ class TimeAverages(keras.callbacks.Callback):
         return {name: value.numpy() for name, value in self._compiled().items()}
 
     def _quantities(self) -> dict[str, tf.Tensor]:
-        """Squares and products of the groups' gradients, at the present parameters."""
+        """Computes squares and products of the groups' gradients at the current parameters."""
         model, blocks = self.model, self.model.blocks()
         linearization = Linearization(blocks, model.trainable_variables)
         squares, gradients = [], []

@@ -1,4 +1,4 @@
-"""What all strategies that move their weights share: the rules that decide on what they propose."""
+"""The rules that all weighting strategies share, and the base class that applies them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
@@ -19,7 +19,7 @@ __all__ = ["Adaptive", "Rules", "UpdateRules"]
 
 
 class Rules(TypedDict, total=False):
-    """Arguments of :class:`Adaptive` that its subclasses take too, and those of any Keras layer."""
+    """Arguments of :class:`Adaptive` that its subclasses take too, and those of a Keras layer."""
 
     initial_weights: Mapping[str, float] | None
     importance: Mapping[str, float] | None
@@ -35,41 +35,41 @@ class Rules(TypedDict, total=False):
 
 
 class UpdateRules(Rules, total=False):
-    """The same with the interval of updates, for classes that do not name it themselves."""
+    """The same arguments plus ``update_every``, for classes that do not name it themselves."""
 
     update_every: int
 
 
 @renamed_members(present="current_weights")
 class Adaptive(Weighting):
-    """A strategy that proposes weights at its updates, and rules that decide on them.
+    """A strategy that proposes weights at its updates, filtered by rules.
 
     Subclasses override :meth:`measure` and :meth:`propose`, and :meth:`build_state` for their own
     variables. Under ``tf.distribute`` every replica measures at its own points, the sums go to
-    ``propose``, and all replicas arrive at the same weights.
+    ``propose``, and all replicas obtain the same weights.
 
     Args:
         update_every: number of steps from one update to the next.
-        initial_weights: by group, the weights before the first update, and for good those of
-            excluded groups; a group left out has weight one.
-        importance: factors of your own by group, on top of what the strategy finds: a weight in use
-            is factor x weight, of initial, excluded and frozen weights too. Averages and bounds
-            are of the weights without them. :meth:`set_importance` changes them at any time.
-        bounds: smallest and largest weight; whatever is proposed beyond is clipped.
-        exclude: groups that keep their initial weights. Nothing is computed for them, and they do
-            not count in the weights of the others.
-        gate: Corollary 2's rule (11). Its time and its sum begin with the weights of the first
-            update, or with ``initial_weights`` where these are given.
-        start_at: the first step, counted from zero, that may change the weights.
-        freeze_at: the step from which on the weights stay as they are; None for never. To freeze
-            them by hand, go on with ``Constant(model.loss_weights)``.
-        **kwargs: ``causal``, weights by time as for any :class:`Weighting`, which know nothing of
-            the rules above; and as for any Keras layer.
+        initial_weights: weights by group before the first update, which excluded groups keep; a
+            group left out has weight one.
+        importance: factors by group on top of what the strategy finds. A weight in use is factor x
+            weight, for initial, excluded and frozen weights too. Averages and bounds concern the
+            weights without them. :meth:`set_importance` changes the factors at any time.
+        bounds: smallest and largest weight; proposals beyond these are clipped.
+        exclude: groups that keep their initial weights. They cost nothing and do not count in the
+            weights of the others.
+        gate: rule (11) of Corollary 2. Its time and its sum begin with the weights of the first
+            update, or with ``initial_weights`` if given.
+        start_at: first step, counted from zero, that may change the weights.
+        freeze_at: step from which on the weights stay fixed; None for never. To freeze them by
+            hand, continue with ``Constant(model.loss_weights)``.
+        **kwargs: ``causal``, weights by time as for any :class:`Weighting`, to which the rules
+            above do not apply; and arguments of a Keras layer.
 
     Raises:
-        ValueError: for an argument out of range, or, from the model, a group no term belongs to, or
-            no group left to adapt.
-        TypeError: for a gate that is no :class:`Gate`.
+        ValueError: if an argument is out of range, or, from the model, no term belongs to a group
+            or no group is left to adapt.
+        TypeError: if the gate is not a :class:`Gate`.
     """
 
     _fixed_sizes: Mapping[str, int] = {}  # of terms that the state has something for every entry of
@@ -114,31 +114,28 @@ class Adaptive(Weighting):
             self.gate_rejected = self.add_state("gate_rejected", [], dtype="int64")
 
     def measure(self, linearization: Linearization, seed: tf.Tensor) -> Any:
-        """What the strategy looks at, as numbers whose sums over replicas have the same meaning.
+        """Returns the strategy's measurements, whose sums over replicas have the same meaning.
 
         Args:
-            linearization: the residual of the adapted groups' terms.
-            seed: ``[2]`` integers, new at every step and other on every replica.
+            linearization: residuals of the adapted groups' terms.
+            seed: integers ``[2]``, new at every step and different on every replica.
 
         Returns:
-            A nest of tensors of known shapes. This much is done before anything is assigned.
+            A nest of tensors of known shapes, computed before anything is assigned.
         """
         raise NotImplementedError
 
     def propose(self, measured: Any, seed: tf.Tensor) -> tf.Tensor:
-        """The weights that the strategy would have next, before any rule.
+        """Returns the next weights of the strategy, before any rule, ``[adapted]``.
 
         Args:
-            measured: what :meth:`measure` returned, summed over replicas.
-            seed: ``[2]`` integers, new at every step.
-
-        Returns:
-            ``[adapted]``.
+            measured: result of :meth:`measure`, summed over replicas.
+            seed: integers ``[2]``, new at every step.
         """
         raise NotImplementedError
 
     def update(self, linearization: Linearization, seed: tf.Tensor) -> None:
-        """One step: an update of the weights where one is due."""
+        """Performs one step: an update of the weights if it is due."""
         part = linearization.restricted(*self._adapted_terms())
 
         def measure() -> dict[str, Any]:
@@ -157,15 +154,15 @@ class Adaptive(Weighting):
         self.num_steps.assign_add(1)
 
     def current_weights(self) -> tf.Tensor:
-        """The weights that proposals are to replace, in their shape."""
+        """The weights that proposals replace, in their shape."""
         return self.spread(self.loss_weights.value)
 
     def spread(self, values: tf.Tensor) -> tf.Tensor:
-        """Values ``[groups]`` in the shape of proposals."""
+        """Converts values ``[groups]`` to the shape of proposals."""
         return tf.gather(values, [self.groups.index(group) for group in self.adapted])
 
     def adopt(self, weights: tf.Tensor) -> None:
-        """Makes new weights, in the shape of proposals, the present ones."""
+        """Makes new weights, in the shape of proposals, the current ones."""
         indices = [[self.groups.index(group)] for group in self.adapted]
         self.loss_weights.assign(
             tf.tensor_scatter_nd_update(self.loss_weights.value, indices, weights)
@@ -173,15 +170,15 @@ class Adaptive(Weighting):
 
     @property
     def has_updated(self) -> bool:
-        """Whether the weights are those of an update; not in a graph."""
+        """Whether the weights come from an update; not in a graph."""
         return int(self.num_steps.numpy()) > self.start_at
 
     def weights_by_group(self) -> dict[str, np.ndarray]:
-        """The current weights of the adapted groups, as arrays; not in a graph."""
+        """Returns the current weights of the adapted groups, as arrays; not in a graph."""
         return dict(zip(self.adapted, self.current_weights().numpy(), strict=True))
 
     def held_weights(self) -> dict[str, str]:
-        """Groups whose weights a bound holds at present, and what to know of it; not in a graph."""
+        """Explains by group which weights a bound holds at present; not in a graph."""
         smallest, largest = np.array(self.bounds, self.state_dtype)
         return {
             group: f"more was proposed than bounds={self.bounds} allow."
@@ -191,13 +188,13 @@ class Adaptive(Weighting):
         }
 
     def set_loss_weights(self, weights: Mapping[str, float]) -> None:
-        """Sets weights of excluded groups by hand; others are the strategy's, which would undo it.
+        """Sets weights of excluded groups by hand; the strategy would overwrite others.
 
         Args:
-            weights: by group.
+            weights: weights by group.
 
         Raises:
-            ValueError: for a group whose weight the strategy adapts.
+            ValueError: if the strategy adapts the weight of a group.
         """
         adapted = sorted(set(check_weights(weights)) & set(self.adapted))
         if adapted:
@@ -210,11 +207,11 @@ class Adaptive(Weighting):
         super().set_loss_weights(weights)
 
     def fixed_sizes(self, sizes: Mapping[str, int | None], what: str) -> dict[str, int]:
-        """The number of residual entries of every adapted term.
+        """Returns the number of residual entries of every adapted term.
 
         Args:
-            sizes: of all terms, None where it may change.
-            what: needs fixed sizes, for the message.
+            sizes: sizes of all terms, None if they may change.
+            what: name of what needs fixed sizes, for the message.
 
         Raises:
             ValueError: if points are redrawn.
@@ -231,13 +228,13 @@ class Adaptive(Weighting):
         return self._fixed_sizes
 
     def check_sizes(self, sizes: Mapping[str, int | None]) -> None:
-        """Refuses terms of another length, if the state holds something for every entry.
+        """Refuses terms of another length, if the state holds a value for each entry.
 
         Args:
-            sizes: number of residual entries of every term, None where it may change.
+            sizes: number of residual entries of every term, None if it may change.
 
         Raises:
-            ValueError: for a term with more or fewer entries than at first.
+            ValueError: if a term has more or fewer entries than at first.
         """
         for term, size in self._fixed_sizes.items():
             if sizes[term] != size:
@@ -249,7 +246,7 @@ class Adaptive(Weighting):
                 )
 
     def logs(self) -> dict[str, tf.Tensor]:
-        """``weights/<group>``; with a gate its sum S, and the updates it has let through or not."""
+        """Returns ``weights/<group>``; with a gate its sum S and its numbers of passed updates."""
         if self.gate is None:
             return super().logs()
         return {
@@ -276,7 +273,7 @@ class Adaptive(Weighting):
         return [term for term, group in self._group_of.items() if group in self.adapted]
 
     def _due(self) -> tf.Tensor | None:
-        """Whether the present step is one of an update; None if every step is."""
+        """Whether the current step is one of an update; None if every step is."""
         if self.update_every == 1 and self.start_at == 0 and self.freeze_at is None:
             return None
         since_start = self.num_steps.value - self.start_at
@@ -284,13 +281,13 @@ class Adaptive(Weighting):
         return due if self.freeze_at is None else due & (self.num_steps.value < self.freeze_at)
 
     def _gated(self, proposed: tf.Tensor, norm: tf.Tensor, gate: Gate) -> tf.Tensor:
-        """Rule (11): the proposed weights, or the present ones where the change is too large.
+        """Applies rule (11): the proposed weights, or the current ones if the change is too large.
 
-        Groups that are excluded keep their weights, so rule and norm are those of the others.
+        Excluded groups keep their weights, so rule and norm are those of the others.
 
         Args:
-            proposed: ``[adapted]``.
-            norm: ||R||^2 of the adapted groups.
+            proposed: proposed weights, ``[adapted]``.
+            norm: value of ``||R||^2`` for the adapted groups.
             gate: the rule.
         """
         norm = tf.cast(norm, proposed.dtype)
@@ -299,7 +296,7 @@ class Adaptive(Weighting):
         first = self.gate_accepted.value + self.gate_rejected.value == 0
         constant = norm if gate.constant is None else tf.constant(gate.constant, norm.dtype)
         self.gate_constant.assign(tf.where(first, constant, self.gate_constant.value))
-        # Without weights to start from, the first proposal is Lambda(theta_0), which is not judged.
+        # Without initial weights, the first proposal is Lambda(theta_0), which is not tested.
         judged = not set(self.initial_weights).isdisjoint(self.adapted)
         free = first & (not judged)
         time = self.num_steps.value - self.start_at - (0 if judged else 1)

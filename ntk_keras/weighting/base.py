@@ -17,25 +17,25 @@ __all__ = ["Weighting", "by_name", "check_weights"]
 
 
 def by_name(names: Iterable[str], values: tf.Tensor | None) -> dict[str, float]:
-    """Values ``[names]`` as floats by name; nothing for None.
+    """Returns values ``[names]`` as floats by name; nothing for None.
 
     Args:
-        names: as many as values.
-        values: ``[names]``, not in a graph.
+        names: names of the values.
+        values: tensor ``[names]``, outside a graph.
     """
     return {} if values is None else dict(zip(names, values.numpy().tolist(), strict=True))
 
 
 def check_weights(weights: Mapping[str, float], what: str = "loss weight") -> dict[str, float]:
-    """Weights chosen by hand, as floats.
+    """Returns weights chosen by hand, as floats.
 
     Args:
-        weights: by group.
-        what: they are, for messages.
+        weights: weights by group.
+        what: name of the weights, for messages.
 
     Raises:
-        TypeError: for anything but a dict of numbers.
-        ValueError: for one that is negative or not finite.
+        TypeError: if it is not a dict of numbers.
+        ValueError: if a weight is negative or not finite.
     """
     if not isinstance(weights, Mapping):
         raise TypeError(
@@ -58,7 +58,7 @@ def check_weights(weights: Mapping[str, float], what: str = "loss weight") -> di
 
 
 def _arguments(kind: type) -> Iterator[str]:
-    """The names of what a class, and those it is made of down to Keras', is constructed with."""
+    """Yields the constructor arguments of a class and its bases down to Keras' own."""
     own = [base for base in kind.__mro__ if issubclass(base, Weighting)]
     for base in own:
         if "__init__" in vars(base):
@@ -70,28 +70,27 @@ def _arguments(kind: type) -> Iterator[str]:
 class Weighting(StateHolder):
     """A strategy that gives every group of loss terms its weight.
 
-    Its state lives in Keras variables, so that it is saved, restored and distributed with the model
-    it belongs to, and a changed weight never retraces the step. Subclasses override
-    :meth:`build_state` and :meth:`update`.
+    Its state lives in Keras variables, so it is saved, restored and distributed with its model, and
+    a changed weight never retraces the step. Subclasses override :meth:`build_state` and
+    :meth:`update`.
 
     Args:
-        causal: weights of residual entries by their time, on top of what the strategy finds for
-            their groups.
-        **kwargs: as for any Keras layer.
+        causal: weights of residual entries by their time, on top of the groups' weights.
+        **kwargs: further arguments of a Keras layer.
 
     Attributes:
         groups: names of the groups, in the order of :attr:`loss_weights`.
-        adapted: the groups whose weights the strategy moves, in the order of :attr:`traces`: all of
+        adapted: groups whose weights the strategy changes, in the order of :attr:`traces`: all of
             them, unless some are excluded.
         exclude_variables: names or paths of variables that the kernel leaves out.
-        loss_weights: the weights lambda that the strategy has found, a variable ``[groups]``.
-        importance_factors: the user's own factors on top of them, a variable ``[groups]``; their
-            product are the weights in use, :attr:`effective_weights`.
-        uses_kernel: whether the weights follow from the kernel, which wants every row of a residual
-            to be a function of its own point.
-        differentiates: whether an update takes products with the Jacobian or rows of it.
+        loss_weights: weights lambda that the strategy has found, a variable ``[groups]``.
+        importance_factors: the user's factors on top of them, a variable ``[groups]``; the products
+            are the weights in use, :attr:`effective_weights`.
+        uses_kernel: whether the weights depend on the kernel, which requires each residual row to
+            be a function of its own point.
+        differentiates: whether an update takes products with the Jacobian or its rows.
         distributes: whether several replicas can share the strategy.
-        in_time: the present causal weights, once there is a model; None without.
+        in_time: current causal weights, if there is a model; None otherwise.
     """
 
     uses_kernel = False
@@ -116,9 +115,9 @@ class Weighting(StateHolder):
         """Creates the state. The model calls this once, when it is constructed.
 
         Args:
-            group_of: the group of every term, in the order of the residual blocks.
+            group_of: group of every term, in the order of the residual blocks.
             dtype: dtype of the state, that of the network's parameters.
-            sizes: number of residual entries of every term, None where it may change.
+            sizes: number of residual entries of every term, None if it may change.
         """
         if self.groups:
             raise ValueError(
@@ -145,7 +144,7 @@ class Weighting(StateHolder):
         self.build_state(sizes)
         if self.causal is not None:
             self.in_time = TimeWeights(self.causal, self.add_state)
-        # The last variable: files of before there was one are loaded without it.
+        # The last variable: files from before it existed are loaded without it.
         self.importance_factors = self.add_state("importance_factors", [len(self.groups)], "ones")
         self.set_importance(self.importance)
         self.warned: set[str] = set()  # groups whose user was told that a bound holds their weight
@@ -163,16 +162,16 @@ class Weighting(StateHolder):
         super().__setattr__(name, value)
 
     def check_sizes(self, sizes: Mapping[str, int | None]) -> None:
-        """Refuses terms of another length, if the state holds something for every entry.
+        """Refuses terms of another length, if the state holds a value for each entry.
 
         Args:
-            sizes: number of residual entries of every term, None where it may change.
+            sizes: number of residual entries of every term, None if it may change.
         """
 
     def add_state(
         self, name: str, shape: Sequence[int], initializer: str = "zeros", dtype: str | None = None
     ) -> keras.Variable:
-        """A variable that is saved with the model and moved by no optimizer of the model's."""
+        """Adds a variable that is saved with the model and not changed by its optimizer."""
         return self.add_weight(
             shape=tuple(shape),
             initializer=initializer,
@@ -186,13 +185,13 @@ class Weighting(StateHolder):
         """Creates the variables of a subclass."""
 
     def follow(self, linearization: Linearization, seed: tf.Tensor) -> None:
-        """All that a step does: causal weights, then :meth:`update` on the rows that these make.
+        """Performs one step: causal weights, then :meth:`update` on the rows they produce.
 
-        What all bins wait for is not in these rows: adaptive weights would undo it.
+        What all bins wait for is left out of these rows, as adaptive weights would undo it.
 
         Args:
-            linearization: the residual by term, recorded at the present parameters.
-            seed: ``[2]`` integers, new at every step.
+            linearization: residual by term, recorded at the current parameters.
+            seed: integers ``[2]``, new at every step.
         """
         if self.in_time is not None:
             parts = self.in_time.update(linearization)
@@ -201,11 +200,11 @@ class Weighting(StateHolder):
         self.update(linearization, seed)
 
     def update(self, linearization: Linearization, seed: tf.Tensor) -> None:
-        """Brings :attr:`loss_weights` up to date, inside the compiled step.
+        """Updates :attr:`loss_weights`, inside the compiled step.
 
         Args:
-            linearization: the residual by term, recorded at the present parameters.
-            seed: ``[2]`` integers, new at every step.
+            linearization: residual by term, recorded at the current parameters.
+            seed: integers ``[2]``, new at every step.
         """
 
     def pool(self, by_term: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -217,15 +216,15 @@ class Weighting(StateHolder):
         return tf.stack(pooled)
 
     def terms_of(self, group: str) -> list[str]:
-        """The terms of a group, in the order of the residual blocks."""
+        """Returns the terms of a group, in the order of the residual blocks."""
         return [term for term, its_group in self._group_of.items() if its_group == group]
 
     def weight_of(self, term: str, residual: tf.Tensor) -> tf.Tensor:
-        """The present weight of a term's residual.
+        """Returns the current weight of a term's residual.
 
         Args:
-            term: its name.
-            residual: ``[n_b]``.
+            term: name of the term.
+            residual: tensor ``[n_b]``.
 
         Returns:
             A scalar, the weight of the term's group; or ``[n_b]``, a weight for every entry.
@@ -234,12 +233,12 @@ class Weighting(StateHolder):
         return tf.cast(weight, residual.dtype)
 
     def weights_at(self, term: str, residual: tf.Tensor, points: Any = None) -> tf.Tensor:
-        """The present weight of a term's residual with that of its time.
+        """Returns the current weight of a term's residual times the weight of its time.
 
         Args:
-            term: its name.
-            residual: ``[n_b]``.
-            points: where; without them the mean over time is what counts.
+            term: name of the term.
+            residual: tensor ``[n_b]``.
+            points: points of the residual; without them the mean over time counts.
 
         Returns:
             A scalar or ``[n_b]``.
@@ -256,11 +255,11 @@ class Weighting(StateHolder):
         """Sets weights by hand; other groups keep theirs.
 
         Args:
-            weights: by group, the weights in use from now on: importance factors become one.
+            weights: weights in use from now on, by group; importance factors become one.
 
         Raises:
-            TypeError: for anything but a dict of numbers.
-            ValueError: for a weight that is negative or not finite, or a group no term belongs to.
+            TypeError: if it is not a dict of numbers.
+            ValueError: if a weight is negative or not finite, or no term belongs to a group.
         """
         weights = check_weights(weights)
         self.check_groups(weights)
@@ -271,18 +270,18 @@ class Weighting(StateHolder):
         """Sets the factors on top of the strategy's weights; other groups keep theirs.
 
         Args:
-            importance: by group.
+            importance: factors by group.
 
         Raises:
-            TypeError: for anything but a dict of numbers.
-            ValueError: for a factor that is negative or not finite, or a group no term belongs to.
+            TypeError: if it is not a dict of numbers.
+            ValueError: if a factor is negative or not finite, or no term belongs to a group.
         """
         importance = check_weights(importance, "factor of importance")
         self.check_groups(importance)
         self._assign(self.importance_factors, importance)
 
     def load_own_variables(self, store: Any) -> None:
-        """As for any layer; a file of before there were importance factors leaves them as they are.
+        """Loads as for any layer; older files without importance factors leave them unchanged.
 
         Args:
             store: variables by number.
@@ -299,7 +298,7 @@ class Weighting(StateHolder):
         variable.assign(list({**present, **by_group}.values()))
 
     def check_groups(self, named: Sequence[str] | Mapping[str, float]) -> None:
-        """Raises ValueError for a name that is no group."""
+        """Raises ValueError for a name that is not a group."""
         unknown = sorted(set(named) - set(self.groups))
         if unknown:
             raise ValueError(
@@ -308,7 +307,7 @@ class Weighting(StateHolder):
             )
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
+        """Returns the arguments, for Keras."""
         config = super().get_config()
         if self.causal is None:
             return config
@@ -316,12 +315,12 @@ class Weighting(StateHolder):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Weighting":
-        """The strategy of a configuration, as Keras stores it; its state is not part of that."""
+        """Creates the strategy from its configuration, which does not contain its state."""
         return cls(**keras.saving.deserialize_keras_object(config))
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """The strategy's own: without the importance factors, which the user alone changes."""
+        """The strategy's variables, without the importance factors, which only the user changes."""
         return [v for v in super().variables if v is not getattr(self, "importance_factors", None)]
 
     @property
@@ -340,7 +339,7 @@ class Weighting(StateHolder):
         return None
 
     def logs(self) -> dict[str, tf.Tensor]:
-        """Scalars for the logs of a step: ``weights/<group>``, and those of causal weights."""
+        """Returns scalars for the logs: ``weights/<group>``, and those of causal weights."""
         weights = tf.unstack(self.effective_weights)
         by_group = {f"weights/{g}": w for g, w in zip(self.groups, weights, strict=True)}
         return by_group if self.in_time is None else {**by_group, **self.in_time.logs()}

@@ -1,4 +1,4 @@
-"""Causal weights: points late in time wait until a residual is small at all earlier ones."""
+"""Causal weights: later points wait until the residual is small at all earlier ones."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -28,38 +28,38 @@ __all__ = [
 class Causal:
     """Weights of residual entries by their time, on top of those of their groups.
 
-    Time is cut into bins of equal length. The weight of bin k is
-    ``exp(-epsilon (L_start + sum_{j<k} L_j))``, L_j being the mean square of the residual in bin j
-    and L_start that of the initial conditions: a bin waits until all of it is small. Of several
-    terms a bin waits for the one that is worst. The steepness epsilon begins with the first of
+    Time is divided into bins of equal length. The weight of bin k is
+    ``exp(-epsilon (L_start + sum_{j<k} L_j))``, with ``L_j`` the mean square of the residual in bin
+    j and ``L_start`` that of the initial conditions. A bin therefore waits until these are small;
+    of several terms, the worst one counts. The steepness epsilon starts with the first of
     ``epsilons``; once all weights exceed the threshold, the next one takes its place. After the
     last one :attr:`Weighting.in_time` is ``finished``, at which
     :class:`~ntk_keras.callbacks.CausalStopping` ends training.
 
-    Kernel traces are Tr K_bb = sum_i w_i / w_first K_ii, w_first being the weight of the first bin,
-    so that entries that wait do not count. What all bins wait for is left out there: NTK weights
-    would undo it. Losses and natural gradients have the weights as they are. These are constants in
-    every derivative, and within a step. They are a function of time alone, so points may be
-    redrawn; ``loss/<term>`` is logged without them. An equation that runs backward in time takes
-    T - t for its column of time.
-
-    Example:
-        ``PINNModel(network, terms, nk.weighting.NTK(causal=nk.weighting.Causal("equation")))``
+    Kernel traces are ``Tr K_bb = sum_i w_i / w_first K_ii``, with ``w_first`` the weight of the
+    first bin, so entries that wait do not count. A factor common to all bins is left out there, as
+    NTK weights would undo it. Losses and natural gradients use the weights themselves, as constants
+    in every derivative and within a step. Points may be redrawn, as the weights depend on time
+    alone. ``loss/<term>`` is logged without them. For an equation that runs backward in time, use
+    ``T - t`` as its time column.
 
     Attributes:
         terms: names of the terms whose entries wait, usually the equations.
-        axis: the column of time, by its name or index.
-        initial: names of the initial conditions, whose mean squares add up to L_start. By default
-            the terms that have points of their own, all of them at the first time; empty for none.
-        epsilons: one, or several that grow and take over one after the other; larger residuals
-            take smaller ones.
-        threshold: what the least weight must exceed, in (0, 1).
-        num_bins: of time.
+        axis: column of time, by name or index.
+        initial: names of the initial conditions, whose mean squares add up to ``L_start``. By
+            default the terms with points of their own that are all at the first time; empty for
+            none.
+        epsilons: number, or increasing numbers used in turn. Larger residuals need smaller ones.
+        threshold: value in (0, 1) that the smallest weight must exceed.
+        num_bins: number of time bins.
 
     Raises:
-        ValueError: for an argument out of range; from the model, for a name that is no term's, or
-            terms without such a column, or whose points all have one time; and where ``initial`` is
-            not given, though the points of ``terms`` come with the data.
+        ValueError: if an argument is out of range; from the model, if a term is unknown, has no
+            such column, or has points at a single time; or if ``initial`` is missing and the points
+            of ``terms`` come with the data.
+
+    Example:
+        ``PINNModel(network, terms, nk.weighting.NTK(causal=nk.weighting.Causal("equation")))``
 
     Reference:
         Wang, Sankaran, Perdikaris, "Respecting causality for training physics-informed neural
@@ -104,21 +104,21 @@ class Causal:
         check_count("num_bins", self.num_bins, smallest=2)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
+        """Returns the arguments, for Keras."""
         config = dataclasses.asdict(self)
         return {key: list(v) if isinstance(v, tuple) else v for key, v in config.items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Causal":
-        """The settings of a configuration, as Keras stores it."""
+        """Creates the settings from their configuration, as Keras stores them."""
         return cls(**config)
 
 
 def check_causal(causal: Any) -> Causal | None:
-    """Settings of causal weights, or None without.
+    """Returns the settings of causal weights, or None.
 
     Args:
-        causal: what was given for them.
+        causal: settings, or None.
 
     Raises:
         TypeError: for anything else.
@@ -135,16 +135,16 @@ class TimeWeights:
     """The causal weights of a model, in variables of its weighting.
 
     Attributes:
-        settings: as they were given.
-        columns: the column of time by term; the model finds it.
-        initial: names of the initial conditions; the model finds them.
-        weights: by bin, a variable ``[num_bins]``.
+        settings: the settings.
+        columns: column of time by term, found by the model.
+        initial: names of the initial conditions, found by the model.
+        weights: weights by bin, a variable ``[num_bins]``.
         interval: first and last time of the latest step's points, a variable ``[2]``.
-        stage: the index of the present epsilon, a variable; their number once all are through.
+        stage: index of the current epsilon, a variable; the number of epsilons when finished.
 
     Args:
-        settings: of the weights.
-        add_state: makes a variable of a name and shape.
+        settings: settings of the weights.
+        add_state: function that creates a variable from a name and shape.
     """
 
     def __init__(self, settings: Causal, add_state: Callable[..., keras.Variable]):
@@ -157,20 +157,20 @@ class TimeWeights:
         self.stage = add_state("causal_stage", [], dtype="int64")
 
     def update(self, linearization: Linearization) -> dict[str, tf.Tensor]:
-        """Brings weights and epsilon up to date.
+        """Updates the weights and epsilon.
 
         Args:
-            linearization: the residuals, recorded at the present parameters.
+            linearization: residuals, recorded at the current parameters.
 
         Returns:
-            By term that waits, w_i / w_first of its entries, ``[n_b]``: they do not underflow where
-            all weights do.
+            The ratios ``w_i / w_first`` of the entries by waiting term, ``[n_b]``, which do not
+            underflow when all weights do.
         """
         dtype, start = self.weights.dtype, tf.zeros([], self.weights.dtype)
         squares, counts, times = {}, {}, {}
         for name in (*self.initial, *self.settings.terms):
             block, residual = linearization.blocks[name], linearization.residuals[name]
-            # Of the residuals before the mean convention scales them.
+            # From the residuals before the mean convention scales them.
             own = tf.cast(residual / tf.cast(block.scale, residual.dtype), dtype)
             squares[name], counts[name] = own**2, _counts(own, block.points)
             if name in self.initial:
@@ -192,12 +192,12 @@ class TimeWeights:
         return {name: tf.gather(parts, own) for name, own in bins.items()}
 
     def at(self, term: str, residual: tf.Tensor, points: Any = None) -> tf.Tensor:
-        """The weights of a term's entries; one for all of a term that does not wait.
+        """Returns the weights of a term's entries, or a single one if the term does not wait.
 
         Args:
-            term: its name.
-            residual: ``[n_b]``.
-            points: where; without them the mean over the bins is what counts.
+            term: name of the term.
+            residual: tensor ``[n_b]``.
+            points: points of the entries; without them the mean over the bins counts.
 
         Returns:
             ``[n_b]`` or a scalar, in the dtype of the residual.
@@ -212,22 +212,22 @@ class TimeWeights:
 
     @property
     def epsilon(self) -> tf.Tensor:
-        """The present steepness, a scalar."""
+        """The current steepness, a scalar."""
         epsilons = tf.constant(self._epsilons, self.weights.dtype)
         return tf.gather(epsilons, tf.minimum(self.stage.value, len(self._epsilons) - 1))
 
     @property
     def finished(self) -> bool:
-        """Whether the weights exceeded the threshold with the last epsilon too; not in a graph."""
+        """Whether the weights exceed the threshold with the last epsilon; not in a graph."""
         return int(self.stage.numpy()) == len(self._epsilons)
 
     def logs(self) -> dict[str, tf.Tensor]:
-        """Scalars for the logs of a step: ``causal/epsilon``, ``causal/least_weight``."""
+        """Returns the logged scalars ``causal/epsilon`` and ``causal/least_weight``."""
         least = tf.reduce_min(self.weights.value)
         return {"causal/epsilon": self.epsilon, "causal/least_weight": least}
 
     def _times(self, term: str, residual: tf.Tensor, points: Any) -> tf.Tensor:
-        """The time of every entry, ``[n_b]``."""
+        """Returns the time of every entry, ``[n_b]``."""
         times = times_of(term, points, self.columns[term])
         rows = times.shape[0] or tf.shape(times)[0]
         by_point = tf.ones_like(tf.reshape(residual, [rows, -1]), times.dtype)
@@ -238,17 +238,17 @@ class TimeWeights:
 def causal_weights(
     residual: tf.Tensor, times: tf.Tensor, epsilon: float | tf.Tensor, num_bins: int = 32
 ) -> tf.Tensor:
-    """Causal weights for loops of one's own: ``exp(-epsilon sum_{j<k} L_j)`` for entries of bin k.
+    """Returns causal weights for custom loops: ``exp(-epsilon sum_{j<k} L_j)`` in bin k.
 
-    Multiply the residual by their root, and loss weights see what they make of it::
+    Multiply the residual by their root, and loss weights see the weighted residual::
 
         r = r * tf.sqrt(nk.weighting.causal_weights(r, points[:, 0], epsilon=1.0))
 
     Args:
-        residual: ``[n]``.
-        times: ``[n]``.
-        epsilon: of the weights.
-        num_bins: of equal length between the first and the last time.
+        residual: tensor ``[n]``.
+        times: times of the entries, ``[n]``.
+        epsilon: steepness of the weights.
+        num_bins: number of bins of equal length between the first and the last time.
 
     Returns:
         ``[n]``, constants in every derivative.
@@ -264,15 +264,15 @@ def causal_weights(
 
 
 def times_of(term: str, points: Any, column: int) -> tf.Tensor:
-    """The times of points, ``[n]``.
+    """Returns the times of points, ``[n]``.
 
     Args:
-        term: whose points they are, for the message.
-        points: a nest of tensors; the first one ``[n, d]`` counts.
-        column: of time.
+        term: name of the term with these points, for the message.
+        points: nest of tensors, whose first one ``[n, d]`` counts.
+        column: index of the time column.
 
     Raises:
-        ValueError: for points without such a column.
+        ValueError: if points have no such column.
     """
     leaves = tf.nest.flatten(points)
     matrices = [x for x in leaves if tf.is_tensor(x) and x.shape.rank == 2]
@@ -289,13 +289,13 @@ def _names(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _bins(times: tf.Tensor, interval: tf.Tensor, number: int) -> tf.Tensor:
-    """The bin of each time; what lies outside of the interval belongs to the nearest one."""
+    """Returns the bin of each time; times outside the interval belong to the nearest bin."""
     part = tf.math.divide_no_nan(times - interval[0], interval[1] - interval[0])
     return tf.cast(tf.clip_by_value(part * number, 0, number - 1), tf.int32)
 
 
 def _counts(residual: tf.Tensor, points: Any) -> tf.Tensor:
-    """What each entry counts in a mean: one, or the importance weight that its row has."""
+    """Returns how much each entry counts in a mean: one, or the importance weight of its row."""
     ones = tf.ones_like(residual)
     if not isinstance(points, WeightedPoints):
         return ones
@@ -306,20 +306,20 @@ def _counts(residual: tf.Tensor, points: Any) -> tf.Tensor:
 def _earlier_squares(
     squares: tf.Tensor, counts: tf.Tensor, bins: tf.Tensor, number: int
 ) -> tf.Tensor:
-    """The sum of the mean squares of all earlier bins, ``[number]``; an empty one adds nothing."""
+    """Sums the mean squares of all earlier bins, ``[number]``; an empty bin adds nothing."""
     squares, counts = (tf.math.unsorted_segment_sum(x, bins, number) for x in (squares, counts))
     return tf.cumsum(tf.math.divide_no_nan(squares, counts), exclusive=True)
 
 
 def columns_of_time(causal: Causal, axes: Mapping[str, Sequence[str] | None]) -> dict[str, int]:
-    """The column of time of each term that waits.
+    """Returns the column of time of each term that waits.
 
     Args:
         causal: settings.
-        axes: names of the columns by term, None where there are none.
+        axes: names of the columns by term, None if there are none.
 
     Raises:
-        ValueError: for a term that there is not, or whose columns have no such name.
+        ValueError: if a term is unknown, or its columns lack the name.
     """
     unknown = sorted({*causal.terms, *(causal.initial or ())} - set(axes))
     if unknown:

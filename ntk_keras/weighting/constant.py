@@ -14,16 +14,17 @@ __all__ = ["Constant"]
 class Constant(Weighting):
     """Weights chosen by hand; without any, the plain sum of the terms.
 
-    A dict will do wherever a weighting is taken: ``PINNModel(..., weighting={"data": 10.0})``;
-    ``model.set_loss_weights`` changes them. ``Constant(model.loss_weights)`` keeps those that
-    another strategy found.
+    A dict may be passed wherever a weighting is expected:
+    ``PINNModel(..., weighting={"data": 10.0})``. ``model.set_loss_weights`` changes the weights.
+    ``Constant(model.loss_weights)`` keeps those that another strategy found.
 
     Args:
-        weights: weight by group; a group left out has weight one.
-        **kwargs: ``causal``, weights by time as for any :class:`Weighting`; and as for any layer.
+        weights: weights by group; a group left out has weight one.
+        **kwargs: ``causal``, weights by time as for any :class:`Weighting`, and arguments of a
+            Keras layer.
 
     Raises:
-        ValueError: for a weight that is negative or not finite, or a group no term belongs to.
+        ValueError: if a weight is negative or not finite, or no term belongs to a group.
     """
 
     def __init__(self, weights: Mapping[str, float] | None = None, **kwargs: Any):

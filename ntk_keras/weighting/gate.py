@@ -18,26 +18,26 @@ _TIMES = [0.0, 1.0, 2.0, 10.0, 1e2, 1e4, 1e6, 1e9]
 
 @keras.saving.register_keras_serializable("ntk_keras")
 def square_root(time: tf.Tensor) -> tf.Tensor:
-    """The growth t^(1/2)."""
+    """Returns the growth ``t^(1/2)``."""
     return tf.sqrt(time)
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """Rule (11): new weights are accepted while S(t) + lambda_max(new - old) ||R||^2 <= h(t).
+    """Rule (11): weights change while ``S(t) + lambda_max(new - old) ||R||^2 <= h(t)``.
 
-    S(t) is what the accepted changes have added up to. With h(t) = o(t) the gradients of the loss
-    still go to zero in their time average, whatever the strategy proposes.
+    ``S(t)`` is the sum of the accepted changes. With ``h(t) = o(t)`` the time average of the
+    gradients of the loss still goes to zero, whatever the strategy proposes.
 
     Attributes:
-        constant: c in h(t) = c growth(t); by default ||R||^2 of the first step.
-        growth: a function of the number of steps, from a scalar tensor to one: never negative,
-            never falling, and o(t). The square root by default.
+        constant: factor c in ``h(t) = c growth(t)``; by default ``||R||^2`` of the first step.
+        growth: function of the number of steps, from a scalar tensor to a scalar tensor, that is
+            never negative, never decreases, and is ``o(t)``. The square root by default.
 
     Raises:
-        ValueError: for a constant that is not positive, or a growth that breaks its promises.
-        TypeError: for a growth that is no function.
+        ValueError: if the constant is not positive, or the growth violates its conditions.
+        TypeError: if the growth is not a function.
 
     Reference:
         Corollary 2.
@@ -72,16 +72,16 @@ class Gate:
             )
 
     def bound(self, time: tf.Tensor, constant: tf.Tensor) -> tf.Tensor:
-        """h(t) = c growth(t), in the dtype of c."""
+        """Returns ``h(t) = c growth(t)``, in the dtype of c."""
         return constant * tf.cast(self.growth(tf.cast(time, tf.float64)), constant.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras. Raises ValueError for a growth that is not registered."""
+        """Returns the arguments, for Keras. Raises ValueError for an unregistered growth."""
         growth = saving.serialize("Gate: its growth", self.growth)
         return {"constant": self.constant, "growth": growth}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Gate":
-        """The gate of a configuration, as Keras stores it."""
+        """Creates the gate from its configuration, as Keras stores it."""
         growth = saving.deserialize("Gate: its growth", config["growth"])
         return cls(config["constant"], growth)

@@ -16,22 +16,23 @@ __all__ = ["GradientNorm"]
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class GradientNorm(Adaptive):
-    """lambda_b -> (1 - alpha) lambda_b + alpha max|grad L_r| / mean|grad L_b|.
+    """``lambda_b -> (1 - alpha) lambda_b + alpha max|grad L_r| / mean|grad L_b|``.
 
-    The maximum and the mean are over the parameters, L_b = 1/2 ||R_b||^2 without its weight, and r
+    The maximum and the mean are over the parameters, ``L_b = 1/2 ||R_b||^2`` has no weight, and r
     is the group, usually that of the equation, whose weight stays one. An update costs one reverse
-    pass over each group. At rest every weighted mean is the maximum. (The authors' code divides by
-    the mean gradient of the weighted loss, lambda_b L_b: it rests at the square root of the ratio.)
+    pass over each group. At rest every weighted mean equals the maximum. (The authors' code divides
+    by the mean gradient of the weighted loss ``lambda_b L_b`` and so rests at the root of the
+    ratio.)
 
     Args:
-        reference: the group r; the first by default.
-        averaging_rate: alpha, in (0, 1].
+        reference: name of the group r; the first by default.
+        averaging_rate: rate alpha, in (0, 1].
         update_every: number of steps from one update to the next.
-        **rules: those of :class:`Adaptive`.
+        **rules: rules of :class:`Adaptive`.
 
     Raises:
-        ValueError: for an averaging rate out of range, or, from the model, a reference that is no
-            group or excluded.
+        ValueError: if the averaging rate is out of range, or, from the model, the reference is not
+            a group or excluded.
 
     Reference:
         Wang, Teng, Perdikaris, "Understanding and Mitigating Gradient Flow Pathologies in
@@ -60,11 +61,11 @@ class GradientNorm(Adaptive):
             )
 
     def measure(self, linearization: Linearization, seed: tf.Tensor) -> list[tf.Tensor]:
-        """The gradient of every group's loss, each ``[p]``."""
+        """Returns the gradient of every group's loss, each ``[p]``."""
         return [self._gradient(linearization, group) for group in self.adapted]
 
     def propose(self, measured: list[tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
-        """One step of the moving average; the reference keeps the weight one."""
+        """Takes one step of the moving average; the reference keeps the weight one."""
         reference = self.adapted.index(self.reference or self.adapted[0])
         means = tf.stack([tf.reduce_mean(tf.abs(gradient)) for gradient in measured])
         largest = tf.reduce_max(tf.abs(measured[reference]))
@@ -82,5 +83,5 @@ class GradientNorm(Adaptive):
         }
 
     def _gradient(self, linearization: Linearization, group: str) -> tf.Tensor:
-        """The gradient of L_b, ``[p]``."""
+        """Returns the gradient of ``L_b``, ``[p]``."""
         return tf.cast(linearization.loss_gradient(*self.terms_of(group)), self.state_dtype)

@@ -15,15 +15,16 @@ __all__ = ["Uncertainty"]
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class Uncertainty(Adaptive):
-    """lambda_b = 1 / sigma_b^2, sigma_b the noise that makes the residuals most likely.
+    """``lambda_b = 1 / sigma_b^2``, with sigma_b the noise that best explains the residuals.
 
-    The residuals of group b are taken for samples of N(0, sigma_b^2). Each update is one step of an
-    optimizer on s_b = log sigma_b^2 down the negative log-likelihood of one entry,
-    1/2 e^{-s_b} MSE_b + 1/2 s_b; at rest sigma_b^2 = MSE_b, the group's mean squared residual.
+    The residuals of group b are treated as samples of ``N(0, sigma_b^2)``. Each update takes one
+    optimizer step on ``s_b = log sigma_b^2`` down the negative log-likelihood of one entry,
+    ``1/2 e^{-s_b} MSE_b + 1/2 s_b``. At rest ``sigma_b^2 = MSE_b``, the group's mean squared
+    residual.
 
     Args:
-        optimizer: of the log-variances: a name or a Keras optimizer; Adam(1e-3) by default.
-        **rules: those of :class:`Adaptive`. Initial weights are initial inverse variances.
+        optimizer: name or Keras optimizer of the log-variances; Adam(1e-3) by default.
+        **rules: rules of :class:`Adaptive`. Initial weights are initial inverse variances.
 
     Reference:
         Kendall, Gal, Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene
@@ -47,15 +48,15 @@ class Uncertainty(Adaptive):
         self.optimizer.build([self.log_variances])
 
     def measure(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """The mean squared residual of every group, ``[adapted]``."""
+        """Returns the mean squared residual of every group, ``[adapted]``."""
         residuals = linearization.residuals
         scales = {name: block.scale for name, block in linearization.blocks.items()}
-        # Of the residuals before the mean convention scales them.
+        # From the residuals before the mean convention scales them.
         squares = self.pool({n: tf.reduce_sum((r / scales[n]) ** 2) for n, r in residuals.items()})
         return squares / self.pool({name: tf.size(r) for name, r in residuals.items()})
 
     def propose(self, measured: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """One step of the log-variances."""
+        """Takes one step of the log-variances."""
         gradient = (1 - tf.exp(-self.log_variances.value) * measured) / 2
         self.optimizer.apply([gradient], [self.log_variances])
         return tf.exp(-self.log_variances.value)

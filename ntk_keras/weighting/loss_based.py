@@ -1,4 +1,4 @@
-"""Weights from how the losses themselves go: larger where a loss falls slowly or grows."""
+"""Weights from the history of the losses: larger where a loss falls slowly or grows."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["ReLoBRaLo", "SoftAdapt"]
 
 
 class LossBased(Adaptive):
-    """A strategy that compares the losses L_b = 1/2 ||R_b||^2 with earlier ones."""
+    """A strategy that compares the losses ``L_b = 1/2 ||R_b||^2`` with earlier ones."""
 
     def build_state(self, sizes: Mapping[str, int | None]) -> None:
         super().build_state(sizes)
@@ -25,12 +25,12 @@ class LossBased(Adaptive):
         self.previous_losses = self.add_state("previous_losses", [len(self.adapted)])
 
     def measure(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """The losses, ``[adapted]``."""
+        """Returns the losses, ``[adapted]``."""
         squares = {name: tf.reduce_sum(r**2) / 2 for name, r in linearization.residuals.items()}
         return self.pool(squares)
 
     def propose(self, measured: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The first time, for want of an earlier loss, the present weights."""
+        """Returns the current weights at first, as there is no earlier loss to compare with."""
         first = self.num_updates.value == 0
         self.initial_losses.assign(tf.where(first, measured, self.initial_losses.value))
         proposed = tf.where(first, self.current_weights(), self.compare(measured, seed))
@@ -39,22 +39,22 @@ class LossBased(Adaptive):
         return proposed
 
     def compare(self, losses: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The weights that follow from the losses now, both ``[adapted]``, and earlier."""
+        """Returns new weights ``[adapted]`` from the losses ``[adapted]``, now and earlier."""
         raise NotImplementedError
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class SoftAdapt(LossBased):
-    """lambda = softmax(beta s), s the change of each loss since the last update.
+    """``lambda = softmax(beta s)``, with s the change of each loss since the last update.
 
     Args:
-        temperature: beta; positive favours the losses that fall least, negative those that fall
-            most.
-        normalized: divide s by the sum of its magnitudes, which makes beta independent of the size
-            of the losses (the paper's normalized variant).
-        loss_weighted: multiply the exponentials by the losses, before they are divided by their
-            sum (the paper's loss-weighted variant).
-        **rules: those of :class:`Adaptive`.
+        temperature: factor beta; if positive, losses that fall least get large weights, and if
+            negative, those that fall most.
+        normalized: whether s is divided by the sum of its magnitudes, which makes beta independent
+            of the size of the losses (the paper's normalized variant).
+        loss_weighted: whether the exponentials are multiplied by the losses before normalization
+            (the paper's loss-weighted variant).
+        **rules: rules of :class:`Adaptive`.
 
     Reference:
         Heydari, Thompson, Mehmood, "SoftAdapt: Techniques for Adaptive Loss Weighting of Neural
@@ -74,7 +74,7 @@ class SoftAdapt(LossBased):
         self.loss_weighted = loss_weighted
 
     def compare(self, losses: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Softmax of the losses' changes."""
+        """Returns the softmax of the losses' changes."""
         change = losses - self.previous_losses.value
         if self.normalized:
             change = tf.math.divide_no_nan(change, tf.reduce_sum(tf.abs(change)))
@@ -96,18 +96,19 @@ class SoftAdapt(LossBased):
 class ReLoBRaLo(LossBased):
     """Relative loss balancing with random lookback.
 
-    With balance(t, t') = m softmax_b(L_b(t) / (T L_b(t'))) over m groups, lambda(t) =
-    alpha (rho lambda(t - 1) + (1 - rho) balance(t, 0)) + (1 - alpha) balance(t, t - 1),
-    where rho is one with probability ``memory`` and zero otherwise: a zero looks back to the start.
+    With ``balance(t, t') = m softmax_b(L_b(t) / (T L_b(t')))`` over m groups, the weights are
+    ``lambda(t) = alpha (rho lambda(t - 1) + (1 - rho) balance(t, 0)) + (1 - alpha) balance(t, t -
+    1)``. Here rho is one with probability ``memory`` and otherwise zero, which looks back to the
+    start.
 
     Args:
-        temperature: T; the larger, the more alike the weights.
-        decay: alpha, in [0, 1]; one step to the next keeps this share of the weights.
+        temperature: temperature T; the larger, the more equal the weights.
+        decay: fraction alpha in [0, 1] of the weights that is kept from step to step.
         memory: expectation of rho, in [0, 1].
-        **rules: those of :class:`Adaptive`.
+        **rules: rules of :class:`Adaptive`.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: if an argument is out of range.
 
     Reference:
         Bischof, Kraus, "Multi-Objective Loss Balancing for Physics-Informed Deep Learning",
@@ -127,7 +128,7 @@ class ReLoBRaLo(LossBased):
         self.memory = check_range("memory", memory, "[0, 1]")
 
     def compare(self, losses: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The weights of this update from the last ones, and both balances."""
+        """Returns the weights of this update from the last ones and both balances."""
         remember = tf.random.stateless_uniform([], seed, alg="philox") < self.memory
         from_start = self._balance(losses, self.initial_losses.value)
         history = tf.where(remember, self.current_weights(), from_start)

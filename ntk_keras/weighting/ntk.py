@@ -29,44 +29,49 @@ __all__ = ["NTK", "ExactNTK"]
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class NTK(Adaptive):
-    """Algorithm 3: lambda_b = Tr K / Tr K_bb from a moving average of kernel estimates.
+    """Algorithm 3: ``lambda_b = Tr K / Tr K_bb`` from a moving average of kernel estimates.
 
-    At the first step the average is the mean of ``num_initial_probes`` samples, so that the first
-    weights are already sane; after that K_t = (1 - alpha) K_{t-1} + alpha K^, one sample at each
-    update. A sample that is not finite is left out and counted.
+    The average starts as the mean of ``num_initial_probes`` samples, so the first weights are
+    already reliable. Each update then takes one sample: ``K_t = (1 - alpha) K_{t-1} + alpha K^``. A
+    sample that is not finite is left out and counted.
 
     Args:
-        estimator: a name or an object of :mod:`ntk_keras.estimators`, or a name with arguments, as
-            ``{"name": "diagonal", "num_points": 9}``. ``"diagonal"`` is exact at the price of a
-            plain reverse pass where Jacobians are factored; ``"predictor"`` is Algorithm 2 as
-            printed, with one probe over all blocks; ``"block-predictor"`` the same block by block.
-        averaging_rate: alpha, per step, in (0, 1]; 1 keeps no memory. By default 1e-2 of entries of
-            the diagonal (``"diagonal"``, ``"exact"``), and the paper's 1e-3 of noisier samples.
-        num_initial_probes: N, the number of samples in the first average.
-        num_probes: samples averaged at every later update. Where the estimator is exact, one sample
-            is taken in any case.
-        update_every: number of steps from one update to the next (Algorithm 1's n). The average
-            then moves by 1 - (1 - alpha)^n at once: its memory in steps stays the same.
-        trace_floor: smallest share of the total trace that a group may have, in (0, 1), which
-            bounds its weight by ``1 / trace_floor``. By default 1e-5 of groups whose traces are
-            sampled, for noise makes small ones smaller. Exact ones need none: they are bounded
-            only as far as the dtype needs it, and where they are zero, by 1e-5 too.
-        clip: Remark 6's rule: what is negative in a sample becomes zero, of its traces or, where
-            the kernel is averaged, of its diagonal; entries off the diagonal may be negative. A
-            single sample errs less, but a mean of clipped samples is too large, and the weights of
-            small traces too small: the noisier, the more. Averages need no rule but the floor.
-        exclude_variables: names or paths of trainable variables that count as constants in the
-            kernel, as unknown coefficients of the equation, whose derivatives may be of another
-            size. By default the kernel includes all that is trained.
-        average: ``"traces"`` keeps one number for each group; ``"kernel"`` keeps the whole matrix,
-            ``[n, n]``, which needs points that are not redrawn.
-        **rules: those of :class:`Adaptive`.
+        estimator: name or object of :mod:`ntk_keras.estimators`, or a name with arguments, as in
+            ``{"name": "diagonal", "num_points": 9}``. ``"diagonal"`` is exact at the cost of a
+            plain reverse pass if Jacobians are factored. ``"predictor"`` is Algorithm 2 as printed,
+            with one probe over all blocks; ``"block-predictor"`` works block by block.
+        averaging_rate: rate alpha per step, in (0, 1]; 1 keeps no memory. By default 1e-2 for
+            entries of the diagonal (``"diagonal"``, ``"exact"``) and the paper's 1e-3 for noisier
+            samples.
+        num_initial_probes: number N of samples in the first average.
+        num_probes: number of samples averaged at later updates; always one if these are exact.
+        update_every: number n of steps between updates (Algorithm 1). The average then moves by
+            ``1 - (1 - alpha)^n``, so its memory in steps is unchanged.
+        trace_floor: smallest share of the total trace, in (0, 1), that a group may have, which
+            bounds its weight by ``1 / trace_floor``. By default 1e-5 for sampled traces, as noise
+            lowers small ones. Exact traces are bounded only as far as the dtype requires, or by
+            1e-5 if zero.
+        clip: whether negative values of a sample become zero (Remark 6): traces, or the diagonal of
+            an averaged kernel. This improves a single sample but makes averages too large and the
+            weights of small traces too small, the more so with noise. Averages need only the floor.
+        exclude_variables: names or paths of variables that are constants in the kernel, such as
+            unknown coefficients of another size. By default all trainable variables are included.
+        average: ``"traces"`` keeps one number for each group; ``"kernel"`` keeps the whole matrix
+            ``[n, n]``, which requires fixed points.
+        **rules: rules of :class:`Adaptive`.
 
     Raises:
-        ValueError: for an argument outside its range, or an unknown name.
+        ValueError: if an argument is outside its range, or a name is unknown.
 
     Reference:
         Sections 4 and 4.2; Remark 6.
+
+    Example::
+
+        weighting = nk.weighting.NTK("diagonal", averaging_rate=0.1, trace_floor=1e-6)
+        model = nk.PINNModel(network, terms, weighting)
+        model.compile("adam")
+        model.fit(epochs=10, steps_per_epoch=100)
     """
 
     uses_kernel = True
@@ -123,7 +128,7 @@ class NTK(Adaptive):
             self._sample_shape = [2, len(self.adapted)]
 
     def measure(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Mean of this step's samples, the variance of one, and how many there were."""
+        """Returns the mean of this step's samples, the variance of one, and their number."""
         linearization = linearization.without(*self.exclude_variables)
         first = self.num_updates.value == 0
         exact = is_exact(self.estimator, linearization)
@@ -148,7 +153,7 @@ class NTK(Adaptive):
         return {**measured, "mean": mean[0], "variance": variance}
 
     def propose(self, measured: dict[str, tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
-        """One step of the moving average, and the weights that follow from it."""
+        """Takes one step of the moving average and returns the resulting weights."""
         usable = measured["without"] == 0  # a replica without a sample would be missing in the sums
         if self.average == "kernel":
             self._move(self.kernel, measured["mean"], usable)
@@ -170,15 +175,15 @@ class NTK(Adaptive):
 
     @property
     def standard_errors(self) -> tf.Tensor | None:
-        """Of :attr:`traces`, ``[adapted]``; not known where the kernel itself is averaged.
+        """The standard errors of :attr:`traces`, ``[adapted]``; None if the kernel is averaged.
 
-        Noise of the samples, and the lag of the average behind a moving trace as far as samples
-        show it.
+        They include the noise of the samples, and the lag of the average behind a moving trace as
+        far as samples show it.
         """
         return None if self.average == "kernel" else tf.sqrt(self.average_variances.value)
 
     def held_weights(self) -> dict[str, str]:
-        """As for all strategies; and the groups whose traces are below the floor."""
+        """Adds the groups whose traces are below the floor."""
         return super().held_weights() | floors.held_weights(
             dict(zip(self.adapted, self.traces.numpy(), strict=True)),
             self.trace_floor,
@@ -199,11 +204,11 @@ class NTK(Adaptive):
         }
 
     def _floors(self, latest: tf.Tensor, usable: tf.Tensor) -> float | tf.Tensor:
-        """The smallest share of the total that each trace may have, ``[adapted]`` or one for all.
+        """Returns the smallest share of the total for each trace, ``[adapted]`` or one for all.
 
-        An average lags: for long it may hold a peak of one trace, or the time in which another was
-        zero, as of an inequality that held. So its weight exceeds that of a sampled trace only as
-        far as the exact one does.
+        An average lags: for long it may hold a peak of one trace, or the time when another was
+        zero, as for a satisfied inequality. So its weight may exceed that of a sampled trace only
+        as far as the exact one does.
 
         Args:
             latest: traces of this update, ``[adapted]``.
@@ -223,19 +228,14 @@ class NTK(Adaptive):
 
     def _move(self, average: keras.Variable, mean: tf.Tensor, usable: tf.Tensor) -> None:
         """Moves an average towards the mean of samples, if that is usable."""
-        # What has always been zero, as of an inequality that held so far, is no average either.
+        # An average of nothing but zeros, as of an inequality satisfied so far, does not count.
         fresh = (self.num_updates.value == 0) | (average.value == 0)
         rate = tf.where(fresh, tf.ones([], mean.dtype), tf.cast(self._rate, mean.dtype))
         moved = moving_average.moved(average.value, mean, rate)
         average.assign(tf.where(usable, moved, average.value))
 
     def _move_variances(self, measured: dict[str, tf.Tensor], usable: tf.Tensor) -> None:
-        """Follows the variances of an update and of the average, at first by the samples' spread.
-
-        Args:
-            measured: what the samples are like, before the average moves.
-            usable: whether it is to be followed.
-        """
+        """Follows the variances of an update and the average, at first from the sample spread."""
         mean, variance = measured["mean"], measured["variance"]
         rate = tf.cast(self._rate, mean.dtype)
         number = tf.cast(measured["accepted"] / replicas.num_replicas(), mean.dtype)
@@ -254,7 +254,7 @@ class NTK(Adaptive):
         seed: tf.Tensor,
         num_samples: int | tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Sum of the finite ones among ``num_samples`` samples, and their number."""
+        """Returns the sum of the finite ones among ``num_samples`` samples, and their number."""
 
         def add_sample(
             index: tf.Tensor, total: tf.Tensor, accepted: tf.Tensor
@@ -279,7 +279,7 @@ class NTK(Adaptive):
         return total, accepted
 
     def _sample(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """One estimate: the kernel ``[n, n]``, or traces and their squares ``[2, adapted]``."""
+        """Returns one estimate: the kernel ``[n, n]``, or traces and squares ``[2, adapted]``."""
         if isinstance(self.estimator, KernelEstimator) and self.average == "kernel":
             kernel = tf.cast(self.estimator.kernel(linearization, seed), self.state_dtype)
             diagonal = tf.maximum(tf.linalg.diag_part(kernel), 0)
@@ -326,12 +326,12 @@ class _FurtherArguments(Rules, total=False):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class ExactNTK(NTK):
-    """Algorithm 1: weights from the exact kernel, computed anew every ``update_every`` steps.
+    """Algorithm 1: weights from the exact kernel, recomputed every ``update_every`` steps.
 
     Args:
-        update_every: n, the number of steps from one computation to the next.
-        averaging_rate: alpha in (0, 1]; 1, the default, is Algorithm 1.
-        estimator: what computes the traces exactly.
+        update_every: number n of steps from one computation to the next.
+        averaging_rate: rate alpha in (0, 1]; the default 1 is Algorithm 1.
+        estimator: estimator that computes the traces exactly.
         **kwargs: further arguments of :class:`NTK`.
 
     Reference:

@@ -1,4 +1,4 @@
-"""Strategies with a weight for every residual entry, for points that stay the same."""
+"""Strategies with a weight for every residual entry, for fixed points."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,11 +18,11 @@ __all__ = ["PointWeighting", "ResidualAttention", "SelfAdaptive"]
 class PointWeighting(Adaptive):
     """A strategy that proposes a weight for every residual entry of the adapted groups.
 
-    The loss is 1/2 sum_i w_i R_i^2. ``loss_weights`` holds the mean weight of each group, and at
-    points other than those trained on, as in ``evaluate``, that mean is what counts.
+    The loss is ``1/2 sum_i w_i R_i^2``. ``loss_weights`` holds the mean weight of each group. At
+    other points, as in ``evaluate``, that mean is used.
 
     Attributes:
-        entry_weights: w, a variable ``[n]``, the adapted terms one after the other.
+        entry_weights: weights w, a variable ``[n]``, with the adapted terms concatenated.
     """
 
     default_weight = 1.0
@@ -43,12 +43,12 @@ class PointWeighting(Adaptive):
         return self.entry_weights.value
 
     def spread(self, values: tf.Tensor) -> tf.Tensor:
-        """Values ``[groups]`` for every entry, ``[n]``."""
+        """Repeats values ``[groups]`` for every entry, ``[n]``."""
         places = [self.groups.index(self._group_of[term]) for term in self._sizes]
         return tf.repeat(tf.gather(values, places), list(self._sizes.values()))
 
     def weights_by_group(self) -> dict[str, np.ndarray]:
-        """The current weights of every entry of the adapted groups; not in a graph."""
+        """Returns the current weights of all entries by adapted group; not in a graph."""
         by_term = self.split(self.entry_weights.value)
         return {
             group: np.concatenate([by_term[term] for term in self.terms_of(group)])
@@ -69,12 +69,12 @@ class PointWeighting(Adaptive):
         return tf.cast(factor * self.split(self.entry_weights.value)[term], residual.dtype)
 
     def split(self, entries: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Entries ``[n]`` as ``[n_b]`` by adapted term."""
+        """Splits entries ``[n]`` into ``[n_b]`` by adapted term."""
         parts = tf.split(entries, list(self._sizes.values()))
         return dict(zip(self._sizes, parts, strict=True))
 
     def join(self, by_term: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Values ``[n_b]`` by adapted term as ``[n]``.
+        """Joins values ``[n_b]`` by adapted term into ``[n]``.
 
         Raises:
             ValueError: if a term has more or fewer entries than weights.
@@ -92,19 +92,19 @@ class PointWeighting(Adaptive):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class SelfAdaptive(PointWeighting):
-    """w_i = mask_i^q, each mask trained to make the loss as large as it can.
+    """``w_i = mask_i^q``, with masks trained to increase the loss.
 
-    While the network descends 1/2 sum_i w_i R_i^2, an optimizer ascends it along the masks, whose
-    gradient is q/2 mask_i^(q - 1) R_i^2: the larger a residual, the faster its weight grows.
+    While the network descends ``1/2 sum_i w_i R_i^2``, an optimizer ascends it along the masks,
+    whose gradient is ``q/2 mask_i^(q - 1) R_i^2``. The larger a residual, the faster its weight
+    grows.
 
     Args:
-        optimizer: of the masks: a name or a Keras optimizer; Adam(5e-3) by default.
-        exponent: q, positive.
-        **rules: those of :class:`Adaptive`.
+        optimizer: name or Keras optimizer of the masks; Adam(5e-3) by default.
+        exponent: power q, positive.
+        **rules: rules of :class:`Adaptive`.
 
     Raises:
-        ValueError: for an exponent that is not positive, or, from the model, points that are
-            redrawn.
+        ValueError: if the exponent is not positive, or the model's points are redrawn.
 
     Reference:
         McClenny, Braga-Neto, "Self-adaptive physics-informed neural networks", J. Comput. Phys. 474
@@ -128,11 +128,11 @@ class SelfAdaptive(PointWeighting):
         self.optimizer.build([self.masks])
 
     def measure(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """The squares of all residual entries, ``[n]``."""
+        """Returns the squares of all residual entries, ``[n]``."""
         return self.join({name: r**2 for name, r in linearization.residuals.items()})
 
     def propose(self, measured: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """One step of ascent."""
+        """Takes one step of ascent."""
         gradient = self.exponent / 2 * self.masks.value ** (self.exponent - 1) * measured
         self.optimizer.apply([-gradient], [self.masks])
         return self.masks.value**self.exponent
@@ -151,19 +151,19 @@ class SelfAdaptive(PointWeighting):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class ResidualAttention(PointWeighting):
-    """w_i = a_i^2 with a_i -> gamma a_i + eta |R_i| / max_j |R_j|, the maximum over the term.
+    """``w_i = a_i^2``, with ``a_i -> gamma a_i + eta |R_i| / max_j |R_j|``.
 
-    The attention a_i remembers how large a residual has been beside the others of its term, and
-    never exceeds eta / (1 - gamma). No gradient is needed.
+    The maximum is over the term. The attention ``a_i`` remembers how large a residual has been
+    beside the others of its term, and never exceeds ``eta / (1 - gamma)``. No gradient is needed.
 
     Args:
-        decay: gamma, in [0, 1).
-        rate: eta, positive.
-        **rules: those of :class:`Adaptive`. Weights start at zero, as in the paper, unless
-            there are initial ones.
+        decay: factor gamma, in [0, 1).
+        rate: rate eta, positive.
+        **rules: rules of :class:`Adaptive`. Weights start at zero, as in the paper, unless initial
+            ones are given.
 
     Raises:
-        ValueError: for an argument out of range, or, from the model, points that are redrawn.
+        ValueError: if an argument is out of range, or the model's points are redrawn.
 
     Reference:
         Anagnostopoulos, Toscano, Stergiopulos, Karniadakis, "Residual-based attention in
@@ -178,7 +178,7 @@ class ResidualAttention(PointWeighting):
         self.rate = check_range("rate", rate, "(0, inf)")
 
     def measure(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """Every residual entry as a share of its term's largest, ``[n]``."""
+        """Returns every residual entry as a share of its term's largest, ``[n]``."""
         shares = {
             name: tf.math.divide_no_nan(tf.abs(r), tf.reduce_max(tf.abs(r)))
             for name, r in linearization.residuals.items()
@@ -186,7 +186,7 @@ class ResidualAttention(PointWeighting):
         return self.join(shares)
 
     def propose(self, measured: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """One step of the attention."""
+        """Takes one step of the attention."""
         return (self.decay * tf.sqrt(self.current_weights()) + self.rate * measured) ** 2
 
     def get_config(self) -> dict[str, Any]:

@@ -28,14 +28,14 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
 
 
 def get(identifier: str | Mapping[str, Any] | Weighting) -> Weighting:
-    """A weighting by its name in :data:`WEIGHTINGS`; an object as it is.
+    """Returns a weighting by its name in :data:`WEIGHTINGS`, or an object unchanged.
 
     Arguments go with a name as in ``{"name": "ntk", "averaging_rate": 1e-3}``. A dict without a
-    name holds constant weights by group, ``{"boundary": 10.0}``.
+    name holds constant weights by group, as in ``{"boundary": 10.0}``.
 
     Raises:
-        ValueError: for an unknown name, or a weight that is negative or not finite.
-        TypeError: for anything that is no weighting, or an argument the weighting has not.
+        ValueError: if a name is unknown, or a weight is negative or not finite.
+        TypeError: if the value is not a weighting, or has an argument that the weighting lacks.
     """
     if isinstance(identifier, Mapping) and not isinstance(identifier.get("name"), str):
         return Constant(identifier)
@@ -43,10 +43,10 @@ def get(identifier: str | Mapping[str, Any] | Weighting) -> Weighting:
 
 
 def kind_of(name: str) -> type[Weighting]:
-    """The class of a weighting that goes by a name; none is made.
+    """Returns the class of a weighting by its name, without creating one.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: if the name is unknown.
     """
     if name not in WEIGHTINGS:
         raise ValueError(f"Unknown weighting {name!r}. Known names: {sorted(WEIGHTINGS)}.")

@@ -1,4 +1,4 @@
-"""Equations (5) and (12): the one place that turns traces of the kernel's blocks into weights."""
+"""Equations (5) and (12): the one place that turns traces of kernel blocks into weights."""
 
 import tensorflow as tf
 
@@ -10,20 +10,20 @@ __all__ = ["weights_from_traces"]
 
 @unconverted
 def weights_from_traces(traces: tf.Tensor, floor: float | tf.Tensor = 0.0) -> tf.Tensor:
-    """Loss weights lambda_b = Tr K / Tr K_bb, equations (5) and (12).
+    """Returns loss weights ``lambda_b = Tr K / Tr K_bb``, equations (5) and (12).
 
-    A trace below ``floor`` times the total is raised to that, so that its weight is at most
-    ``1 / floor`` (up to what the raising adds to the total). Without a floor, traces are raised
-    as far as the dtype needs it; and one that is not positive, as no trace but an estimate of one
-    or that of a group without influence can be, to 1e-5 of the total.
+    A trace below ``floor`` times the total is raised to that value, so its weight is at most
+    ``1 / floor`` (up to the increase of the total). Without a floor, positive traces are raised
+    only as far as the dtype requires. A trace that is not positive, such as an estimate or that of
+    a group without influence, is raised to 1e-5 of the total.
 
     Args:
-        traces: Tr K_bb, ``[groups]``.
-        floor: smallest share of the total that a trace may have, for all or ``[groups]``.
+        traces: traces ``Tr K_bb``, ``[groups]``.
+        floor: smallest share of the total that a trace may have, a scalar or ``[groups]``.
 
     Returns:
-        ``[groups]``, finite. The inverses of the weights sum to one. If no trace is positive, all
-        weights are equal.
+        Finite weights ``[groups]``, whose inverses sum to one. If no trace is positive, all weights
+        are equal.
     """
     positive = tf.maximum(traces, 0)
     positive = tf.math.divide_no_nan(positive, tf.reduce_max(positive))  # nothing overflows below
