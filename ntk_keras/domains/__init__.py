@@ -1,10 +1,10 @@
-"""Where points lie, and how they are drawn.
+"""Regions in space and time, and the samplers that draw points from them.
 
-A :class:`Box` has named axes, time being one of them. A face is a box too, flat along one axis.
-Other shapes are disks, balls, polygons, meshes and bodies, what is made of them by ``|``, ``&``,
-``-`` and ``*``, and what a function maps them to. Samplers draw new points inside the compiled
-step, or a fixed set once and for all; those of a :class:`RAD`, :class:`R3` or :class:`RAR` move to
-where the residual is large. A :class:`GridInterpolator` is a function that is known by a table.
+A :class:`Box` has named axes, and time may be one of them. A face is a box too, flat along one
+axis. Other shapes are disks, balls, polygons, meshes and bodies, their combinations by ``|``,
+``&``, ``-`` and ``*``, and their images under functions. Samplers draw new points inside the
+compiled step, or a fixed set once. Those of a :class:`RAD`, :class:`R3` or :class:`RAR` move to
+where the residual is large. A :class:`GridInterpolator` is a function given by a table.
 """
 
 from ntk_keras.domains.balls import Ball, Disk

@@ -1,4 +1,4 @@
-"""Boxes: their faces, their grids and the points drawn from them."""
+"""Boxes, their faces, their grids and the points sampled from them."""
 
 import math
 from collections.abc import Sequence
@@ -21,17 +21,26 @@ __all__ = ["Box", "BoxSampler"]
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class Box(Shape):
-    """The product of intervals with names, ``Box(t=(0, 1), x=(-1, 1))``.
+    """A product of named intervals, ``Box(t=(0, 1), x=(-1, 1))``.
 
-    Columns of points are in the order of the names given.
+    The columns of points are in the order of the names.
 
     Attributes:
         axes: names of the axes.
-        lower: smallest coordinate along each axis.
-        upper: largest coordinate along each axis; equal to ``lower`` where the box is flat.
+        lower: smallest coordinate along each axis, ``[d]``.
+        upper: largest coordinate along each axis, ``[d]``; equal to ``lower`` along a flat axis.
 
     Raises:
-        ValueError: for no axes, or an interval that is empty or not finite.
+        ValueError: if there are no axes, or an interval is empty or not finite.
+
+    Example::
+
+        box = nk.domains.Box(t=(0, 1), x=(-1, 1))
+        terms = [
+            nk.Term("equation", equation, box.interior(1000)),
+            nk.Term("initial", initial, box.face(t=0).sample(100)),
+            nk.Term("walls", walls, box.boundary(100, axes=["x"])),
+        ]
     """
 
     def __init__(self, **intervals: tuple[float, float]):
@@ -55,20 +64,22 @@ class Box(Shape):
         return f"Box({', '.join(f'{axis}=({a:g}, {b:g})' for axis, a, b in bounds)})"
 
     def get_config(self) -> dict[str, Any]:
-        """The intervals by axis, for Keras."""
+        """Returns the intervals by axis, for Keras."""
         bounds = zip(self.lower.tolist(), self.upper.tolist(), strict=True)
         return dict(zip(self.axes, map(list, bounds), strict=True))
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Box":
-        """The box of a configuration."""
+        """Creates the box from its configuration."""
         return cls(**config)
 
     def face(self, **coordinate: float) -> "Box":
-        """The face where one axis has a fixed value, ``box.face(t=0)``, or several do (an edge).
+        """Returns the face where an axis has a fixed value, as in ``box.face(t=0)``.
+
+        Several fixed values give an edge.
 
         Raises:
-            ValueError: for an unknown axis or a value outside the box.
+            ValueError: if an axis is unknown or a value is outside the box.
         """
         intervals = {
             a: (lo, up) for a, lo, up in zip(self.axes, self.lower, self.upper, strict=True)
@@ -83,19 +94,19 @@ class Box(Shape):
         return Box(**intervals)
 
     def sample(self, num_points: int, method: str = "uniform") -> "BoxSampler":
-        """Points of the box.
+        """Returns a sampler of the box.
 
         Args:
             num_points: number of points.
             method: ``"uniform"``, ``"latin_hypercube"`` or ``"sobol"``.
 
         Raises:
-            ValueError: for a count that is not positive or an unknown method.
+            ValueError: if the number is not positive or the method is unknown.
         """
         return BoxSampler(self, num_points, method)
 
     def interior(self, num_points: int, method: str = "uniform") -> "BoxSampler":
-        """:meth:`sample` by the name that reads well beside faces and boundary."""
+        """Does the same as :meth:`sample`; it reads well beside faces and boundaries."""
         return self.sample(num_points, method)
 
     def boundary(
@@ -107,20 +118,20 @@ class Box(Shape):
         parts: str | Sequence[str] | None = None,
         normals: bool = False,
     ) -> "Sampler":
-        """Points of all faces, each with its share by area, and at least one.
+        """Returns a sampler of all faces, each with its share by area and at least one point.
 
         Args:
             num_points: number of points on all faces together.
-            method: as in :meth:`sample`.
-            axes: the axes whose two faces count, all by default; where time is an axis, name the
-                spatial ones.
-            parts: names of faces in place of axes, as ``"x=0"``.
-            normals: whether the residual gets ``(points, normals)``, each ``[num_points, d]``, the
-                outward unit normals beside the points.
+            method: sampling method, as in :meth:`sample`.
+            axes: names of the axes whose two faces count; all by default. If time is an axis, give
+                the spatial ones.
+            parts: names of faces in place of axes, such as ``"x=0"``.
+            normals: whether the residual receives ``(points, normals)``, each ``[num_points, d]``,
+                with outward unit normals.
 
         Raises:
-            ValueError: for an unknown or flat axis or face, both axes and parts, or fewer points
-                than faces.
+            ValueError: if an axis or face is unknown or flat, both axes and parts are given, or
+                there are fewer points than faces.
         """
         num_points = check_count("num_points", num_points)
         if axes is not None and parts is not None:
@@ -143,7 +154,7 @@ class Box(Shape):
         return UnionSampler(samplers)
 
     def periodic(self, axis: str, num_points: int, method: str = "uniform") -> "PeriodicSampler":
-        """Pairs of points on the two faces of an axis that differ in nothing else.
+        """Returns a sampler of pairs on the two faces of an axis, equal in all other axes.
 
         Returns:
             A sampler of pairs ``(lower, upper)``, each ``[num_points, d]``.
@@ -155,7 +166,7 @@ class Box(Shape):
         return PeriodicSampler(face.sample(num_points, method), index, self.upper[index])
 
     def grid(self, *shape: int) -> np.ndarray:
-        """Equispaced points, both ends included, in C order.
+        """Returns equispaced points, both ends included, in C order.
 
         Args:
             *shape: number of points along each axis.
@@ -167,13 +178,13 @@ class Box(Shape):
         return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, len(shape))
 
     def measure(self) -> float:
-        """Length, area or volume, over the axes along which the box is not flat."""
+        """The length, area or volume, over the axes along which the box is not flat."""
         widths = self.upper - self.lower
         return float(np.prod(widths[widths > 0]))
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of the faces along the axes that are not flat, as ``x=0``."""
+        """Names of the faces along the axes that are not flat, such as ``x=0``."""
         return tuple(self._faces())
 
     def inside(self, points: tf.Tensor) -> tf.Tensor:
@@ -196,7 +207,7 @@ class Box(Shape):
         return Piece(len(lower), float(np.prod(widths[widths > 0])), place)
 
     def _faces(self) -> dict[str, tuple[int, float]]:
-        """The axis and the coordinate of each face, by name."""
+        """Returns the axis and the coordinate of each face, by name."""
         return {
             f"{self.axes[k]}={bound[k]:g}": (k, bound[k])
             for k in range(len(self.axes))
@@ -216,7 +227,8 @@ class Box(Shape):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class BoxSampler(Sampler):
-    """Points of a box: independent and uniform, a Latin hypercube, or a shifted Sobol sequence."""
+    """A sampler of a box: independent and uniform, a Latin hypercube, or a shifted Sobol
+    sequence."""
 
     def __init__(self, box: Box, num_points: int, method: str = "uniform"):
         unit_cube.check_method(method)

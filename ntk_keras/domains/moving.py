@@ -18,12 +18,12 @@ __all__ = ["R3", "RAD", "RAR", "Moved", "MovingSampler", "WeightedPoints", "unwe
 
 
 class Moved(NamedTuple):
-    """Where points went.
+    """The result of a move.
 
     Attributes:
-        points: as many as before.
-        weights: importance weights, ``[n]``, that make sums over the points those over uniform
-            ones on average; None for none.
+        points: new points, as many as before.
+        weights: importance weights ``[n]`` with which sums over the points equal those over uniform
+            points on average; None if there are none.
     """
 
     points: Any
@@ -31,11 +31,11 @@ class Moved(NamedTuple):
 
 
 class WeightedPoints(NamedTuple):
-    """Points with a factor for each, by which its rows of the residual are multiplied.
+    """Points with a factor for each, by which the rows of the residual are multiplied.
 
     Attributes:
-        points: a nest of tensors.
-        factors: ``[n]``, the roots of importance weights.
+        points: nest of tensors.
+        factors: roots of importance weights, ``[n]``.
     """
 
     points: Any
@@ -43,23 +43,24 @@ class WeightedPoints(NamedTuple):
 
 
 class MovingSampler(Sampler):
-    """A sampler whose points stay, and move now and then to where the residual is large.
+    """A sampler whose points stay, and sometimes move to where the residual is large.
 
     The first points are a draw of ``sampler``. A :class:`~ntk_keras.PINNModel` moves them inside
     the compiled step, for each term by that term's residual, and saves them with its weights.
-    Without a model it draws what ``sampler`` draws. Subclasses say where points go (:meth:`moved`).
+    Without a model it draws what ``sampler`` draws. Subclasses define where points go
+    (:meth:`moved`).
 
     Args:
-        sampler: of the first points and of new ones, as ``box.interior(1000)``.
-        every: steps from one move to the next.
+        sampler: sampler of the first points and of new ones, such as ``box.interior(1000)``.
+        every: number of steps from one move to the next.
 
     Attributes:
-        importance_weights: whether :meth:`moved` gives weights, by which rows of the residual
-            count; it must if this is true, and must not if it is false, the default.
+        importance_weights: whether :meth:`moved` returns weights, by which rows of the residual
+            count. It must if this is true, and must not if it is false, the default.
 
     Raises:
-        TypeError: for a ``sampler`` that is none.
-        ValueError: for one whose points move by themselves, or a number out of range.
+        TypeError: if ``sampler`` is not a sampler.
+        ValueError: if its points move by themselves, or a number is out of range.
     """
 
     importance_weights = False
@@ -84,15 +85,15 @@ class MovingSampler(Sampler):
         seed: tf.Tensor,
         dtype: str,
     ) -> Moved:
-        """Where the points go, computed by TensorFlow inside the graph.
+        """Computes where the points go, with TensorFlow inside the graph.
 
         Args:
-            points: where they are.
-            sizes: of the residual there, ``[n]``: |r|, summed over its components, times the roots
-                of causal weights.
-            size_at: gives the sizes ``[m]`` at other points.
-            seed: ``[2]`` integers, new at every move.
-            dtype: of points that are drawn.
+            points: current points.
+            sizes: size of the residual at the points, ``[n]``: ``|r|``, summed over components,
+                times the roots of causal weights.
+            size_at: function that returns the sizes ``[m]`` at other points.
+            seed: integers ``[2]``, new at every move.
+            dtype: dtype of points that are drawn.
         """
 
     def draw(self, seed: tf.Tensor, dtype: str = "float32") -> Any:
@@ -102,7 +103,7 @@ class MovingSampler(Sampler):
         return self.sampler.fixed(seed)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
+        """Returns the arguments, for Keras."""
         return {"sampler": keras.saving.serialize_keras_object(self.sampler), "every": self.every}
 
 
@@ -110,25 +111,25 @@ class MovingSampler(Sampler):
 class RAD(MovingSampler):
     """Residual-based adaptive distribution: all points are chosen anew by the residual.
 
-    Of uniform candidates, each is chosen with a probability in proportion to
-    |r|^k / mean(|r|^k) + c, up to one, so that no candidate is chosen twice. The residual is
-    evaluated at as many candidates at a time as there are points.
+    Each uniform candidate is chosen with a probability proportional to ``|r|^k / mean(|r|^k) + c``,
+    at most one, so no candidate is chosen twice. The residual is evaluated at as many candidates at
+    a time as there are points.
 
     Args:
-        sampler: of the first points and the candidates.
-        every: steps from one choice to the next. Take fewer where steps are expensive, as those of
-            :class:`~ntk_keras.optimizers.NaturalGradient`.
-        k: how strongly points gather where the residual is large.
-        c: the uniform part beside it; zero leaves places of small residuals empty.
-        candidates: for each point, how many there are to choose from.
-        importance_weights: whether each row of the residual is multiplied by the root of
-            (uniform probability / its own), so that losses, traces and natural gradients are
-            those of uniform points on average. By default rows count alike, as in the paper: what
-            is trained has its weight where the points are.
+        sampler: sampler of the first points and the candidates.
+        every: number of steps from one choice to the next. Take fewer if steps are expensive, as
+            for :class:`~ntk_keras.optimizers.NaturalGradient`.
+        k: power that sets how strongly points gather where the residual is large.
+        c: uniform part beside it; zero leaves places with small residuals empty.
+        candidates: number of candidates for each point.
+        importance_weights: whether each row of the residual is multiplied by the root of (uniform
+            probability / its own), so that losses, traces and natural gradients are those of
+            uniform points on average. By default rows count equally, as in the paper, and training
+            has its weight where the points are.
 
     Raises:
-        TypeError: for a ``sampler`` that is none.
-        ValueError: for one whose points move by themselves, or a number out of range.
+        TypeError: if ``sampler`` is not a sampler.
+        ValueError: if its points move by themselves, or a number is out of range.
 
     Example:
         ``nk.Term("equation", equation, nk.domains.RAD(box.interior(1000)))``
@@ -183,30 +184,30 @@ class RAD(MovingSampler):
         }
 
     def _scores(self, sizes: tf.Tensor) -> tf.Tensor:
-        """What probabilities are in proportion to, in float64."""
+        """Returns the values to which probabilities are proportional, in float64."""
         sizes = tf.cast(sizes, tf.float64)
         powers = tf.math.divide_no_nan(sizes, tf.reduce_max(sizes)) ** self.k
         scores = tf.math.divide_no_nan(powers, tf.reduce_mean(powers)) + self.c
         scores = tf.where(tf.reduce_sum(scores) > 0, scores, tf.ones_like(scores))
-        # Where it is not finite points go first, so that the next step says so.
+        # Points with values that are not finite go first, so the next step reports them.
         finite = tf.math.is_finite(sizes)
         return tf.where(tf.reduce_all(finite), scores, tf.cast(~finite, tf.float64))
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class R3(MovingSampler):
-    """Retain, resample, release: points stay where |r| is above its mean, others are drawn anew.
+    """Retain, resample, release: points with ``|r|`` above its mean stay, others are redrawn.
 
-    The residuals of the step tell, so a move costs no more than a draw. Where the residual has
-    become small points are released by themselves.
+    The residuals of the step decide, so a move costs no more than a draw. Points are released by
+    themselves where the residual has become small.
 
     Args:
-        sampler: of the first points and of new ones.
-        every: steps from one move to the next.
+        sampler: sampler of the first points and of new ones.
+        every: number of steps from one move to the next.
 
     Raises:
-        TypeError: for a ``sampler`` that is none.
-        ValueError: for one whose points move by themselves, or a number out of range.
+        TypeError: if ``sampler`` is not a sampler.
+        ValueError: if its points move by themselves, or a number is out of range.
 
     Example:
         ``nk.Term("equation", equation, nk.domains.R3(box.interior(1000)))``
@@ -238,22 +239,22 @@ class R3(MovingSampler):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class RAR(MovingSampler):
-    """Residual-based adaptive refinement: points are put where the residual is largest.
+    """Residual-based adaptive refinement: points are added where the residual is largest.
 
-    The number of points stays what it is, so that nothing is compiled anew: every second point
-    keeps the place it was drawn at, and of the others those with the smallest residual go. The
-    paper adds points to a set that grows.
+    The number of points stays fixed, so nothing is recompiled. Every second point keeps the place
+    at which it was drawn, and among the others those with the smallest residual are replaced. The
+    paper adds points to a growing set.
 
     Args:
-        sampler: of the first points and the candidates.
-        every: steps from one refinement to the next.
-        added: number of points of each; by default one in a hundred, at least one.
-        candidates: for each point, how many there are to choose from.
+        sampler: sampler of the first points and the candidates.
+        every: number of steps from one refinement to the next.
+        added: number of points per refinement; by default one in a hundred, at least one.
+        candidates: number of candidates for each point.
 
     Raises:
-        TypeError: for a ``sampler`` that is none.
-        ValueError: for one whose points move by themselves, a number out of range, or more than
-            half of the points to add; for a single point.
+        TypeError: if ``sampler`` is not a sampler.
+        ValueError: if its points move by themselves, a number is out of range, more than half of
+            the points are to be added, or there is a single point.
 
     Example:
         ``nk.Term("equation", equation, nk.domains.RAR(box.interior(1000), added=20))``
@@ -317,7 +318,7 @@ def _candidates(
     seed: tf.Tensor,
     dtype: str,
 ) -> tuple[Any, tf.Tensor]:
-    """Some draws of points as one, and the sizes there; a draw is evaluated at a time."""
+    """Returns several draws of points as one, and the sizes, evaluated one draw at a time."""
 
     def evaluated(seed: tf.Tensor) -> tuple[Any, tf.Tensor]:
         drawn = moving.sampler.draw(seed, dtype)
@@ -330,9 +331,9 @@ def _candidates(
 
 
 def unweighted(points: Any) -> Any:
-    """Points without factors, as a residual takes them.
+    """Returns points without factors, as a residual takes them.
 
     Args:
-        points: a nest of tensors, or :class:`WeightedPoints`.
+        points: nest of tensors, or :class:`WeightedPoints`.
     """
     return points.points if isinstance(points, WeightedPoints) else points

@@ -1,6 +1,6 @@
-"""Sources of points: what a sampler is, and those made of others.
+"""Sources of points: the base class of samplers, and those made of others.
 
-A shape, as :class:`~ntk_keras.domains.Box`, has a file of its own beside this one, sampler and all.
+A shape such as :class:`~ntk_keras.domains.Box` has its own file beside this one, with its sampler.
 """
 
 import abc
@@ -19,13 +19,14 @@ __all__ = ["PeriodicSampler", "Sampler", "UnionSampler", "check_draws_anew"]
 
 
 class Sampler(abc.ABC):
-    """A source of points: draws new ones at every step, or a fixed set.
+    """A source of points that draws new ones at every step, or a fixed set.
 
-    A model that is saved whole saves its samplers by ``get_config``; register classes of your own
-    with ``keras.saving.register_keras_serializable``.
+    A model that is saved whole saves its samplers by ``get_config``. Register custom classes with
+    ``keras.saving.register_keras_serializable``.
 
     Attributes:
-        axes: names of the columns of points, by which residuals may take derivatives; None without.
+        axes: names of the columns of points, by which residuals may take derivatives; None if there
+            are none.
         draws_anew: whether the points are new at every step; those of a
             :class:`~ntk_keras.domains.MovingSampler` stay until they move.
     """
@@ -36,15 +37,15 @@ class Sampler(abc.ABC):
     @property
     @abc.abstractmethod
     def num_points(self) -> int:
-        """Number of points in a draw."""
+        """The number of points in a draw."""
 
     @abc.abstractmethod
     def draw(self, seed: tf.Tensor, dtype: str = "float32") -> Any:
-        """New points, drawn by TensorFlow inside the graph.
+        """Draws new points with TensorFlow, inside the graph.
 
         Args:
-            seed: ``[2]`` integers. Equal seeds give equal points, eagerly and in a graph alike;
-                XLA draws others.
+            seed: integers ``[2]``. Equal seeds give equal points, eagerly and in a graph; XLA draws
+                other points.
             dtype: dtype of the points.
 
         Returns:
@@ -53,10 +54,10 @@ class Sampler(abc.ABC):
 
     @abc.abstractmethod
     def fixed(self, seed: int | np.random.Generator | None = None) -> Any:
-        """A fixed set of points, drawn once by NumPy and SciPy.
+        """Draws a fixed set of points once, with NumPy and SciPy.
 
         Args:
-            seed: of the drawing; None draws anew at every call.
+            seed: integer or generator; None draws anew at every call.
 
         Returns:
             An array, or a nest of arrays, of ``num_points`` rows in float64.
@@ -67,13 +68,13 @@ class Sampler(abc.ABC):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Sampler":
-        """The sampler of a configuration, as Keras stores it."""
+        """Creates the sampler from its configuration, as Keras stores it."""
         return cls(**keras.saving.deserialize_keras_object(config))
 
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class UnionSampler(Sampler):
-    """The points of several samplers, one after the other."""
+    """The points of several samplers, concatenated."""
 
     def __init__(self, samplers: Sequence[Sampler]):
         self.samplers = tuple(samplers)
@@ -103,12 +104,12 @@ class UnionSampler(Sampler):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class PeriodicSampler(Sampler):
-    """Pairs of points that differ in one coordinate: the sampler's own, and those moved over.
+    """Pairs of points that differ in one coordinate: the sampler's points, and shifted copies.
 
     Args:
-        sampler: of the first points.
-        axis: the column that differs.
-        value: of that column in the second points.
+        sampler: sampler of the first points.
+        axis: index of the column that differs.
+        value: value of that column in the second points.
     """
 
     def __init__(self, sampler: Sampler, axis: int, value: float):
@@ -142,15 +143,15 @@ class PeriodicSampler(Sampler):
 
 
 def check_draws_anew(around: str, sampler: Any) -> None:
-    """Checks what is given to a sampler that is made of others.
+    """Checks a sampler that another one is built on.
 
     Args:
-        around: class of that sampler, for the message.
-        sampler: should be one whose points do not move.
+        around: name of the outer sampler's class, for the message.
+        sampler: sampler whose points should not move.
 
     Raises:
-        TypeError: for anything but a sampler.
-        ValueError: for one whose points move.
+        TypeError: if it is not a sampler.
+        ValueError: if its points move.
     """
     if not isinstance(sampler, Sampler):
         raise TypeError(

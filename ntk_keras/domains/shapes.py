@@ -1,4 +1,4 @@
-"""What a shape is, and those made of others: unions, intersections, differences and products."""
+"""The base class of shapes, and unions, intersections, differences and products of shapes."""
 
 import abc
 import functools
@@ -18,21 +18,21 @@ from ntk_keras.domains.shape_samplers import ShapeSampler
 
 __all__ = ["Combination", "Product", "Shape"]
 
-# Lengths that count as nothing, by the size of the shape.
+# Lengths below this are treated as zero, relative to the size of the shape.
 _NOTHING = 1e-7
 
 
 class Shape(abc.ABC):
-    """A region whose points can be drawn, with a boundary in parts that have names.
+    """A region whose points can be drawn, with a boundary in named parts.
 
-    Shapes are united by ``|``, intersected by ``&``, taken away by ``-``, and multiplied by ``*``,
-    as in ``Box(t=(0, 1)) * Disk()``. A subclass has the attributes below and says what its pieces
-    are (``_piece``) and what is inside.
+    Shapes combine by ``|`` (union), ``&`` (intersection), ``-`` (difference) and ``*`` (product),
+    as in ``Box(t=(0, 1)) * Disk()``. A subclass has the attributes below and defines its pieces
+    (``_piece``) and what is inside.
 
     Attributes:
         axes: names of the columns of points.
-        lower: of the smallest box around the shape.
-        upper: of the same.
+        lower: lower corner of the smallest box around the shape, ``[d]``.
+        upper: upper corner of the same box, ``[d]``.
     """
 
     axes: tuple[str, ...]
@@ -46,24 +46,24 @@ class Shape(abc.ABC):
 
     @abc.abstractmethod
     def inside(self, points: tf.Tensor) -> tf.Tensor:
-        """Whether points are inside, ``[n]``, within a graph; on the boundary they may be either.
+        """Whether points are inside, ``[n]``, in a graph; on the boundary either may be returned.
 
         Args:
-            points: ``[n, d]`` in float64.
+            points: points ``[n, d]`` in float64.
         """
 
     @abc.abstractmethod
     def _piece(self, part: str | None) -> Piece:
-        """The interior, or one part of the boundary."""
+        """Returns the interior, or one part of the boundary."""
 
     def piece(self, part: str | None = None) -> Piece:
-        """What points are drawn from.
+        """Returns the piece from which points are drawn.
 
         Args:
-            part: of the boundary; None for the interior.
+            part: part of the boundary; None for the interior.
 
         Raises:
-            ValueError: for a part that is not there.
+            ValueError: if the part does not exist.
         """
         if part is not None and part not in self.parts:
             raise ValueError(
@@ -75,19 +75,19 @@ class Shape(abc.ABC):
         return known[part]
 
     def interior(self, num_points: int, method: str = "uniform") -> Sampler:
-        """Points of the shape, uniform by length, area or volume.
+        """Returns a sampler that is uniform by length, area or volume.
 
         Args:
             num_points: number of points.
             method: ``"uniform"``, ``"latin_hypercube"`` or ``"sobol"``.
 
         Raises:
-            ValueError: for a count that is not positive or an unknown method.
+            ValueError: if the number is not positive or the method is unknown.
         """
         return ShapeSampler(self, num_points, method)
 
     def sample(self, num_points: int, method: str = "uniform") -> Sampler:
-        """:meth:`interior` by the name that a :class:`Box` has for it."""
+        """Returns the same as :meth:`interior`, under the name used by a :class:`Box`."""
         return self.interior(num_points, method)
 
     def boundary(
@@ -98,17 +98,17 @@ class Shape(abc.ABC):
         parts: str | Sequence[str] | None = None,
         normals: bool = False,
     ) -> Sampler:
-        """Points of the boundary, each part with its share by size, and at least one.
+        """Returns a sampler of the boundary, each part with its share by size, and at least one.
 
         Args:
             num_points: number of points on all parts together.
-            method: as in :meth:`interior`.
-            parts: names of the parts that count, all by default.
-            normals: whether the residual gets ``(points, normals)``, each ``[num_points, d]``, the
-                outward unit normals beside the points.
+            method: sampling method, as in :meth:`interior`.
+            parts: names of the parts that count; all by default.
+            normals: whether the residual receives ``(points, normals)``, each ``[num_points, d]``,
+                with outward unit normals.
 
         Raises:
-            ValueError: for an unknown part, or fewer points than parts.
+            ValueError: if a part is unknown, or there are fewer points than parts.
         """
         parts = self.parts if parts is None else (parts,) if isinstance(parts, str) else parts
         if not parts:
@@ -116,22 +116,22 @@ class Shape(abc.ABC):
         return ShapeSampler(self, num_points, method, tuple(dict.fromkeys(parts)), normals)
 
     def contains(self, points: Any) -> Any:
-        """Which points belong to the shape, its boundary included to seven digits.
+        """Tells which points belong to the shape, its boundary included to seven digits.
 
         Args:
-            points: ``[n, d]``, an array, or a tensor in a graph.
+            points: points ``[n, d]``, an array, or a tensor in a graph.
 
         Returns:
             ``[n]``, of the same kind.
 
         Raises:
-            ValueError: for points of another dimension.
+            ValueError: if points have another dimension.
         """
         if np.ndim(points) != 2 or np.shape(points)[1] != len(self.axes):
             raise ValueError(
                 f"{self} takes points [n, {len(self.axes)}]. Received shape {np.shape(points)}."
             )
-        # By NumPy: TensorFlow would round Python's numbers to single precision first.
+        # By NumPy, as TensorFlow would first round Python's numbers to single precision.
         given = tf.cast(points if tf.is_tensor(points) else np.asarray(points), tf.float64)
         # A point of the boundary is inside once it moves a little one way, or to the middle.
         shifts = [0 * given, (self.lower + self.upper) / 2 - given]
@@ -144,24 +144,25 @@ class Shape(abc.ABC):
         return found if tf.is_tensor(points) else found.numpy()
 
     def measure(self) -> float:
-        """Length, area or volume: exact, but for an overlap of shapes, which is estimated."""
+        """The length, area or volume: exact, except for an overlap of shapes, which is
+        estimated."""
         return self.piece().measure
 
     def lines(self, *shape: int) -> list[np.ndarray]:
-        """The coordinates of :meth:`grid` along each axis, both ends included.
+        """Returns the coordinates of :meth:`grid` along each axis, both ends included.
 
         Args:
             *shape: number of points along each axis.
 
         Raises:
-            ValueError: for more or fewer numbers than axes.
+            ValueError: if there are more or fewer numbers than axes.
         """
         if len(shape) != len(self.axes):
             raise ValueError(f"{self} needs {len(self.axes)} numbers of points. Received {shape}.")
         return [np.linspace(*ends) for ends in zip(self.lower, self.upper, shape, strict=True)]
 
     def grid(self, *shape: int) -> np.ndarray:
-        """Equispaced points of the smallest box around the shape, in C order; NaN outside of it.
+        """Returns equispaced points of the smallest box, in C order; NaN outside of the shape.
 
         A network is NaN there too, and figures leave it blank.
 
@@ -196,7 +197,7 @@ class _Pair(Shape):
         self.second = second
 
     def _named(self) -> dict[str, tuple[Shape, str]]:
-        """Names of parts: whose each is, and its name there; a number tells equal ones apart."""
+        """Returns the owner and its name of each named part; a number tells equal ones apart."""
         named = {part: (self.first, part) for part in self.first.parts}
         for part in self.second.parts:
             names = itertools.chain([part], (f"{part}_{number}" for number in itertools.count(2)))
@@ -204,7 +205,7 @@ class _Pair(Shape):
         return named
 
     def get_config(self) -> dict[str, Any]:
-        """The shapes, for Keras."""
+        """Returns the shapes, for Keras."""
         return {
             "first": keras.saving.serialize_keras_object(self.first),
             "second": keras.saving.serialize_keras_object(self.second),
@@ -212,7 +213,7 @@ class _Pair(Shape):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Shape":
-        """The shape of a configuration."""
+        """Creates the shape from its configuration."""
         return cls(**keras.saving.deserialize_keras_object(config))
 
 
@@ -220,9 +221,9 @@ class _Pair(Shape):
 class Combination(_Pair):
     """A union ``|``, an intersection ``&`` or a difference ``-`` of two shapes.
 
-    Points are drawn from the shapes, some more than are needed, and those that count are chosen, so
-    they are as uniform as those of the shapes. What is left of the boundary keeps its names; where
-    both shapes have one, the second's gets a number, as in ``circle_2``.
+    More points than needed are drawn from the shapes, and those that count are chosen, so they are
+    as uniform as those of the shapes. The remaining boundary keeps its names; if both shapes have a
+    name, the second's gets a number, as in ``circle_2``.
 
     Args:
         first: one shape.
@@ -230,7 +231,7 @@ class Combination(_Pair):
         operation: ``"|"``, ``"&"`` or ``"-"``.
 
     Raises:
-        ValueError: for shapes of other axes, an unknown operation, or if (nearly) nothing is left.
+        ValueError: if the axes differ, the operation is unknown, or (nearly) nothing is left.
     """
 
     def __init__(self, first: Shape, second: Shape, operation: str):
@@ -254,7 +255,7 @@ class Combination(_Pair):
         return f"({self.first} {self.operation} {self.second})"
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
+        """Returns the arguments, for Keras."""
         return super().get_config() | {"operation": self.operation}
 
     @property
@@ -289,7 +290,7 @@ class Combination(_Pair):
         return pieces.mixed(large.piece(), rest) if left > 0 else large.piece()
 
     def _part(self, owner: Shape, part: str) -> Piece:
-        """What is left of a part of the boundary of one of the two."""
+        """Returns what is left of a part of the boundary of one of the two."""
         step = _NOTHING * np.linalg.norm(self.upper - self.lower)
 
         def select(points: tf.Tensor, normals: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -305,10 +306,10 @@ class Combination(_Pair):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class Product(_Pair):
-    """All pairs of points of two shapes: a cylinder, or a shape through time.
+    """All pairs of points of two shapes, such as a cylinder, or a shape through time.
 
-    Its boundary has the parts of both: those of ``Box(t=(0, 1)) * Disk()`` are ``t=0``, ``t=1``
-    and ``circle``.
+    Its boundary has the parts of both: those of ``Box(t=(0, 1)) * Disk()`` are ``t=0``, ``t=1`` and
+    ``circle``.
 
     Args:
         first: shape of the first columns.
