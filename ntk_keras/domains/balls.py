@@ -21,13 +21,13 @@ class Ball(Shape):
     """All points within a distance of a centre, in any dimension.
 
     Args:
-        center: ``[d]``.
-        radius: positive.
-        axes: names of the columns; x, y, z by default, x1, x2, ... of more than three.
+        center: coordinates ``[d]``.
+        radius: positive number, in the units of the coordinates.
+        axes: names of the columns; x, y, z by default, and x1, x2, ... for more than three.
         part: name of its boundary.
 
     Raises:
-        ValueError: for a centre that is no point, or a radius that is not positive.
+        ValueError: if the centre is not a point, or the radius is not positive.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Ball(Shape):
         return tf.reduce_sum((points - self.center) ** 2, axis=1) <= self.radius**2
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
+        """Returns the arguments, for Keras."""
         return {
             "center": self.center.tolist(),
             "radius": self.radius,
@@ -72,7 +72,7 @@ class Ball(Shape):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Ball":
-        """The ball of a configuration."""
+        """Creates the ball from its configuration."""
         return cls(**config)
 
     def _piece(self, part: str | None) -> Piece:
@@ -98,13 +98,13 @@ class Disk(Ball):
     """All points of a plane within a distance of a centre.
 
     Args:
-        center: ``[2]``.
-        radius: positive.
+        center: coordinates ``[2]``.
+        radius: positive number, in the units of the coordinates.
         axes: names of the two columns.
         part: name of its boundary.
 
     Raises:
-        ValueError: for a centre that is no point of a plane, or a radius that is not positive.
+        ValueError: if the centre is not a point of a plane, or the radius is not positive.
     """
 
     def __init__(
@@ -124,12 +124,12 @@ class Disk(Ball):
 
 
 def _directions(unit: tf.Tensor, d: int) -> tf.Tensor:
-    """Uniform directions ``[n, d]`` from points of the unit cube."""
+    """Returns uniform directions ``[n, d]`` from points of the unit cube."""
     if d == 2:
         angle = 2 * math.pi * unit
         return tf.concat([tf.cos(angle), tf.sin(angle)], axis=1)
     if d == 1:
         return tf.where(unit < 0.5, -tf.ones_like(unit), tf.ones_like(unit))
-    # Of a standard normal vector, whose density has no direction; 0 would be infinitely far.
+    # Of a standard normal vector, whose density has no direction. Zero would be infinitely far.
     normal = tf.math.ndtri(tf.maximum(unit, 2.0**-54))
     return normal / tf.norm(normal, axis=1, keepdims=True)

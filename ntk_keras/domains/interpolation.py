@@ -1,4 +1,4 @@
-"""Functions that are known on a grid: measured forcing, coefficients and reference data."""
+"""Functions given on a grid: measured forcing, coefficients and reference data."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -18,23 +18,23 @@ _DEGREES = {"linear": 1, "cubic": 3}
 class GridInterpolator:
     """A function given by its values on a grid, evaluated at any points inside a graph.
 
-    Splines as SciPy's ``RegularGridInterpolator`` makes them: ``"linear"`` is continuous,
-    ``"cubic"`` has two continuous derivatives, and the functions of :mod:`ntk_keras.derivatives`
-    differentiate both by their points. Works eagerly and in ``tf.function``, with and without XLA,
-    in the dtype of the points.
+    It uses the splines of SciPy's ``RegularGridInterpolator``: ``"linear"`` is continuous, and
+    ``"cubic"`` has two continuous derivatives. The functions of :mod:`ntk_keras.derivatives`
+    differentiate both with respect to their points. It works eagerly and in ``tf.function``, with
+    and without XLA, in the dtype of the points.
 
     Args:
-        axes: the coordinates of the grid along each axis, as ``Box.lines`` gives them, in any order
-            and at any distances; of a table of one column the coordinates alone.
-        values: on the grid, an axis for each of ``axes``; with one axis more, several functions
-            side by side.
+        axes: coordinates of the grid along each axis, as from ``Box.lines``, in any order and at
+            any distances; for a table of one column the coordinates alone.
+        values: values on the grid, with an axis for each of ``axes``; one more axis gives several
+            functions side by side.
         method: ``"linear"``, or ``"cubic"``, which needs four coordinates along each axis.
-        outside: what lies outside the grid: ``"nan"``, so that a residual there is refused, or
-            ``"nearest"``, the value at the nearest point of the grid, as ``np.interp`` has it.
+        outside: values outside the grid: ``"nan"``, so that a residual there is refused, or
+            ``"nearest"``, the value at the nearest point of the grid, as in ``np.interp``.
 
     Raises:
-        ValueError: for values that do not fit the axes or are not finite, coordinates that occur
-            twice or are too few, or an unknown choice.
+        ValueError: if values do not fit the axes or are not finite, coordinates are repeated or too
+            few, or a choice is unknown.
 
     Example::
 
@@ -69,14 +69,14 @@ class GridInterpolator:
         self._coefficients = coefficients.reshape(int(np.prod(self._sizes)), -1)
 
     def __call__(self, points: Any) -> tf.Tensor:
-        """The values at points.
+        """Returns the values at points.
 
         Args:
-            points: ``[..., d]`` floats, a column for each axis of the grid; of one axis also the
+            points: floats ``[..., d]``, a column for each axis of the grid; for one axis also the
                 coordinates alone, ``[n]``.
 
         Returns:
-            ``[...]``; of several functions side by side ``[..., k]``.
+            ``[...]``, or ``[..., k]`` for several functions side by side.
         """
         points = tf.convert_to_tensor(points)
         dims = len(self.axes)
@@ -109,18 +109,18 @@ class GridInterpolator:
         return f"GridInterpolator(on {grid} points, method={self.method!r})"
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
+        """Returns the arguments, for Keras."""
         arrays = {"axes": self.axes, "values": self.values}
         config = keras.saving.serialize_keras_object(arrays)
         return {**config, "method": self.method, "outside": self.outside}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "GridInterpolator":
-        """The function of a configuration, as Keras stores it."""
+        """Creates the function from its configuration, as Keras stores it."""
         return cls(**keras.saving.deserialize_keras_object(config))
 
     def _spline(self) -> tuple[list[np.ndarray], np.ndarray]:
-        """Knots along each axis, and the coefficients of products of B-splines, as SciPy's."""
+        """Returns SciPy's knots along each axis, and the coefficients of B-spline products."""
         from scipy.interpolate import make_interp_spline  # slow to import
 
         sizes = tuple(len(axis) for axis in self.axes)
@@ -146,9 +146,9 @@ class GridInterpolator:
         return knots, coefficients
 
     def _basis(self, axis: int, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The first B-spline that is not zero at x, their values, and whether x is on the axis.
+        """Returns the first nonzero B-spline at x, the values, and whether x is on the axis.
 
-        By the recursion of Cox and de Boor: ``[n]``, ``[n, degree + 1]`` and ``[n]``.
+        The recursion of Cox and de Boor gives ``[n]``, ``[n, degree + 1]`` and ``[n]``.
         """
         degree, knots = self._degree, tf.constant(self._knots[axis], x.dtype)
         lower, upper = knots[0], knots[-1]
@@ -174,13 +174,14 @@ class GridInterpolator:
 
 
 def _pairs(one: tf.Tensor, other: tf.Tensor, operation: Any) -> tf.Tensor:
-    """An operation on all pairs of entries within rows: ``[n, a]``, ``[n, b]`` to ``[n, a b]``."""
+    """Applies an operation to all pairs of entries within rows, ``[n, a]``, ``[n, b]`` to
+    ``[n, a b]``."""
     pairs = operation(one[:, :, tf.newaxis], other[:, tf.newaxis, :])
     return tf.reshape(pairs, [tf.shape(other)[0], one.shape[1] * other.shape[1]])
 
 
 def _as_floats(what: str, values: Any) -> np.ndarray:
-    """Finite real numbers as an array of float64."""
+    """Returns finite real numbers as an array of float64."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiub" or not np.all(np.isfinite(array)):
         raise ValueError(

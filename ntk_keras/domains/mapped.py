@@ -63,32 +63,33 @@ class Mapped(Shape):
     """The image of a shape under a smooth one-to-one function of points.
 
     ``Mapped(Box(r=(1, 2), angle=(0, 1.5)), polar, inverse, axes=("x", "y"))`` is a bend. The parts
-    of its boundary have the names of the shape's. Those that the function joins, as both ends of a
-    whole turn, or shrinks to nothing, as the face ``r=0``, are no boundary of the image.
+    of its boundary have the names of the shape's. Parts that the function joins, such as both ends
+    of a full turn, or shrinks to nothing, such as the face ``r=0``, are not part of the image's
+    boundary.
 
-    Points are uniform by length, area or volume of the image: some more than are needed are drawn,
-    and kept with probability density / largest density. Densities, ``|det J|`` inside and ``|det J|
-    |J^-T n|`` on the boundary, and normals are exact, by derivatives of the function. Where the
-    density is the same everywhere, as under an affine function, ``measure`` is as exact as the
-    shape's. Elsewhere it is estimated from 16384 points, as are the shares of parts: to six digits
-    for a bend, to two where the density has narrow peaks. The largest density is the largest at
-    these and 4096 points on edges and corners, and in a search around the best of them, plus 5 %.
-    It is no bound: what rises above it is drawn too seldom. How far the image reaches is found at
-    the same points.
+    Points are uniform by length, area or volume of the image: more than needed are drawn and kept
+    with probability density / largest density. The densities, ``|det J|`` inside and
+    ``|det J| |J^-T n|`` on the boundary, and the normals are exact, by derivatives of the function.
+    If the density is constant, as under an affine function, ``measure`` is as exact as the shape's.
+    Otherwise it is estimated from 16384 points, as are the shares of parts: to six digits for a
+    bend, to two if the density has narrow peaks. The largest density is the largest at these and
+    4096 points on edges and corners, and in a search around the best of them, plus 5 %. It is not a
+    bound: where the density exceeds it, points are drawn too rarely. The extent of the image comes
+    from the same points.
 
     Args:
-        shape: what is mapped.
-        function: maps points ``[n, d]`` in float64 to points ``[n, d]``, each by itself, by
-            operations of TensorFlow. It may reverse the orientation. Register it by
+        shape: shape that is mapped.
+        function: function from points ``[n, d]`` to points ``[n, d]``, both in float64, each by
+            itself, made of TensorFlow operations. It may reverse the orientation. Register it by
             ``keras.saving.register_keras_serializable`` to save a model with its points.
-        inverse: maps the image back. Elsewhere it may give anything, NaN too.
+        inverse: function that maps the image back. Elsewhere it may return anything, even NaN.
         axes: names of the columns of the image; those of the shape by default.
 
     Raises:
-        ValueError: for a shape that is flat along an axis; functions that do not return ``[n, d]``
-            in float64, are no operations of TensorFlow or not finite; an inverse that does not lead
-            back; a determinant that is zero or changes its sign; or a largest density of more than
-            a thousand times the mean.
+        ValueError: if the shape is flat along an axis; if functions do not return ``[n, d]`` in
+            float64, do not use TensorFlow or are not finite; if the inverse does not lead back; if
+            a determinant is zero or changes its sign; or if the largest density exceeds a thousand
+            times the mean.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class Mapped(Shape):
         return found & self.shape.inside(back)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras. Raises ValueError for functions that are not registered."""
+        """Returns the arguments, for Keras. Raises ValueError for unregistered functions."""
         return {
             "shape": keras.saving.serialize_keras_object(self.shape),
             "function": saving.serialize(f"{self}: its function", self.function),
@@ -142,7 +143,7 @@ class Mapped(Shape):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Mapped":
-        """The shape of a configuration."""
+        """Creates the shape from its configuration."""
         functions = {
             name: saving.deserialize(f"A mapped shape: its {name}", config[name])
             for name in ("function", "inverse")
@@ -154,7 +155,7 @@ class Mapped(Shape):
         return self._images[part]
 
     def _map(self, placed: Placed) -> tuple[Placed, tf.Tensor]:
-        """Images of points, and the density at each, ``[n]``."""
+        """Returns the images of points, and the density at each, ``[n]``."""
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(placed.points)
             images = self.function(placed.points)
@@ -165,8 +166,8 @@ class Mapped(Shape):
         ]
         if placed.normals is None:
             return placed._replace(points=images), self._orientation * _determinant(jacobian)
-        # Nanson's formula: areas grow by det(J) J^-T n. Its row k is the determinant of J with n
-        # in place of row k, which needs no inverse of J.
+        # Nanson's formula: areas grow by det(J) J^-T n. Its row k is the determinant of J with n in
+        # place of row k, which needs no inverse of J.
         normal = tf.unstack(placed.normals, axis=1)
         rows = [
             _determinant([*jacobian[:k], normal, *jacobian[k + 1 :]]) for k in range(len(columns))
@@ -176,7 +177,7 @@ class Mapped(Shape):
         return placed._replace(points=images, normals=outward / density[:, tf.newaxis]), density
 
     def _probe(self, part: str | None, unit: np.ndarray) -> _Probe:
-        """Images of points of the unit cube. Raises ValueError if they are not finite."""
+        """Maps points of the unit cube. Raises ValueError if their images are not finite."""
         placed = self.shape.piece(part).place(tf.constant(unit))
         (images, normals, kept), density = self._map(placed)
         rows = np.arange(len(unit)) if kept is None else np.flatnonzero(kept)
@@ -192,7 +193,7 @@ class Mapped(Shape):
         return _Probe(points, images, outward, density, unit[rows])
 
     def _estimates(self, part: str | None) -> _Estimates | None:
-        """Looks at the image of the interior or of a part of the boundary; None for what is lost.
+        """Examines the image of the interior or of a part of the boundary; None if it is lost.
 
         Of combined shapes a part may be left that is too small to be hit.
         """
@@ -218,7 +219,8 @@ class Mapped(Shape):
         return _Estimates(probe, ends, float(np.mean(probe.density)), float(largest))
 
     def _image(self, part: str | None, estimates: _Estimates) -> Piece | None:
-        """The image of the interior or of a part of the boundary; None if it has no size."""
+        """Returns the image of the interior or of a part of the boundary; None if it has no
+        size."""
         base, (probe, _, mean, largest) = self.shape.piece(part), estimates
         if part is not None and mean <= 1e-9 * self._growth() ** (len(self.axes) - 1):
             return None
@@ -242,7 +244,7 @@ class Mapped(Shape):
         return image if part is None else self._open(image, probe)
 
     def _open(self, image: Piece, probe: _Probe) -> Piece | None:
-        """A part of the boundary without what the function joins to another."""
+        """Returns a part of the boundary without what the function joins to another."""
         step = _NOTHING * np.linalg.norm(self.upper - self.lower)
 
         def select(points: tf.Tensor, normals: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -255,12 +257,12 @@ class Mapped(Shape):
         return image if share > 1 - 1e-3 else pieces.selected(image, select)
 
     def _growth(self) -> float:
-        """How much longer the image is than the shape."""
+        """Returns how much longer the image is than the shape."""
         widths = self.upper - self.lower, self.shape.upper - self.shape.lower
         return float(np.linalg.norm(widths[0]) / np.linalg.norm(widths[1]))
 
     def _checked_orientation(self) -> float:
-        """The sign of the determinant. Raises ValueError if the functions do not fit."""
+        """Returns the sign of the determinant. Raises ValueError if the functions do not fit."""
         self._orientation = 1.0
         piece = self.shape.piece()
         unit = unit_cube.fixed("sobol", np.random.default_rng(0), _SAMPLE, piece.dims)
@@ -287,7 +289,7 @@ class Mapped(Shape):
         return 1.0 if signs[other] > 0 else -1.0
 
     def _applied(self, name: str, points: tf.Tensor) -> tf.Tensor:
-        """The function or its inverse of points, in a graph, as samplers have it."""
+        """Applies the function or its inverse to points, in a graph, as samplers do."""
         function, d = getattr(self, name), len(self.axes)
         what = f"{self}: its {name} {_name(function)} must map points [n, {d}] in float64 to such"
         try:
@@ -309,7 +311,7 @@ class Mapped(Shape):
 
 
 def _is_even(probe: _Probe) -> bool:
-    """Whether the density is the same at all points, but for rounding."""
+    """Whether the density is the same at all points, up to rounding."""
     return bool(np.ptp(probe.density) <= 1e-9 * np.max(probe.density))
 
 
@@ -318,7 +320,7 @@ def _name(function: Any) -> str:
 
 
 def _determinant(rows: Sequence[Sequence[tf.Tensor]]) -> tf.Tensor:
-    """By minors: XLA has no determinant. Of rows of columns ``[n]`` each."""
+    """Computes it by minors of rows of columns ``[n]``, as XLA has no determinant."""
     columns = range(len(rows))
     minors: dict[tuple[int, ...], Any] = {(): 1.0}
     for number, row in enumerate(rows):

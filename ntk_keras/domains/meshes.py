@@ -1,4 +1,4 @@
-"""Meshes of triangles and tetrahedra, and bodies inside of closed surfaces."""
+"""Meshes of triangles and tetrahedra, and bodies inside closed surfaces."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from ntk_keras.domains.pieces import Piece, cells, simplices
 
 __all__ = ["Body", "Mesh"]
 
-# Boxes along the longest side of a body, from which its points are drawn.
+# Number of boxes along the longest side of a body, from which its points are drawn.
 _RESOLUTION = 32
 
 
@@ -30,15 +30,15 @@ class Mesh(Faceted):
     """A mesh of triangles in a plane or of tetrahedra in space.
 
     Args:
-        vertices: ``[n, 2]`` or ``[n, 3]``.
-        cells: numbers of vertices, ``[m, 3]`` or ``[m, 4]``.
-        parts: parts of the boundary by name, as rows of vertices ``[k, 2]`` or ``[k, 3]``. What is
-            in none of them is the part ``boundary``.
+        vertices: coordinates ``[n, 2]`` or ``[n, 3]``.
+        cells: indices of vertices, ``[m, 3]`` or ``[m, 4]``.
+        parts: parts of the boundary by name, as rows of vertices ``[k, 2]`` or ``[k, 3]``. The rest
+            is the part ``boundary``.
         axes: names of the columns.
 
     Raises:
-        ValueError: for vertices that are not there, flat cells, more than two cells on one side, or
-            a part that is not on the boundary.
+        ValueError: if vertices do not exist, cells are flat, more than two cells share a side, or a
+            part is not on the boundary.
     """
 
     def __init__(
@@ -65,31 +65,31 @@ class Mesh(Faceted):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> "Mesh":
-        """The mesh of a file that meshio reads: ``.msh``, ``.vtu``, ``.inp`` and others.
+        """Creates the mesh from a file that meshio reads: ``.msh``, ``.vtu``, ``.inp`` and others.
 
         Args:
-            path: of the file.
+            path: path of the file.
             **options: ``parts`` and ``axes``, as for a Mesh.
 
         Raises:
-            ImportError: without meshio.
+            ImportError: if meshio is missing.
             ValueError: as :meth:`from_meshio` does.
         """
         return cls.from_meshio(optional("meshio", "Mesh.from_file").read(path), **options)
 
     @classmethod
     def from_meshio(cls, mesh: Any, **options: Any) -> "Mesh":
-        """The tetrahedra of a ``meshio.Mesh``, or its triangles if it has none.
+        """Creates a mesh from the tetrahedra of a ``meshio.Mesh``, or else its triangles.
 
         Physical groups of Gmsh and cell sets of segments or triangles on the boundary become parts.
 
         Args:
-            mesh: read by meshio.
+            mesh: mesh read by meshio.
             **options: ``parts`` and ``axes``, as for a Mesh.
 
         Raises:
-            ValueError: for a mesh without triangles and tetrahedra, or triangles that do not lie in
-                the plane of x and y.
+            ValueError: if there are no triangles or tetrahedra, or triangles are not in the plane
+                of x and y.
         """
         kinds = {block.type for block in mesh.cells}
         dims = 3 if "tetra" in kinds else 2
@@ -117,14 +117,14 @@ class Mesh(Faceted):
 
     @classmethod
     def from_skfem(cls, mesh: Any, **options: Any) -> "Mesh":
-        """A mesh of scikit-fem, ``MeshTri`` or ``MeshTet``, with its named boundaries.
+        """Creates a mesh from one of scikit-fem, ``MeshTri`` or ``MeshTet``.
 
         Args:
-            mesh: of scikit-fem.
+            mesh: mesh of scikit-fem, whose named boundaries become parts.
             **options: ``parts`` and ``axes``, as for a Mesh.
 
         Raises:
-            ValueError: for other cells.
+            ValueError: if it has other cells.
         """
         if mesh.t.shape[0] != mesh.p.shape[0] + 1:
             raise ValueError(
@@ -141,7 +141,7 @@ class Mesh(Faceted):
         return f"Mesh({len(self.cells)} {kind})"
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
+        """Returns the arguments, for Keras."""
         return {
             "vertices": self.vertices.tolist(),
             "cells": self.cells.tolist(),
@@ -155,21 +155,21 @@ class Mesh(Faceted):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class Body(Faceted):
-    """What lies inside of a closed surface of triangles, as an STL file holds.
+    """The inside of a closed surface of triangles, as in an STL file.
 
-    Points are drawn from small boxes that the body fills or touches, some more than are needed, and
-    those inside are chosen, so they are uniform. A second surface within the first bounds a cavity.
-    That a surface does not cross itself is not checked.
+    Points are drawn from small boxes that the body fills or touches, more than needed, and those
+    inside are chosen, so they are uniform. A second surface within the first bounds a cavity.
+    Whether a surface crosses itself is not checked.
 
     Args:
-        vertices: ``[n, 3]``; those at the same place count as one.
-        triangles: numbers of vertices ``[m, 3]``, in either sense of rotation.
+        vertices: coordinates ``[n, 3]``; vertices at the same place count as one.
+        triangles: indices of vertices ``[m, 3]``, in either orientation.
         parts: numbers of triangles by the name of a part of the boundary. All others are the part
             ``surface``.
         axes: names of the columns.
 
     Raises:
-        ValueError: for a surface that is not closed, flat triangles, or parts that name others.
+        ValueError: if the surface is not closed, triangles are flat, or parts name other triangles.
     """
 
     def __init__(
@@ -192,14 +192,14 @@ class Body(Faceted):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> "Body":
-        """The body of a file that trimesh reads: ``.stl``, ``.obj``, ``.ply`` and others.
+        """Creates the body from a file that trimesh reads: ``.stl``, ``.obj``, ``.ply`` and others.
 
         Args:
-            path: of the file.
+            path: path of the file.
             **options: ``parts`` and ``axes``, as for a Body.
 
         Raises:
-            ImportError: without trimesh.
+            ImportError: if trimesh is missing.
             ValueError: as a Body does.
         """
         trimesh = optional("trimesh", "Body.from_file")
@@ -207,10 +207,10 @@ class Body(Faceted):
 
     @classmethod
     def from_trimesh(cls, mesh: Any, **options: Any) -> "Body":
-        """The body inside of a ``trimesh.Trimesh``.
+        """Creates the body inside a ``trimesh.Trimesh``.
 
         Args:
-            mesh: of trimesh.
+            mesh: mesh of trimesh.
             **options: ``parts`` and ``axes``, as for a Body.
 
         Raises:
@@ -222,7 +222,7 @@ class Body(Faceted):
         return f"Body({len(self.triangles)} triangles)"
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
+        """Returns the arguments, for Keras."""
         return {
             "vertices": self.vertices.tolist(),
             "triangles": self.triangles.tolist(),
@@ -247,7 +247,7 @@ class Body(Faceted):
 
 
 def _boundary(cells: np.ndarray) -> np.ndarray:
-    """The sides that belong to one cell only, ``[k, d]``."""
+    """Returns the sides that belong to one cell only, ``[k, d]``."""
     corners = range(cells.shape[1])
     sides = np.concatenate([np.delete(cells, corner, axis=1) for corner in corners])
     sides, counts = np.unique(np.sort(sides, axis=1), axis=0, return_counts=True)
@@ -261,7 +261,7 @@ def _boundary(cells: np.ndarray) -> np.ndarray:
 
 
 def _find(name: str, part: np.ndarray, facets: np.ndarray) -> np.ndarray:
-    """The numbers of rows of vertices among the facets of a boundary."""
+    """Returns the numbers of rows of vertices among the facets of a boundary."""
     known = {tuple(row): number for number, row in enumerate(facets.tolist())}
     numbers = [known.get(tuple(row), -1) for row in np.sort(part, axis=1).tolist()]
     if -1 in numbers:

@@ -1,6 +1,6 @@
-"""Pieces of shapes: sets that are images of a unit cube, so that any method of the cube draws them.
+"""Pieces of shapes: images of a unit cube, so that any method of the cube can draw them.
 
-All of it is computed by TensorFlow in float64, in a graph and eagerly alike.
+All of it is computed by TensorFlow in float64, in a graph and eagerly.
 """
 
 import dataclasses
@@ -35,9 +35,9 @@ class Placed(NamedTuple):
     """Points of a piece.
 
     Attributes:
-        points: ``[n, d]``.
-        normals: outward, ``[n, d]``; None inside of a shape.
-        kept: which points count, ``[n]``; None if all do.
+        points: coordinates ``[n, d]``.
+        normals: outward unit normals ``[n, d]``; None inside a shape.
+        kept: mask of the points that count, ``[n]``; None if all do.
     """
 
     points: tf.Tensor
@@ -50,11 +50,11 @@ class Piece:
     """An interior or a part of a boundary.
 
     Attributes:
-        dims: of the unit cube.
+        dims: dimensions of the unit cube.
         measure: length, area or volume of what is kept.
-        place: maps uniform points of the unit cube ``[n, dims]`` to points of which those kept
-            are uniform on the piece.
-        rate: the share of points that are kept.
+        place: function from uniform points of the unit cube ``[n, dims]`` to points. Those that are
+            kept are uniform on the piece.
+        rate: share of points that are kept.
     """
 
     dims: int
@@ -63,7 +63,7 @@ class Piece:
     rate: float = 1.0
 
     def num_candidates(self, num_points: int) -> int:
-        """How many points to place so that ``num_points`` are kept, but for once in 1e10.
+        """Returns how many points to place so that ``num_points`` are kept, but for once in 1e10.
 
         Args:
             num_points: number of points that are wanted.
@@ -72,14 +72,14 @@ class Piece:
             return num_points
         p = min(0.98 * self.rate, 0.999)  # an estimate
         spread = _DEVIATIONS * math.sqrt(1 - p)
-        # Some more, for so few are not distributed normally.
+        # Some more, as so few are not distributed normally.
         return 6 + math.ceil(((spread + math.sqrt(spread**2 + 4 * num_points)) / 2) ** 2 / p)
 
     def draw(self, unit: tf.Tensor, num_points: int) -> Placed:
-        """The first points that are kept, all of them once more if they are too few.
+        """Returns the first points that are kept, and repeats them if they are too few.
 
         Args:
-            unit: ``[num_candidates, dims]`` in float64.
+            unit: points of the unit cube, ``[num_candidates, dims]`` in float64.
             num_points: number of points that are wanted.
         """
         points, normals, kept = self.place(unit)
@@ -98,21 +98,21 @@ class Piece:
 
 
 def captured(array: np.ndarray) -> tf.Tensor:
-    """An array as an input of the graph that uses it: a constant would be part of it.
+    """Returns an array as an input of the graph that uses it, as a constant would be stored in it.
 
     Args:
-        array: of numbers.
+        array: array of numbers.
     """
     with tf.init_scope():
         return tf.constant(array)
 
 
 def simplices(corners: np.ndarray, normals: np.ndarray | None = None) -> Piece:
-    """Segments, triangles or tetrahedra, each with its share by length, area or volume.
+    """Returns segments, triangles or tetrahedra, each with its share by size.
 
     Args:
-        corners: ``[m, k + 1, d]``.
-        normals: of each, ``[m, d]``.
+        corners: coordinates ``[m, k + 1, d]``.
+        normals: normal of each, ``[m, d]``.
     """
     measures = simplex_measures(corners)
     stay, other = _aliases(measures)
@@ -133,10 +133,10 @@ def simplices(corners: np.ndarray, normals: np.ndarray | None = None) -> Piece:
 
 
 def simplex_measures(corners: np.ndarray) -> np.ndarray:
-    """Lengths, areas or volumes ``[m]`` of simplices.
+    """Returns the lengths, areas or volumes ``[m]`` of simplices.
 
     Args:
-        corners: ``[m, k + 1, d]``.
+        corners: coordinates ``[m, k + 1, d]``.
     """
     edges = corners[:, 1:] - corners[:, :1]
     gram = edges @ np.swapaxes(edges, 1, 2)
@@ -146,13 +146,13 @@ def simplex_measures(corners: np.ndarray) -> np.ndarray:
 def cells(
     lower: np.ndarray, width: np.ndarray, measure: float, inside: Callable[[tf.Tensor], tf.Tensor]
 ) -> Piece:
-    """The part of equal boxes that is inside of something.
+    """Returns the part of equal boxes that is inside a region.
 
     Args:
-        lower: corner of each box, ``[m, d]``.
-        width: of every box, ``[d]``.
-        measure: of the part.
-        inside: tells of points ``[n, d]`` whether they are, ``[n]``.
+        lower: lower corner of each box, ``[m, d]``.
+        width: width of every box, ``[d]``.
+        measure: size of the part.
+        inside: function that tells of points ``[n, d]`` whether they are inside, ``[n]``.
     """
     count, dims = lower.shape
 
@@ -165,11 +165,11 @@ def cells(
 
 
 def product(first: Piece, second: Piece, width: int) -> Piece:
-    """Points of two pieces side by side; a normal has zeros where its piece has none.
+    """Returns points of two pieces side by side; a normal has zeros where its piece has none.
 
     Args:
-        first: of the first columns.
-        second: of the others.
+        first: piece of the first columns.
+        second: piece of the others.
         width: number of the first columns.
     """
 
@@ -192,12 +192,12 @@ def selected(
     select: Callable[[tf.Tensor, Any], tuple[tf.Tensor, tf.Tensor | None]],
     measure: float | None = None,
 ) -> Piece:
-    """The points of a piece that are chosen.
+    """Returns the points of a piece that a function chooses.
 
     Args:
-        piece: what they are chosen from.
-        select: of points and their normals says which, ``[n]``, and gives their normals.
-        measure: of those chosen; estimated by default.
+        piece: piece to choose from.
+        select: function of points and normals that returns a mask ``[n]`` and the normals.
+        measure: size of the chosen part; estimated by default.
     """
 
     def place(unit: tf.Tensor) -> Placed:
@@ -211,21 +211,21 @@ def selected(
 
 
 def among(inside: Callable[[tf.Tensor], tf.Tensor], wanted: bool) -> Callable[..., Any]:
-    """Chooses, for :func:`selected`, the points that are inside of something or those that are not.
+    """Returns a function for :func:`selected` that chooses points inside a region or outside.
 
     Args:
-        inside: tells of points ``[n, d]`` whether they are, ``[n]``.
-        wanted: which of the two.
+        inside: function that tells of points ``[n, d]`` whether they are inside, ``[n]``.
+        wanted: whether the inner points are chosen.
     """
     return lambda points, _: (inside(points) == wanted, None)
 
 
 def mixed(first: Piece, second: Piece) -> Piece:
-    """The points of two pieces that do not overlap, each with its share.
+    """Returns the points of two pieces that do not overlap, each with its share.
 
     Args:
-        first: one.
-        second: the other.
+        first: one piece.
+        second: the other piece.
     """
     candidates = [piece.measure / piece.rate for piece in (first, second)]
     share = candidates[0] / sum(candidates)
@@ -243,11 +243,11 @@ def mixed(first: Piece, second: Piece) -> Piece:
 
 
 def both(one: tf.Tensor | None, other: tf.Tensor | None) -> tf.Tensor | None:
-    """What two conditions keep, ``[n]``; None keeps all.
+    """Returns what two conditions keep, ``[n]``; None keeps all.
 
     Args:
-        one: condition.
-        other: condition.
+        one: mask ``[n]``, or None.
+        other: mask ``[n]``, or None.
     """
     if one is None or other is None:
         return other if one is None else one
@@ -255,7 +255,7 @@ def both(one: tf.Tensor | None, other: tf.Tensor | None) -> tf.Tensor | None:
 
 
 def _share_chosen(piece: Piece, select: Callable[[tf.Tensor, Any], Any]) -> float:
-    """The share of a piece that is chosen, by quasi-Monte Carlo."""
+    """Estimates the share of a piece that is chosen, by quasi-Monte Carlo."""
     chosen = total = 0
     unit = unit_cube.fixed("sobol", np.random.default_rng(0), _SAMPLE, piece.dims)
     for rows in np.split(unit, _SAMPLE // 2**13):
@@ -267,7 +267,7 @@ def _share_chosen(piece: Piece, select: Callable[[tf.Tensor, Any], Any]) -> floa
 
 
 def _aliases(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Walker's tables of a choice by weights: when to stay, ``[m]``, and where else to go, ``[m]``.
+    """Returns Walker's tables for a choice by weights: when to stay, and where else to go, ``[m]``.
 
     The choice takes two look-ups, however many there are to choose from.
     """
@@ -288,7 +288,7 @@ def _aliases(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _chosen(unit: tf.Tensor, stay: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-    """An index for each number of [0, 1), ``[n]``."""
+    """Returns an index for each number of [0, 1), ``[n]``."""
     count = stay.shape[0]
     scaled = unit * count
     index = tf.minimum(tf.cast(scaled, tf.int32), count - 1)

@@ -17,22 +17,22 @@ __all__ = ["Polygon"]
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class Polygon(Faceted):
-    """A polygon, with holes if need be.
+    """A polygon, with optional holes.
 
-    Edge k leads from corner k to the next one; those of the first hole are counted on from there.
-    Corners may go round either way, and the last one is joined to the first.
+    Edge k leads from corner k to the next one; those of the first hole follow. Corners may run in
+    either direction, and the last one is joined to the first.
 
     Args:
-        vertices: corners, ``[n, 2]`` with n at least 3.
+        vertices: corners ``[n, 2]``, with n at least 3.
         holes: corners of each hole.
         parts: numbers of edges by the name of a part of the boundary. All others are in parts
             ``outer``, ``hole_1``, ``hole_2`` and so on.
         axes: names of the two columns.
 
     Raises:
-        ValueError: for corners that are no points or too few, edges without length, and a boundary
-            that crosses itself; for parts that name other edges.
-        ImportError: without shapely.
+        ValueError: if corners are not points or too few, edges have no length, the boundary crosses
+            itself, or parts name other edges.
+        ImportError: if shapely is missing.
 
     Example::
 
@@ -70,7 +70,7 @@ class Polygon(Faceted):
         return f"Polygon({len(self.vertices)} corners{holes})"
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
+        """Returns the arguments, for Keras."""
         return {
             "vertices": self.vertices.tolist(),
             "holes": [hole.tolist() for hole in self.holes],
@@ -97,7 +97,7 @@ def _ring(what: str, corners: Any) -> np.ndarray:
 
 
 def _triangles(vertices: np.ndarray, holes: Sequence[np.ndarray]) -> np.ndarray:
-    """Triangles ``[m, 3, 2]`` that make up a polygon."""
+    """Returns triangles ``[m, 3, 2]`` that make up a polygon."""
     shapely = optional("shapely", "A Polygon")
     polygon = shapely.Polygon(vertices, holes)
     if not polygon.is_valid:

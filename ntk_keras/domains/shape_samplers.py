@@ -1,4 +1,4 @@
-"""The sampler of every shape but the box: points of its interior, or of parts of its boundary."""
+"""The sampler of all shapes but the box: points of its interior, or of parts of its boundary."""
 
 import functools
 from collections.abc import Sequence
@@ -29,19 +29,19 @@ class HasPieces(Protocol):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class ShapeSampler(Sampler):
-    """Points of a shape, uniform by length, area or volume.
+    """A sampler that is uniform by length, area or volume.
 
     Args:
-        shape: where the points lie.
+        shape: shape in which the points lie.
         num_points: number of points.
         method: ``"uniform"``, ``"latin_hypercube"`` or ``"sobol"``.
-        parts: names of parts of the boundary, each of which gets its share by size, and at least
-            one point; None for the interior.
+        parts: names of parts of the boundary, each of which gets its share by size and at least one
+            point; None for the interior.
         normals: whether a draw is ``(points, normals)``.
 
     Raises:
-        ValueError: for a count that is not positive, an unknown method, fewer points than parts, or
-            normals of an interior.
+        ValueError: if the number is not positive, the method is unknown, there are fewer points
+            than parts, or normals of an interior are requested.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ShapeSampler(Sampler):
     def draw(self, seed: tf.Tensor, dtype: str = "float32") -> Any:
         placed = []
         for index, (piece, count) in enumerate(zip(self._pieces, self._counts, strict=True)):
-            # In double precision, which tells a million elements apart.
+            # In double precision, which distinguishes a million elements.
             unit = unit_cube.draw(
                 *(self.method, fold_in(seed, index), piece.num_candidates(count), piece.dims),
                 tf.float64,
@@ -94,7 +94,7 @@ class ShapeSampler(Sampler):
         return tf.nest.map_structure(lambda x: x.numpy(), self._joined(placed))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
+        """Returns the arguments, for Keras."""
         return {
             "shape": keras.saving.serialize_keras_object(self.shape),
             "num_points": self.num_points,
@@ -115,10 +115,10 @@ def shares(total: int, measures: Sequence[float]) -> list[int]:
 
     Args:
         total: number of points.
-        measures: of the parts.
+        measures: sizes of the parts.
 
     Raises:
-        ValueError: for fewer points than parts.
+        ValueError: if there are fewer points than parts.
     """
     if total < len(measures):
         raise ValueError(
