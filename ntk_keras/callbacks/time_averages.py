@@ -15,8 +15,7 @@ __all__ = ["TimeAverages"]
 
 
 class TimeAverages(keras.callbacks.Callback):
-    """Follows ``||R||^2``, ``||grad F||^2`` and ``||grad G||^2`` of a
-    :class:`~ntk_keras.PINNModel`.
+    """Follows ``||R||^2``, ``||grad F||^2`` and ``||grad G||^2`` of a PINNModel.
 
     Here ``F = 1/2 ||R||^2`` and ``G = 1/2 R^T Lambda R`` with the weights of the step. For gradient
     descent with weights from the exact kernel their averages over steps are ``O(1/T)`` (Theorems 1

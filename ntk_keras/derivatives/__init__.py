@@ -2,15 +2,15 @@
 
 Every function takes ``u``, any callable that maps points ``[n, d]`` to outputs ``[n, outputs]`` (a
 Keras network, or the :class:`NetworkView` of it that a term's residual receives), and points of
-shape ``[n, d]``. A view is differentiated forward, all derivatives in one pass through the network
-(:mod:`~ntk_keras.derivatives.taylor`), where every layer has a rule; everything else by nested
-gradient tapes (:mod:`~ntk_keras.derivatives.tapes`), to the same numbers up to rounding.
+shape ``[n, d]``. If every layer has a rule, a view is differentiated forward, all derivatives in
+one pass through the network (:mod:`~ntk_keras.derivatives.taylor`). Otherwise nested gradient tapes
+(:mod:`~ntk_keras.derivatives.tapes`) give the same numbers up to rounding.
 
-A point's derivatives depend on that point alone, so a batch may be cut or joined freely. All
+A point's derivatives depend on that point alone, so a batch may be split or joined freely. All
 functions work eagerly and inside ``tf.function``, with and without XLA, in the dtype of the points,
 and are themselves differentiable with respect to the parameters of ``u``.
 
-Derivatives are in the units of ``outputs / points``: a rescaling inside ``u`` is differentiated
+Derivatives have the units of ``outputs / points``: a rescaling inside ``u`` is differentiated
 through.
 """
 

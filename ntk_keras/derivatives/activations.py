@@ -1,7 +1,7 @@
 """Derivatives of activations, to any order.
 
-An activation is known by a function of the pre-activation ``z`` that yields s(z), s'(z), s''(z) and
-so on, each ``[n, width]``, for as long as somebody asks.
+An activation is given by a function of the pre-activation ``z`` that yields ``s(z)``, ``s'(z)``,
+``s''(z)`` and so on, each ``[n, width]``, for as many orders as are needed.
 """
 
 import functools
@@ -20,7 +20,7 @@ from ntk_keras.derivatives.channels import partitions
 
 __all__ = ["Derivatives", "Tower", "derivatives_of", "is_identity", "register_activation"]
 
-# TensorFlow's gelu rounds these to single precision, also where it computes in double.
+# TensorFlow's gelu rounds these to single precision, even if it computes in double.
 _ROOT_OF_HALF = float(np.float32(math.sqrt(0.5)))
 _CUBIC = float(np.float32(0.044715))
 
@@ -28,57 +28,57 @@ Derivatives = Callable[[tf.Tensor], Iterable[tf.Tensor]]
 
 
 def tanh(z: tf.Tensor) -> Iterator[tf.Tensor]:
-    """S' = 1 - s^2, and every further one is s' times a polynomial in s."""
+    """Yields tanh and its derivatives: ``s' = 1 - s^2``, and so polynomials in s."""
     s = tf.tanh(z)
     return _polynomial_in(s, 1 - s * s, Polynomial([1, 0, -1]))
 
 
 def sigmoid(z: tf.Tensor) -> Iterator[tf.Tensor]:
-    """S' = s (1 - s), and every further one is s' times a polynomial in s."""
+    """Yields the sigmoid and its derivatives: ``s' = s (1 - s)``, and so polynomials in s."""
     s = tf.sigmoid(z)
     return _polynomial_in(s, s * (1 - s), Polynomial([0, 1, -1]))
 
 
 def softplus(z: tf.Tensor) -> Iterator[tf.Tensor]:
-    """log(1 + e^z), whose derivative is the sigmoid."""
+    """Yields ``log(1 + e^z)``, whose derivative is the sigmoid, and its derivatives."""
     yield tf.nn.softplus(z)
     yield from sigmoid(z)
 
 
 def swish(z: tf.Tensor) -> Iterator[tf.Tensor]:
-    """Z times its sigmoid."""
+    """Yields ``z`` times its sigmoid, and its derivatives."""
     return _times_identity(z, sigmoid)
 
 
 def gelu(z: tf.Tensor) -> Iterator[tf.Tensor]:
-    """Z Phi(z), Phi the normal distribution function."""
+    """Yields ``z Phi(z)``, with Phi the normal distribution function, and its derivatives."""
     return _times_identity(z, _normal_distribution)
 
 
 def gelu_approximate(z: tf.Tensor) -> Iterator[tf.Tensor]:
-    """Z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) / 2."""
+    """Yields ``z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) / 2`` and its derivatives."""
     return _times_identity(z, _tanh_of_cubic)
 
 
 def sin(z: tf.Tensor) -> Iterator[tf.Tensor]:
-    """sin, cos, -sin, -cos, and again."""
+    """Yields sin, cos, -sin, -cos, and repeats."""
     s, c = tf.sin(z), tf.cos(z)
     return itertools.cycle([s, c, -s, -c])
 
 
 def cos(z: tf.Tensor) -> Iterator[tf.Tensor]:
-    """cos, -sin, -cos, sin, and again."""
+    """Yields cos, -sin, -cos, sin, and repeats."""
     s, c = tf.sin(z), tf.cos(z)
     return itertools.cycle([c, -s, -c, s])
 
 
 def exp(z: tf.Tensor) -> Iterator[tf.Tensor]:
-    """e^z, for ever."""
+    """Yields ``e^z`` without end."""
     return itertools.repeat(tf.exp(z))
 
 
 def sqrt(z: tf.Tensor) -> Iterator[tf.Tensor]:
-    """The square root, for distances; its derivatives are infinite at zero."""
+    """Yields the square root, for distances; its derivatives are infinite at zero."""
     power = tf.sqrt(z)
     for order in itertools.count():
         yield power
@@ -86,9 +86,10 @@ def sqrt(z: tf.Tensor) -> Iterator[tf.Tensor]:
 
 
 def _polynomial_in(s: tf.Tensor, slope: tf.Tensor, rule: Polynomial) -> Iterator[tf.Tensor]:
-    """S and its derivatives, where s' = ``slope`` = ``rule``(s).
+    """Yields s and its derivatives, if ``s'`` is ``slope`` and equals ``rule(s)``.
 
-    With s^(m) = rule(s) q(s), the next is s' (rule q)'(s), so that its factor is (rule q)'.
+    With ``s^(m) = rule(s) q(s)``, the next is ``s' (rule q)'(s)``, so that its factor is
+    ``(rule q)'``.
     """
     yield s
     factor = Polynomial([1])
@@ -98,7 +99,7 @@ def _polynomial_in(s: tf.Tensor, slope: tf.Tensor, rule: Polynomial) -> Iterator
 
 
 def _horner(polynomial: Polynomial, x: tf.Tensor) -> tf.Tensor:
-    """The polynomial at x; no addition of zeros, no product with one."""
+    """Returns the polynomial at x, without additions of zeros or products with one."""
     *lower, leading = polynomial.coef.tolist()
     value = leading
     for coefficient in reversed(lower):
@@ -108,7 +109,7 @@ def _horner(polynomial: Polynomial, x: tf.Tensor) -> tf.Tensor:
 
 
 def _times_identity(z: tf.Tensor, factor: Derivatives) -> Iterator[tf.Tensor]:
-    """(z f)^(m) = z f^(m) + m f^(m-1)."""
+    """Yields ``(z f)^(m) = z f^(m) + m f^(m-1)``."""
     lower = None
     for order, f in enumerate(factor(z)):
         yield z * f if lower is None else z * f + order * lower
@@ -116,9 +117,11 @@ def _times_identity(z: tf.Tensor, factor: Derivatives) -> Iterator[tf.Tensor]:
 
 
 def _normal_distribution(z: tf.Tensor) -> Iterator[tf.Tensor]:
-    """erfc(-c z) / 2 with c = 1 / sqrt(2), then c / sqrt(pi) e^(-c^2 z^2) times polynomials.
+    """Yields ``erfc(-c z) / 2`` with ``c = 1 / sqrt(2)``, and its derivatives.
 
-    Each follows from (q e^(-c^2 z^2))' = (q' - 2 c^2 z q) e^(-c^2 z^2).
+    These are ``c / sqrt(pi) e^(-c^2 z^2)`` times polynomials.
+
+    Each follows from ``(q e^(-c^2 z^2))' = (q' - 2 c^2 z q) e^(-c^2 z^2)``.
     """
     yield tf.math.erfc(-_ROOT_OF_HALF * z) / 2
     density = _ROOT_OF_HALF / math.sqrt(math.pi) * tf.exp(-(_ROOT_OF_HALF**2) * z * z)
@@ -130,7 +133,7 @@ def _normal_distribution(z: tf.Tensor) -> Iterator[tf.Tensor]:
 
 
 def _tanh_of_cubic(z: tf.Tensor) -> Iterator[tf.Tensor]:
-    """(1 + tanh(g(z))) / 2 with g a cubic, by Faa di Bruno's formula in one variable."""
+    """Yields ``(1 + tanh(g(z))) / 2`` with g a cubic, by Faa di Bruno's formula in one variable."""
     cubic = math.sqrt(2 / math.pi) * Polynomial([0, 1, 0, _CUBIC])
     inner = [_horner(cubic.deriv(m), z) if m else _horner(cubic, z) for m in range(4)]
     outer = Tower(tanh, inner[0])
@@ -150,11 +153,11 @@ def _product(factors: Iterable[Any]) -> Any:
 
 
 class Tower:
-    """The derivatives of an activation at z, each computed when first asked for.
+    """The derivatives of an activation at z, each computed when first requested.
 
     Args:
-        derivatives: yields s(z), s'(z), ...
-        z: ``[n, width]``.
+        derivatives: function that yields ``s(z)``, ``s'(z)`` and so on.
+        z: pre-activation ``[n, width]``.
     """
 
     def __init__(self, derivatives: Derivatives, z: tf.Tensor):
@@ -179,22 +182,22 @@ _GELU = (keras.activations.gelu, keras.ops.gelu, tf.nn.gelu)
 
 
 def register_activation(function: Callable, derivatives: Derivatives) -> None:
-    """Makes an activation known, so that networks with it are differentiated forward.
+    """Registers an activation, so that networks with it are differentiated forward.
 
     Args:
-        function: the activation, as layers are given it; the function object itself is looked up.
-        derivatives: maps the pre-activation ``z`` to s(z), s'(z), s''(z), ...: a sequence as long
-            as the highest order needed, or a generator without end. Each of the shape of ``z``,
-            and itself differentiable by TensorFlow.
+        function: activation as passed to layers; the function object itself is looked up.
+        derivatives: function from the pre-activation ``z`` to ``s(z)``, ``s'(z)``, ``s''(z)`` and
+            so on: a sequence as long as the highest order needed, or a generator without end. Each
+            has the shape of ``z`` and is itself differentiable by TensorFlow.
     """
     _REGISTRY[function] = derivatives
 
 
 def derivatives_of(function: Any) -> Derivatives | None:
-    """What is known of an activation, None if nothing.
+    """Returns the registered derivatives of an activation, None if there are none.
 
     Args:
-        function: the activation of a layer.
+        function: activation of a layer.
     """
     if isinstance(function, functools.partial) and not function.args:
         if function.func in _GELU and set(function.keywords) == {"approximate"}:
@@ -210,7 +213,7 @@ def is_identity(function: Any) -> bool:
     """Whether an activation does nothing.
 
     Args:
-        function: the activation of a layer, or None.
+        function: activation of a layer, or None.
     """
     return function is None or function in (keras.activations.linear, tf.identity)
 

@@ -40,15 +40,16 @@ VALUE: MultiIndex = ()
 
 @dataclasses.dataclass(frozen=True)
 class SecondOrder:
-    """The channel L = sum_k c_k d_k^2, carried as one instead of one for each k.
+    """The channel ``L = sum_k c_k d_k^2``, carried as one instead of one for each k.
 
-    With L z and the first derivatives of z at hand, L s(z) = s'(z) L z + s''(z) sum_k c_k (d_k z)^2
-    (Li et al., "A computational framework for neural network-based variational Monte Carlo with
-    Forward Laplacian", 2024), so 1 + d + 1 channels do the work of 1 + 2 d.
+    With ``L z`` and the first derivatives of z given,
+    ``L s(z) = s'(z) L z + s''(z) sum_k c_k (d_k z)^2`` (Li et al., "A computational framework for
+    neural network-based variational Monte Carlo with Forward Laplacian", 2024), so ``1 + d + 1``
+    channels do the work of ``1 + 2 d``.
 
     Attributes:
-        coefficients: c_k for each input, a number or the reference of a tensor ``[n, 1]`` or
-            ``[1, 1]``. Zeros cost nothing.
+        coefficients: coefficient ``c_k`` of each input, a number or the reference of a tensor
+            ``[n, 1]`` or ``[1, 1]``. Zeros cost nothing.
     """
 
     coefficients: tuple
@@ -60,11 +61,11 @@ class SecondOrder:
 
     @property
     def first(self) -> list[MultiIndex]:
-        """The first derivatives that L s(z) needs."""
+        """The first derivatives that ``L s(z)`` needs."""
         return [(k,) for k, c in enumerate(self.coefficients) if not _is_zero(c)]
 
     def column(self, dtype: tf.DType) -> tf.Tensor | None:
-        """The coefficients of :attr:`first`, ``[k, n or 1, 1]``; None if all of them are one."""
+        """Returns the coefficients of :attr:`first`, ``[k, n or 1, 1]``; None if all are one."""
         used = [c for c in self.coefficients if not _is_zero(c)]
         if self.constant:
             return None if set(used) == {1.0} else tf.reshape(tf.constant(used, dtype), [-1, 1, 1])
@@ -79,11 +80,11 @@ def _is_zero(coefficient: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class LaplacianSlope:
-    """The channel d_k (sum_j d_j^2).
+    """The channel ``d_k (sum_j d_j^2)``.
 
     Attributes:
-        axes: over which j runs, sorted.
-        along: k, one of them.
+        axes: sorted inputs over which j runs.
+        along: input k, one of them.
     """
 
     axes: tuple[int, ...]
@@ -92,13 +93,13 @@ class LaplacianSlope:
 
 @dataclasses.dataclass(frozen=True)
 class Biharmonic:
-    """The channel (sum_j d_j^2)^2, carried as one.
+    """The channel ``(sum_j d_j^2)^2``, carried as one.
 
     It needs first and second derivatives and the slopes of the Laplacian: in two dimensions 9
-    channels in all, where the fourth derivatives one by one need 13, in three 14 and 25.
+    channels in all, while the separate fourth derivatives need 13, in three 14 and 25.
 
     Attributes:
-        axes: over which j runs, sorted.
+        axes: sorted inputs over which j runs.
     """
 
     axes: tuple[int, ...]
@@ -124,22 +125,22 @@ Stack = tuple[Channel, ...]
 
 
 def pattern(index: MultiIndex) -> MultiIndex:
-    """What multi-indices that follow the same formula share: (2, 5, 5) has the pattern (0, 1, 1).
+    """Returns the pattern that multi-indices share: (2, 5, 5) has the pattern (0, 1, 1).
 
     Args:
-        index: sorted.
+        index: sorted multi-index.
     """
     axes = sorted(set(index))
     return tuple(axes.index(k) for k in index)
 
 
 def stacks(channels: Iterable[Channel]) -> list[Stack]:
-    """The channels in stacks of one pattern, lower orders first, operators last.
+    """Returns the channels in stacks of one pattern, lower orders first, operators last.
 
-    Operators come one by one, but for the slopes of a Laplacian: all of them are one stack.
+    Each operator is a stack, except that the slopes of a Laplacian share one.
 
     Args:
-        channels: in any order.
+        channels: channels in any order.
     """
     operators: dict[Stack, None] = {}
     by_pattern: dict[MultiIndex, set[MultiIndex]] = collections.defaultdict(set)
@@ -155,10 +156,10 @@ def stacks(channels: Iterable[Channel]) -> list[Stack]:
 
 
 def closure(channels: Iterable[Channel]) -> list[Channel]:
-    """The channels and all lower ones that the chain rule needs.
+    """Returns the channels and all lower ones that the chain rule needs.
 
     Args:
-        channels: in any order.
+        channels: channels in any order.
     """
     needed: dict[Channel, None] = {VALUE: None}
     for channel in channels:
@@ -168,7 +169,7 @@ def closure(channels: Iterable[Channel]) -> list[Channel]:
 
 
 def _lower(channel: Channel) -> Iterable[Channel]:
-    """What the chain rule needs beside the channel itself."""
+    """Returns what the chain rule needs beside the channel itself."""
     if isinstance(channel, LaplacianSlope | Biharmonic):
         whole = Biharmonic(channel.axes)
         return [*whole.first, *whole.second, *whole.slopes]
@@ -179,10 +180,10 @@ def _lower(channel: Channel) -> Iterable[Channel]:
 
 @functools.cache
 def splits(index: MultiIndex) -> dict[tuple[MultiIndex, MultiIndex], int]:
-    """Every way to split a multi-index in two, with its multiplicity: Leibniz' rule.
+    """Returns every way to split a multi-index in two, with its multiplicity: Leibniz' rule.
 
     Args:
-        index: what to split.
+        index: multi-index to split.
     """
     ways: collections.Counter = collections.Counter()
     for mask in range(2 ** len(index)):
@@ -195,13 +196,13 @@ def splits(index: MultiIndex) -> dict[tuple[MultiIndex, MultiIndex], int]:
 
 @functools.cache
 def partitions(index: MultiIndex) -> dict[int, dict[tuple[MultiIndex, ...], int]]:
-    """Every way to split a multi-index into blocks, with its multiplicity: Faa di Bruno's formula.
+    """Returns every split of a multi-index into blocks, with its multiplicity (Faa di Bruno).
 
-    d_index s(z) = sum_m s^(m)(z) sum over ways with m blocks of their multiplicity times the
-    product of d_block z.
+    ``d_index s(z)`` is ``sum_m s^(m)(z)`` times the sum over ways with m blocks of their
+    multiplicity times the product of ``d_block z``.
 
     Args:
-        index: what to split.
+        index: multi-index to split.
 
     Returns:
         Ways by their number of blocks.
@@ -225,10 +226,10 @@ def _set_partitions(positions: Iterable[int]) -> Iterator[list[list[int]]]:
 
 
 def describe(channel: Channel) -> str:
-    """A channel as text: ``u``, ``u_01``, ``second_order(1, -4)``, ``biharmonic(0, 1)``.
+    """Returns a channel as text: ``u``, ``u_01``, ``second_order(1, -4)``, ``biharmonic(0, 1)``.
 
     Args:
-        channel: what to describe.
+        channel: channel to describe.
     """
     if isinstance(channel, Biharmonic):
         return f"biharmonic({', '.join(map(str, channel.axes))})"

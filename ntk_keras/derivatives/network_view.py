@@ -1,4 +1,4 @@
-"""The view of a network that a residual receives: called like it, and asked for derivatives."""
+"""The view of a network that a residual receives, called like the network, with derivatives."""
 
 import dataclasses
 import operator
@@ -32,18 +32,18 @@ Mode = Literal["auto", "tapes", "taylor"]
 
 @dataclasses.dataclass
 class RequestedDerivatives:
-    """What residuals of one kind have asked of a network, so that the next is served at once.
+    """Derivatives requested by residuals of one kind, so that they can be computed at once.
 
     Attributes:
-        evaluations: the channels asked for at the first, second, ... set of points.
-        fallbacks: why something was left to nested tapes.
+        evaluations: channels requested at the first, second, ... set of points.
+        fallbacks: reasons why something was left to nested tapes.
     """
 
     evaluations: list[dict[Channel, None]] = dataclasses.field(default_factory=list)
     fallbacks: list[str] = dataclasses.field(default_factory=list)
 
     def learn(self, number: int, channels: Iterable[Channel]) -> None:
-        """Notes what an evaluation was asked for, except what the next cannot ask for again."""
+        """Records what an evaluation requested, except what the next cannot request again."""
         while len(self.evaluations) <= number:
             self.evaluations.append({})
         lasting = [c for c in channels if not isinstance(c, SecondOrder) or c.constant]
@@ -69,38 +69,38 @@ class _Evaluation:
 class NetworkView:
     """A network as residuals see it.
 
-    Called, it is the network, and so it is in all that it does not have itself: ``layers``,
-    ``trainable_variables``, ``get_layer`` and the like are the network's. The functions of
+    Calling the view calls the network. All attributes that it lacks, such as ``layers``,
+    ``trainable_variables`` and ``get_layer``, are the network's. The functions of
     :mod:`ntk_keras.derivatives` ask it first how to differentiate, and it answers by forward
-    propagation where every layer has a rule.
+    propagation if every layer has a rule.
 
     Args:
-        network: a Keras model or layer.
-        mode: ``"auto"`` differentiates forward if every layer has a rule; ``"tapes"`` never;
-            ``"taylor"`` raises where it cannot.
-        training: passed to the network when it is called as a whole.
-        reuse: whether all that is asked of this view at the same tensor of points is computed once.
-            Such a view serves one evaluation of a residual, so that no value outlives the
-            parameters it was computed with. Points that a gradient tape watches are never shared,
-            so that the tape sees how its values came about; a tape that watches anything else must
-            be open before the first request.
-        requested: with ``reuse``, what earlier views of the same residual were asked for, so that
-            this one computes it all at the first request; extended by this one.
-        hook: told of every Dense layer that channels pass.
+        network: Keras model or layer.
+        mode: ``"auto"`` differentiates forward if every layer has a rule; ``"tapes"`` never does;
+            ``"taylor"`` raises if it cannot.
+        training: flag passed to the network when it is called as a whole.
+        reuse: whether all requests at the same tensor of points share one computation. Such a view
+            serves one evaluation of a residual, so that no value outlives the parameters it was
+            computed with. Points that a gradient tape watches are never shared, so the tape sees
+            how its values arose; a tape that watches anything else must be open before the first
+            request.
+        requested: derivatives that earlier views of the same residual were asked for, which with
+            ``reuse`` are all computed at the first request; extended by this view.
+        hook: function called for every Dense layer that channels pass.
         unknowns: unknown coefficients of the equations by name, for residuals to read.
-        axes: names of the columns of points, by which derivatives may be asked for.
+        axes: names of the columns of points, for use in derivatives.
 
     Attributes:
         network: the network.
-        axes: as given, a tuple; None without names.
-        unknowns: as given.
-        unsupported: why it cannot be differentiated forward, None if it can.
-        fallbacks: what of this view's work was left to nested tapes, and why. As long as it is
-            empty, the hook has seen everything.
+        axes: names of the columns, a tuple; None if there are none.
+        unknowns: unknown coefficients by name.
+        unsupported: reason why it cannot be differentiated forward, None if it can.
+        fallbacks: parts of this view's work left to nested tapes, and why. As long as it is empty,
+            the hook has seen everything.
 
     Raises:
-        ValueError: for an unknown mode, names that are none, or a network that ``"taylor"`` cannot
-            serve: names the layer.
+        ValueError: if the mode is unknown, axes are not names, or ``"taylor"`` cannot serve the
+            network; the message names the layer.
     """
 
     def __init__(
@@ -130,30 +130,30 @@ class NetworkView:
         self._served: list[tuple[_Evaluation, int]] = []
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else is asked for is the network's: ``layers``, ``trainable_variables``, ..."""
+        """Returns any other attribute of the network: ``layers``, ``trainable_variables``, ..."""
         if name.startswith("__") or "network" not in self.__dict__:
             raise AttributeError(name)
         return getattr(self.network, name)
 
     def __getitem__(self, key: Any) -> "OutputView":
-        """One of several outputs, to be called and differentiated like a network.
+        """Returns one of several outputs, to be called and differentiated like a network.
 
         Args:
-            key: of the dict, or index of the list, that the network returns.
+            key: key of the dict, or index of the list, that the network returns.
         """
         return OutputView(self, key)
 
     @unconverted
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
-        """The network's outputs.
+        """Returns the network's outputs.
 
         Args:
-            *inputs: what the network takes: points, or several columns.
-            **kwargs: whatever else its call takes. ``training`` is that of the step by default.
+            *inputs: inputs of the network: points, or several columns.
+            **kwargs: further arguments of its call. ``training`` is that of the step by default.
 
         Raises:
-            ValueError: for points of a width that the network does not take, or complex ones,
-                whose imaginary part Keras would drop.
+            ValueError: if points have another width than the network takes, or are complex, as
+                Keras would drop the imaginary part.
         """
         check_kind(inputs, self.network)
         training = kwargs.pop("training", self._training)
@@ -173,7 +173,7 @@ class NetworkView:
     call = __call__
 
     def predict(self, *inputs: Any, **kwargs: Any) -> Any:
-        """Refuses: what Keras predicts are numbers, through which nothing can be trained.
+        """Raises an error, as predictions are numbers through which nothing can be trained.
 
         Raises:
             TypeError: always.
@@ -181,7 +181,7 @@ class NetworkView:
         raise TypeError("`predict` gives numbers that no gradient passes. Call u(points)")
 
     def _widened(self, output: tf.Tensor) -> tf.Tensor:
-        """Half precision in the dtype of the parameters, anything else as it is."""
+        """Casts half precision to the dtype of the parameters; returns anything else unchanged."""
         # Squares of residuals and traces leave the range of float16, which ends at 65 504; the
         # network's own values seldom do.
         half = output.dtype in (tf.float16, tf.bfloat16)
@@ -190,20 +190,20 @@ class NetworkView:
     def derivative_channels(
         self, points: Any, channels: Sequence[Channel], output: Any = None
     ) -> list[tf.Tensor] | None:
-        """Derivatives of the outputs, or None where nested tapes have to serve.
+        """Returns derivatives of the outputs, or None if nested tapes have to be used.
 
         Args:
-            points: ``[n, d]``.
-            channels: what to compute.
-            output: of several, the key of the dict or index of the list that the network returns,
-                or a tuple of them where they are nested.
+            points: points ``[n, d]``.
+            channels: channels to compute.
+            output: key of the dict or index of the list that the network returns, or a tuple of
+                them if outputs are nested.
 
         Returns:
             ``[n, outputs]`` for each channel.
 
         Raises:
-            ValueError: for points of a width that the network does not take; for an output that it
-                does not have, or none of several.
+            ValueError: if points have another width than the network takes, or the output does not
+                exist or is missing.
         """
         if not self.network.built:  # nor can it be asked anything before its first call
             return None
@@ -212,7 +212,7 @@ class NetworkView:
         return None if evaluation is None else self._channels(evaluation, place, channels)
 
     def _evaluated(self, inputs: Sequence[Any]) -> _Evaluation | None:
-        """The network at these inputs in the present graph, None where it cannot be propagated."""
+        """Evaluates the network at these inputs in the current graph; None if unsupported."""
         if not self.network.built:
             return None
         # In a graph, the capture of an eager tensor.
@@ -241,7 +241,7 @@ class NetworkView:
     def _channels(
         self, evaluation: _Evaluation, place: int, channels: Sequence[Channel]
     ) -> list[tf.Tensor]:
-        """Channels of one output, with those that residuals like this one have asked for."""
+        """Returns channels of one output, with those that similar residuals have requested."""
         outputs = evaluation.outputs[place]
         if not evaluation.shared:
             return _values(outputs, channels, [])
@@ -258,7 +258,7 @@ class NetworkView:
 
 
 def _values(outputs: Jet, channels: Sequence[Channel], expected: Iterable[Channel]) -> list:
-    """The channels, zeros included; with them in one pass those that are expected."""
+    """Returns the channels, zeros included, computed in one pass with the expected ones."""
     outputs.take([*channels, *expected])
     rows = [outputs.row(c) for c in channels]
     if all(row is not None and row.shape[0] != 1 for row in rows):
@@ -281,7 +281,7 @@ def _why_unsupported(network: Any, mode: Mode) -> str | None:
 
 
 def _unsuitable(columns: Sequence[Any], network: Any) -> str | None:
-    """Why inputs cannot be seeds of channels, None if they can."""
+    """Returns why inputs cannot be seeds of channels, None if they can."""
     if len(columns) != len(getattr(network, "inputs", None) or [None]):
         return "it is called with several arguments"
     wanted = input_dtype(network)

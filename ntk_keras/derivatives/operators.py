@@ -1,4 +1,4 @@
-"""What residuals call: each function asks a view to carry it forward, or falls back to tapes."""
+"""The derivatives that residuals call, propagated forward by a view or taken by tapes."""
 
 import warnings
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ Axes = Sequence[Axis] | Axis | None
 
 @unconverted
 def gradient(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Tensor:
-    """First derivatives of every output with respect to every input, or some of them.
+    """Returns first derivatives of every output with respect to all or some inputs.
 
     Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        axes: the inputs to differentiate by, names or indices; all by default.
+        u: function from points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: points ``[n, d]``.
+        axes: inputs to differentiate by, names or indices; all by default.
 
     Returns:
         ``[n, outputs, d]``; entry ``[i, j, k]`` is the derivative of output ``j`` with respect to
@@ -60,14 +60,14 @@ jacobian = gradient
 
 @unconverted
 def hessian_diagonal(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Tensor:
-    """Unmixed second derivatives of every output with respect to every input, or some of them.
+    """Returns unmixed second derivatives of every output with respect to all or some inputs.
 
-    Where only a linear combination of them is needed, :func:`second_order` is cheaper.
+    If only a linear combination of them is needed, :func:`second_order` is cheaper.
 
     Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        axes: the inputs to differentiate by, names or indices; all by default.
+        u: function from points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: points ``[n, d]``.
+        axes: inputs to differentiate by, names or indices; all by default.
 
     Returns:
         ``[n, outputs, d]``; entry ``[i, j, k]`` is the second derivative of output ``j`` with
@@ -87,18 +87,18 @@ def hessian_diagonal(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Ten
 
 @unconverted
 def second_order(u: Network, points: tf.Tensor, coefficients: Any) -> tf.Tensor:
-    """A second-order operator sum_k c_k d^2 u / dx_k^2 of every output.
+    """Returns a second-order operator ``sum_k c_k d^2 u / dx_k^2`` of every output.
 
-    Forward, the combination is one channel whatever the number of inputs (Li et al., forward
+    In forward mode the combination is one channel whatever the number of inputs (Li et al., forward
     Laplacian, 2024): (value, d first derivatives, 1) instead of (value, d first, d second).
 
     Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        coefficients: c, ``[d]`` or, at every point its own, ``[n, d]``. Numbers or tensors, or a
-            sequence of both, as in ``[1, -c**2]`` with an unknown c; or by name or index of the
-            input, ``{"t": 1, "x": -c**2}``, zero where none is given. Inputs with the number zero
-            cost nothing.
+        u: function from points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: points ``[n, d]``.
+        coefficients: coefficients c, ``[d]``, or ``[n, d]`` if they vary between points. They are
+            numbers or tensors, or a sequence of both, as in ``[1, -c**2]`` with an unknown c; or a
+            dict by name or index of the input, as in ``{"t": 1, "x": -c**2}``, where missing ones
+            are zero. Inputs with the number zero cost nothing.
 
     Returns:
         ``[n, outputs]``.
@@ -115,13 +115,13 @@ def second_order(u: Network, points: tf.Tensor, coefficients: Any) -> tf.Tensor:
 
 @unconverted
 def laplacian(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Tensor:
-    """Sum of the unmixed second derivatives of every output over ``axes``.
+    """Returns the sum of the unmixed second derivatives of every output over ``axes``.
 
     Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        axes: the inputs to sum over, names or indices, all by default. Where time is one of the
-            inputs, give the spatial ones.
+        u: function from points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: points ``[n, d]``.
+        axes: inputs to sum over, names or indices; all by default. If time is one of the inputs,
+            give the spatial ones.
 
     Returns:
         ``[n, outputs]``.
@@ -137,15 +137,16 @@ def laplacian(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Tensor:
 
 @unconverted
 def biharmonic(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Tensor:
-    """The Laplacian of the Laplacian of every output over ``axes``: plates, stream functions.
+    """Returns the Laplacian of the Laplacian of every output, for plates and stream functions.
 
-    Forward, it takes 9 channels in two dimensions where the fourth derivatives one by one take 13.
+    In forward mode it takes 9 channels in two dimensions, while the separate fourth derivatives
+    take 13.
 
     Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        axes: the inputs to sum over, names or indices, all by default, none twice. Where time is
-            one of the inputs, give the spatial ones.
+        u: function from points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: points ``[n, d]``.
+        axes: inputs to sum over, names or indices, all by default, none twice. If time is one of
+            the inputs, give the spatial ones.
 
     Returns:
         ``[n, outputs]``.
@@ -167,13 +168,13 @@ def biharmonic(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Tensor:
 
 @unconverted
 def divergence(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Tensor:
-    """Divergence of a vector field: the derivative of output ``j`` along ``axes[j]``, summed.
+    """Returns the divergence of a field: the derivatives of output ``j`` along ``axes[j]``, summed.
 
     Args:
-        u: maps points ``[n, d]`` to a field ``[n, len(axes)]``.
-        points: ``[n, d]``.
-        axes: the input that belongs to each output, names or indices, all in order by default.
-            Where time is one of the inputs, give the spatial ones.
+        u: function from points ``[n, d]`` to a field ``[n, len(axes)]``.
+        points: points ``[n, d]``.
+        axes: input of each output, names or indices, all in order by default. If time is one of the
+            inputs, give the spatial ones.
 
     Returns:
         ``[n]``.
@@ -192,13 +193,12 @@ def divergence(u: Network, points: tf.Tensor, axes: Axes = None) -> tf.Tensor:
 
 @unconverted
 def partial(u: Network, points: tf.Tensor, *axes: Axis) -> tf.Tensor:
-    """A partial derivative of any order; axes ``"x", "x", "y"`` give ``d^3 u / dx^2 dy``.
+    """Returns a partial derivative of any order; axes ``"x", "x", "y"`` give ``d^3 u / dx^2 dy``.
 
     Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        *axes: the input of each differentiation in turn, a name or an index; none gives the
-            outputs themselves.
+        u: function from points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: points ``[n, d]``.
+        *axes: input of each differentiation in turn, a name or an index; none returns the outputs.
 
     Returns:
         ``[n, outputs]``.
@@ -221,7 +221,7 @@ def _some_axes(operator: str, axes: Axes, points: tf.Tensor, u: Any) -> list[int
 
 
 def _channels(u: Any, points: tf.Tensor, channels: Sequence[Channel]) -> list[tf.Tensor] | None:
-    """What a view answers; None for any other callable, and where the view cannot serve."""
+    """Returns the view's answer; None for other callables or if the view cannot propagate."""
     if not callable(u):
         raise TypeError(
             "Derivatives are taken of the network, as in gradient(u, points), not of its values. "

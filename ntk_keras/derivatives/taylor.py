@@ -37,13 +37,13 @@ __all__ = [
 
 
 def linear(x: Jet, kernel: tf.Tensor, bias: tf.Tensor | None = None, observe: Any = None) -> Jet:
-    """X @ kernel + bias: each stack of channels through one product, the bias into the value only.
+    """Returns ``x @ kernel + bias``: one product for each stack, the bias in the value only.
 
     Args:
-        x: ``[k, n, in]`` each stack.
-        kernel: ``[in, units]``.
-        bias: ``[units]``.
-        observe: called with the inputs and the products by stack, and the bias.
+        x: jet with stacks ``[k, n, in]``.
+        kernel: matrix ``[in, units]``.
+        bias: vector ``[units]``.
+        observe: function called with the inputs and the products by stack, and the bias.
     """
 
     def compute(missing: Sequence[Stack]) -> Values:
@@ -59,17 +59,17 @@ def linear(x: Jet, kernel: tf.Tensor, bias: tf.Tensor | None = None, observe: An
 
 
 def _rows_times(rows: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """A stack times the kernel as one product of matrices, not k of them."""
+    """Multiplies a stack by the kernel as one product of matrices, not k of them."""
     product = tf.matmul(tf.reshape(rows, [-1, kernel.shape[0]]), kernel)
     return tf.reshape(product, [rows.shape[0], -1, kernel.shape[1]])
 
 
 def pointwise(x: Jet, derivatives: Derivatives) -> Jet:
-    """s(x), entry by entry, by the chain rule.
+    """Returns ``s(x)``, entry by entry, by the chain rule.
 
     Args:
-        x: ``[k, n, width]`` each stack.
-        derivatives: yields s(z), s'(z), ...
+        x: jet with stacks ``[k, n, width]``.
+        derivatives: function that yields ``s(z)``, ``s'(z)`` and so on.
     """
     towers: list[Tower] = []
 
@@ -83,13 +83,13 @@ def pointwise(x: Jet, derivatives: Derivatives) -> Jet:
 
 
 def scale(x: Jet, slope: Any, *, centre: Any = None, offset: Any = None) -> Jet:
-    """Slope (x - centre) + offset, entry by entry.
+    """Returns ``slope (x - centre) + offset``, entry by entry.
 
     Args:
-        x: ``[k, n, width]`` each stack.
-        slope: a number or a row ``[width]``.
-        centre: likewise; none by default.
-        offset: likewise; none by default.
+        x: jet with stacks ``[k, n, width]``.
+        slope: number or row ``[width]``.
+        centre: number or row ``[width]``; none by default.
+        offset: number or row ``[width]``; none by default.
     """
 
     def compute(missing: Sequence[Stack]) -> Values:
@@ -105,11 +105,11 @@ def scale(x: Jet, slope: Any, *, centre: Any = None, offset: Any = None) -> Jet:
 
 
 def select(x: Jet, columns: Sequence[int]) -> Jet:
-    """Some columns of x, in the order given.
+    """Returns some columns of x, in the order given.
 
     Args:
-        x: ``[k, n, width]`` each stack.
-        columns: which.
+        x: jet with stacks ``[k, n, width]``.
+        columns: indices of the columns.
     """
 
     def compute(missing: Sequence[Stack]) -> Values:
@@ -197,7 +197,7 @@ def _everywhere(row: tf.Tensor, zero: tf.Tensor) -> tf.Tensor:
 
 
 def _chain_rule(stack: Stack, z: Jet, s: Tower) -> tf.Tensor | None:
-    """A stack of s(z): Faa di Bruno's formula, or that of an operator."""
+    """Returns a stack of ``s(z)``: Faa di Bruno's formula, or that of an operator."""
     if stack == (VALUE,):
         return s[0]
     if isinstance(stack[0], LaplacianSlope | Biharmonic):
@@ -211,7 +211,10 @@ def _chain_rule(stack: Stack, z: Jet, s: Tower) -> tf.Tensor | None:
 
 
 def _product_rule(stack: Stack, f: Jet, g: Jet) -> tf.Tensor | None:
-    """A stack of f g: Leibniz' rule, L(f g) = g L f + 2 sum_k c_k (d_k f) (d_k g) + f L g."""
+    """Returns a stack of f g by Leibniz' rule.
+
+    For an operator, ``L(f g) = g L f + 2 sum_k c_k (d_k f) (d_k g) + f L g``.
+    """
     if isinstance(stack[0], LaplacianSlope | Biharmonic):
         return fourth_order.multiplied(stack[0], f, g)
     if not isinstance(stack[0], SecondOrder):
@@ -227,7 +230,7 @@ def _product_rule(stack: Stack, f: Jet, g: Jet) -> tf.Tensor | None:
 
 
 def _contract(second: SecondOrder, f: Jet, g: Jet) -> tf.Tensor | None:
-    """sum_k c_k (d_k f) (d_k g)."""
+    """Returns ``sum_k c_k (d_k f) (d_k g)``."""
     both = product([f.rows(second.first), g.rows(second.first)])
     if both is None:
         return None
@@ -236,7 +239,7 @@ def _contract(second: SecondOrder, f: Jet, g: Jet) -> tf.Tensor | None:
 
 
 def _sum_over(ways: Mapping[tuple, int], stack: Stack, factors: Sequence[Jet]) -> tf.Tensor | None:
-    """Sum of products of channels over the ways to split the pattern of a stack."""
+    """Sums products of channels over the ways to split the pattern of a stack."""
     axes = [sorted(set(channel)) for channel in stack if isinstance(channel, tuple)]
 
     def term(parts: Sequence[MultiIndex], multiplicity: int) -> tf.Tensor | None:

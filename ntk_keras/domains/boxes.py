@@ -227,8 +227,7 @@ class Box(Shape):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class BoxSampler(Sampler):
-    """A sampler of a box: independent and uniform, a Latin hypercube, or a shifted Sobol
-    sequence."""
+    """A sampler of a box: uniform points, a Latin hypercube, or a shifted Sobol sequence."""
 
     def __init__(self, box: Box, num_points: int, method: str = "uniform"):
         unit_cube.check_method(method)

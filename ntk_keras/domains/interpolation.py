@@ -174,8 +174,7 @@ class GridInterpolator:
 
 
 def _pairs(one: tf.Tensor, other: tf.Tensor, operation: Any) -> tf.Tensor:
-    """Applies an operation to all pairs of entries within rows, ``[n, a]``, ``[n, b]`` to
-    ``[n, a b]``."""
+    """Applies an operation to all pairs in rows: ``[n, a]``, ``[n, b]`` to ``[n, a b]``."""
     pairs = operation(one[:, :, tf.newaxis], other[:, tf.newaxis, :])
     return tf.reshape(pairs, [tf.shape(other)[0], one.shape[1] * other.shape[1]])
 

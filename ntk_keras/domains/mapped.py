@@ -219,8 +219,7 @@ class Mapped(Shape):
         return _Estimates(probe, ends, float(np.mean(probe.density)), float(largest))
 
     def _image(self, part: str | None, estimates: _Estimates) -> Piece | None:
-        """Returns the image of the interior or of a part of the boundary; None if it has no
-        size."""
+        """Returns the image of the interior or of a boundary part; None if it has no size."""
         base, (probe, _, mean, largest) = self.shape.piece(part), estimates
         if part is not None and mean <= 1e-9 * self._growth() ** (len(self.axes) - 1):
             return None

@@ -144,8 +144,7 @@ class Shape(abc.ABC):
         return found if tf.is_tensor(points) else found.numpy()
 
     def measure(self) -> float:
-        """The length, area or volume: exact, except for an overlap of shapes, which is
-        estimated."""
+        """The length, area or volume: exact, except that an overlap of shapes is estimated."""
         return self.piece().measure
 
     def lines(self, *shape: int) -> list[np.ndarray]:
