@@ -1,7 +1,6 @@
 """Networks for residuals, as ordinary Keras models, and the layers that they are made of.
 
-All of them are differentiated forward (see :mod:`ntk_keras.derivatives`), but for functions of
-one's own.
+All of them are differentiated forward (see :mod:`ntk_keras.derivatives`), except custom functions.
 """
 
 from ntk_keras.networks.architectures import feedforward, gated, residual

@@ -1,4 +1,4 @@
-"""Networks on a box as ordinary Keras models: feedforward, of residual blocks, and gated."""
+"""Networks on a box as ordinary Keras models: feedforward, residual and gated."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,34 +26,34 @@ def feedforward(
     seed: int | None = None,
     name: str | None = None,
 ) -> keras.Sequential:
-    """A feedforward network on a box, with Xavier (Glorot normal) initialisation.
+    """Returns a feedforward network on a box, with Xavier (Glorot normal) initialisation.
 
     Inputs are shifted and scaled inside the network to mean 0 and standard deviation
     ``input_scale`` over the box, so derivatives with respect to them stay in the units of the box.
 
     Args:
-        box: where the inputs lie.
+        box: box of the inputs.
         outputs: number of outputs.
-        width: neurons in each hidden layer, by default the paper's number; a fifth of it, the
-            default of the other networks, is quicker on a CPU.
+        width: number of neurons in each hidden layer, by default the paper's number; a fifth of it,
+            the default of the other networks, is faster on a CPU.
         depth: number of hidden layers.
-        activation: of the hidden layers, as ``"tanh"`` or ``keras.ops.sin``; a layer, as
-            ``AdaptiveActivation("tanh")``, of which each gets one of its own.
-        input_scale: more than 1 starts with faster oscillations, as solutions may ask for; of a
-            sine network above all.
+        activation: activation of the hidden layers, such as ``"tanh"`` or ``keras.ops.sin``, or a
+            layer, such as ``AdaptiveActivation("tanh")``, of which each hidden layer gets a copy.
+        input_scale: standard deviation of the scaled inputs. A value above 1 starts with faster
+            oscillations, which suits some solutions, above all for sine networks.
         factorized: whether kernels are factorized, see :class:`FactorizedDense`.
-        dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
-            setting by default.
-        seed: of the initialisation; Keras' global random state by default.
-        name: of the model; by default ``"network"``, then ``"network_1"`` and so on, so that any
-            two can be joined.
+        dtype: dtype of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras'
+            global setting by default.
+        seed: integer for the initialisation; Keras' global random state by default.
+        name: name of the model; by default ``"network"``, then ``"network_1"`` and so on, so that
+            any two can be joined.
 
     Returns:
         A built ``keras.Sequential`` from ``[n, d]`` to ``[n, outputs]``.
 
     Raises:
-        ValueError: for a count or scale that is not positive, or a box that is flat along an axis.
-        TypeError: for what is no box.
+        ValueError: if a count or scale is not positive, or the box is flat along an axis.
+        TypeError: if ``box`` is not a box.
     """
     dense = dense_layers(
         outputs=outputs, width=width, depth=depth, dtype=dtype, seed=seed, factorized=factorized
@@ -77,27 +77,27 @@ def residual(
     seed: int | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """A network of residual blocks, h + s(W' s(W h + b) + b'), after one hidden layer.
+    """Returns a network of residual blocks ``h + s(W' s(W h + b) + b')`` after one hidden layer.
 
     Args:
-        box: where the inputs lie; they are standardised as in :func:`feedforward`.
+        box: box of the inputs, which are standardised as in :func:`feedforward`.
         outputs: number of outputs.
-        width: neurons in each hidden layer.
+        width: number of neurons in each hidden layer.
         depth: number of blocks of two hidden layers each.
-        activation: of the hidden layers, as in :func:`feedforward`.
+        activation: activation of the hidden layers, as in :func:`feedforward`.
         factorized: whether kernels are factorized, see :class:`FactorizedDense`.
-        dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
-            setting by default.
-        seed: of the initialisation; Keras' global random state by default.
-        name: of the model; by default ``"network"``, then ``"network_1"`` and so on, so that any
-            two can be joined.
+        dtype: dtype of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras'
+            global setting by default.
+        seed: integer for the initialisation; Keras' global random state by default.
+        name: name of the model; by default ``"network"``, then ``"network_1"`` and so on, so that
+            any two can be joined.
 
     Returns:
         A functional Keras model from ``[n, d]`` to ``[n, outputs]``.
 
     Raises:
-        ValueError: for a count that is not positive, or a box that is flat along an axis.
-        TypeError: for what is no box.
+        ValueError: if a count is not positive, or the box is flat along an axis.
+        TypeError: if ``box`` is not a box.
 
     Reference:
         He et al., "Deep residual learning for image recognition", CVPR (2016).
@@ -127,30 +127,30 @@ def gated(
     seed: int | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """The modified multilayer perceptron: every hidden layer blends two encodings of the inputs.
+    """Returns a modified multilayer perceptron, whose layers blend two encodings of the inputs.
 
-    With encodings U = s(W_U x + b_U) and V = s(W_V x + b_V), each layer's Z = s(W h + b) is a gate,
-    and its output is (1 - Z) U + Z V.
+    With encodings ``U = s(W_U x + b_U)`` and ``V = s(W_V x + b_V)``, each layer's
+    ``Z = s(W h + b)`` is a gate, and its output is ``(1 - Z) U + Z V``.
 
     Args:
-        box: where the inputs lie; they are standardised as in :func:`feedforward`.
+        box: box of the inputs, which are standardised as in :func:`feedforward`.
         outputs: number of outputs.
-        width: neurons in each hidden layer and encoding.
+        width: number of neurons in each hidden layer and encoding.
         depth: number of hidden layers.
-        activation: of hidden layers and encodings, as in :func:`feedforward`.
+        activation: activation of hidden layers and encodings, as in :func:`feedforward`.
         factorized: whether kernels are factorized, see :class:`FactorizedDense`.
-        dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
-            setting by default.
-        seed: of the initialisation; Keras' global random state by default.
-        name: of the model; by default ``"network"``, then ``"network_1"`` and so on, so that any
-            two can be joined.
+        dtype: dtype of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras'
+            global setting by default.
+        seed: integer for the initialisation; Keras' global random state by default.
+        name: name of the model; by default ``"network"``, then ``"network_1"`` and so on, so that
+            any two can be joined.
 
     Returns:
         A functional Keras model from ``[n, d]`` to ``[n, outputs]``.
 
     Raises:
-        ValueError: for a count that is not positive, or a box that is flat along an axis.
-        TypeError: for what is no box.
+        ValueError: if a count is not positive, or the box is flat along an axis.
+        TypeError: if ``box`` is not a box.
 
     Reference:
         Wang, Teng, Perdikaris, "Understanding and mitigating gradient flow pathologies in

@@ -1,4 +1,4 @@
-"""Networks that are no Keras models: functions of variables of their own."""
+"""Networks other than Keras models: functions with their own variables."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,20 +13,20 @@ __all__ = ["CallableNetwork"]
 
 
 class CallableNetwork(keras.layers.Layer):
-    """A network that is no Keras model: a function, or a ``tf.Module``, and its variables.
+    """A network that is not a Keras model: a function or a ``tf.Module``, and its variables.
 
-    Training writes the variables that are given, so whoever holds them sees them change. Nested
-    tapes differentiate it. ``save_weights`` keeps it; ``save`` cannot, as a file holds no code.
+    Training changes the given variables in place. Nested tapes differentiate the network. It is
+    saved by ``save_weights`` but not by ``save``, as a file holds no code.
 
     Args:
-        function: maps what the residuals give it, ``[n, d]`` or several inputs, to outputs.
-        variables: that it reads and training is to change, ``tf.Variable`` or ``keras.Variable``,
-            of one dtype, which is that of points.
-        **kwargs: as for any Keras layer.
+        function: function from what the residuals pass, ``[n, d]`` or several inputs, to outputs.
+        variables: ``tf.Variable`` or ``keras.Variable`` objects to be trained, which the function
+            reads. They have one dtype, which is that of points.
+        **kwargs: further arguments of a Keras layer.
 
     Raises:
-        TypeError: for a function that is not callable, or what is no variable.
-        ValueError: for no variables, or such of several dtypes, or complex ones.
+        TypeError: if the function is not callable, or a variable is not a variable.
+        ValueError: if there are no variables, or they have several dtypes or are complex.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class CallableNetwork(keras.layers.Layer):
         self.built = True
 
     def call(self, *inputs: Any) -> Any:
-        """The function's outputs."""
+        """Returns the function's outputs."""
         return self.function(*inputs)
 
     def get_config(self) -> dict[str, Any]:

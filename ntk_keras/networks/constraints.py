@@ -1,4 +1,4 @@
-"""Hard constraints: networks that have the right values on a boundary whatever they are."""
+"""Hard constraints: networks that satisfy boundary conditions exactly."""
 
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -19,26 +19,27 @@ def hard_constraint(
     *,
     name: str | None = None,
 ) -> keras.Model:
-    """A network u = g + d N that has the values g wherever the distance d is zero.
+    """Returns a network ``u = g + d N``, which equals g wherever the distance d is zero.
 
-    No term is needed for such a condition. With d^2 in place of d, the first derivatives are those
-    of g there too.
+    No term is needed for such a condition. With ``d^2`` in place of d, the first derivatives equal
+    those of g there too.
 
     Args:
-        network: N, from points ``[n, d]`` to ``[n, outputs]``.
-        distance: d, from symbolic points ``[n, d]`` to ``[n, 1]`` or ``[n, outputs]``: zero where u
-            is prescribed and nowhere else, as :func:`box_distance` has it. Written with
-            ``keras.ops`` and slices of columns, ``x[:, :1]``, or a Keras layer.
-        values: g, likewise, right where d is zero and smooth elsewhere; zero by default.
-        name: of the model; Keras counts by default.
+        network: network N, from points ``[n, d]`` to ``[n, outputs]``.
+        distance: function d from symbolic points ``[n, d]`` to ``[n, 1]`` or ``[n, outputs]`` that
+            is zero only where u is prescribed, such as :func:`box_distance`. It uses ``keras.ops``
+            and slices of columns, ``x[:, :1]``, or is a Keras layer.
+        values: function g of the same kind, correct where d is zero and smooth elsewhere; zero by
+            default.
+        name: name of the model; Keras counts by default.
 
     Returns:
         A functional Keras model from ``[n, d]`` to ``[n, outputs]``.
 
     Raises:
-        ValueError: for a network that is not built or has several inputs or outputs, or columns
-            that do not fit its outputs.
-        TypeError: for functions that are not written with ``keras.ops``.
+        ValueError: if the network is not built or has several inputs or outputs, or columns do not
+            fit its outputs.
+        TypeError: if functions do not use ``keras.ops``.
 
     Reference:
         Lagaris, Likas, Fotiadis, "Artificial neural networks for solving ordinary and partial
@@ -66,20 +67,19 @@ def hard_constraint(
 
 
 def box_distance(box: Box, **faces: Face) -> Callable[[Any], Any]:
-    """A polynomial that is zero on some faces of a box, positive elsewhere, and at most one.
+    """Returns a polynomial that is zero on some faces of a box, positive elsewhere, at most one.
 
     Args:
-        box: whose columns points have.
-        **faces: by axis ``"lower"``, ``"upper"`` or ``"both"``: ``t="lower", x="both"`` gives
-            zero at the start and on both sides; all faces where none is named.
+        box: box that defines the columns of points.
+        **faces: ``"lower"``, ``"upper"`` or ``"both"`` by axis. ``t="lower", x="both"`` gives zero
+            at the start and on both sides. If there are none, all faces are used.
 
     Returns:
         A function from points ``[n, d]``, symbolic or not, to ``[n, 1]``, for
         :func:`hard_constraint`.
 
     Raises:
-        ValueError: for an axis that the box does not have or along which it is flat, or another
-            face.
+        ValueError: if an axis is missing from the box or flat, or a face is unknown.
     """
     faces = faces or dict.fromkeys(box.axes, "both")
     for axis, face in faces.items():
@@ -106,7 +106,7 @@ def box_distance(box: Box, **faces: Face) -> Callable[[Any], Any]:
 
 
 def _columns(what: str, function: Callable[[Any], Any], points: Any, outputs: int) -> Any:
-    """What a function makes of symbolic points, checked."""
+    """Returns the checked result of a function for symbolic points."""
     try:
         columns = function(points)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Layers that embed the inputs of a network, and how they are differentiated forward."""
+"""Layers that embed the inputs of a network, and their forward derivatives."""
 
 import functools
 import math
@@ -17,19 +17,19 @@ __all__ = ["FourierFeatures", "PeriodicEmbedding"]
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class FourierFeatures(keras.layers.Layer):
-    """Random Fourier features (cos(B x), sin(B x)), the entries of B drawn from N(0, scale^2).
+    """Random Fourier features ``(cos(B x), sin(B x))``, with B drawn from ``N(0, scale^2)``.
 
-    They let a network learn high frequencies; B is drawn once, not trained, and saved with the
+    They let a network learn high frequencies. B is drawn once, not trained, and saved with the
     network.
 
     Args:
         features: number of frequencies m; the output has 2 m columns.
-        scale: standard deviation of the frequencies, in radians for each unit of the inputs.
-        seed: of the frequencies; Keras' global random state by default.
-        **kwargs: as for any Keras layer.
+        scale: standard deviation of the frequencies, in radians per unit of the inputs.
+        seed: integer for the frequencies; Keras' global random state by default.
+        **kwargs: further arguments of a Keras layer.
 
     Raises:
-        ValueError: for a number of features that is not positive.
+        ValueError: if the number of features is not positive.
 
     Reference:
         Tancik et al., "Fourier features let networks learn high frequency functions in low
@@ -52,12 +52,12 @@ class FourierFeatures(keras.layers.Layer):
         )
 
     def call(self, inputs: Any) -> Any:
-        """``[n, d]`` to ``[n, 2 m]``."""
+        """Maps ``[n, d]`` to ``[n, 2 m]``."""
         phases = keras.ops.matmul(inputs, self.frequencies)
         return keras.ops.concatenate([keras.ops.cos(phases), keras.ops.sin(phases)], axis=-1)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
-        """The shape of :meth:`call`'s result."""
+        """Returns the shape of :meth:`call`'s result."""
         return (*input_shape[:-1], 2 * self.features)
 
     def get_config(self) -> dict[str, Any]:
@@ -67,17 +67,19 @@ class FourierFeatures(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class PeriodicEmbedding(keras.layers.Layer):
-    """Makes a network periodic: x_k becomes (cos(2 pi x_k / P_k), sin(2 pi x_k / P_k)).
+    """A periodic embedding: ``x_k`` becomes ``(cos(2 pi x_k / P_k), sin(2 pi x_k / P_k))``.
 
-    Whatever follows this layer has the period P_k in x_k exactly, with all its derivatives, so that
-    no boundary condition is needed there. It comes first in a network, in the units of the inputs.
+    Whatever follows this layer has the period ``P_k`` in ``x_k`` exactly, with all its derivatives,
+    so no boundary condition is needed there. It comes first in a network, in the units of the
+    inputs.
 
     Args:
-        periods: one for each input, None for an input that is not periodic and passes unchanged.
-        **kwargs: as for any Keras layer.
+        periods: period of each input, in its units; None for an input that is not periodic and
+            passes unchanged.
+        **kwargs: further arguments of a Keras layer.
 
     Raises:
-        ValueError: for a period that is not positive, or none at all.
+        ValueError: if a period is not positive, or there is none.
 
     Reference:
         Dong, Ni, "A method for representing periodic functions and enforcing exactly periodic
@@ -106,7 +108,7 @@ class PeriodicEmbedding(keras.layers.Layer):
             )
 
     def call(self, inputs: Any) -> Any:
-        """``[n, d]`` to cosines, sines, and the inputs that are not periodic."""
+        """Maps ``[n, d]`` to cosines, sines, and the inputs that are not periodic."""
         rates = keras.ops.convert_to_tensor(self.rates, inputs.dtype)
         phases = keras.ops.take(inputs, self.periodic, axis=-1) * rates
         parts = [keras.ops.cos(phases), keras.ops.sin(phases)]
@@ -115,7 +117,7 @@ class PeriodicEmbedding(keras.layers.Layer):
         return keras.ops.concatenate(parts, axis=-1)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
-        """The shape of :meth:`call`'s result."""
+        """Returns the shape of :meth:`call`'s result."""
         return (*input_shape[:-1], 2 * len(self.periodic) + len(self.others))
 
     def get_config(self) -> dict[str, Any]:

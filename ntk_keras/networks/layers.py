@@ -1,4 +1,4 @@
-"""Layers with parameters beyond a kernel and a bias, and how they are differentiated forward."""
+"""Layers with parameters beyond a kernel and a bias, and their forward derivatives."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -18,22 +18,22 @@ __all__ = ["AdaptiveActivation", "AdaptiveResidual", "FactorizedDense", "Sine"]
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class FactorizedDense(keras.layers.Layer):
-    """A dense layer by random weight factorization: its kernel is V diag(exp(s)), both trained.
+    """A dense layer with random weight factorization: kernel ``V diag(exp(s))``, both trained.
 
     The kernel starts as that of a Dense layer; s is drawn first, and V is the kernel divided by
-    exp(s). So every neuron has a learning rate of its own.
+    ``exp(s)``. Every neuron thus has its own learning rate.
 
     Args:
         units: number of neurons.
-        activation: as of ``keras.layers.Dense``.
+        activation: activation, as in ``keras.layers.Dense``.
         use_bias: whether there is a bias.
-        kernel_initializer: of the kernel as a whole.
-        bias_initializer: of the bias.
-        scale_initializer: of s; the paper's N(1, 0.1^2) by default.
-        **kwargs: as for any Keras layer.
+        kernel_initializer: initializer of the kernel as a whole.
+        bias_initializer: initializer of the bias.
+        scale_initializer: initializer of s; the paper's ``N(1, 0.1^2)`` by default.
+        **kwargs: further arguments of a Keras layer.
 
     Raises:
-        ValueError: for a number of units that is not positive.
+        ValueError: if the number of units is not positive.
 
     Reference:
         Wang, Wang, Seidman, Perdikaris, "Random weight factorization improves the training of
@@ -78,18 +78,18 @@ class FactorizedDense(keras.layers.Layer):
 
     @property
     def kernel(self) -> Any:
-        """V diag(exp(s)), ``[in, units]``."""
+        """The kernel ``V diag(exp(s))``, ``[in, units]``."""
         return self.direction * keras.ops.exp(self.log_scale)
 
     def call(self, inputs: Any) -> Any:
-        """``[..., in]`` to ``[..., units]``."""
+        """Maps ``[..., in]`` to ``[..., units]``."""
         outputs = keras.ops.matmul(inputs, self.kernel)
         if self.bias is not None:
             outputs = outputs + self.bias
         return self.activation(outputs)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
-        """The shape of :meth:`call`'s result."""
+        """Returns the shape of :meth:`call`'s result."""
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
@@ -106,18 +106,18 @@ class FactorizedDense(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class AdaptiveActivation(keras.layers.Layer):
-    """An activation with a trained slope, s(n a x).
+    """An activation with a trained slope, ``s(n a x)``.
 
-    The slope a starts at 1 / n, so that the layer starts as the activation itself.
+    The slope a starts at ``1 / n``, so that the layer starts as the activation itself.
 
     Args:
-        activation: s, as of ``keras.layers.Dense``.
-        scale: n. The larger it is, the faster the slope is trained; the paper takes 1 to 10.
-        per_neuron: whether every column has a slope of its own; one for all by default.
-        **kwargs: as for any Keras layer.
+        activation: activation s, as in ``keras.layers.Dense``.
+        scale: factor n. The larger it is, the faster the slope is trained; the paper takes 1 to 10.
+        per_neuron: whether every column has its own slope; all share one by default.
+        **kwargs: further arguments of a Keras layer.
 
     Raises:
-        ValueError: for a scale that is not positive.
+        ValueError: if the scale is not positive.
 
     Reference:
         Jagtap, Kawaguchi, Karniadakis, "Locally adaptive activation functions with slope recovery
@@ -137,7 +137,7 @@ class AdaptiveActivation(keras.layers.Layer):
         self.per_neuron = per_neuron
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Makes the slopes."""
+        """Creates the slopes."""
         self.slope = self.add_weight(
             shape=(input_shape[-1],) if self.per_neuron else (),
             initializer=keras.initializers.Constant(1 / self.scale),
@@ -145,11 +145,11 @@ class AdaptiveActivation(keras.layers.Layer):
         )
 
     def call(self, inputs: Any) -> Any:
-        """The activation of steeper inputs."""
+        """Applies the activation to scaled inputs."""
         return self.activation(self.scale * self.slope * inputs)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Sequence[int | None]:
-        """That of the inputs."""
+        """Returns the shape of the inputs."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
@@ -163,13 +163,13 @@ class AdaptiveActivation(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class AdaptiveResidual(keras.layers.Layer):
-    """Blends what a block makes of its input with the input, a f(x) + (1 - a) x, a trained.
+    """A trained blend of a block's output and its input, ``a f(x) + (1 - a) x``.
 
-    Called with a list ``[f(x), x]``. With a = 0, where it starts, the block is skipped.
+    It is called with a list ``[f(x), x]``. With a = 0, where it starts, the block is skipped.
 
     Args:
-        initial: where a starts.
-        **kwargs: as for any Keras layer.
+        initial: initial value of a.
+        **kwargs: further arguments of a Keras layer.
 
     Reference:
         Wang, Li, Chen, Perdikaris, "PirateNets: physics-informed deep learning with residual
@@ -181,10 +181,10 @@ class AdaptiveResidual(keras.layers.Layer):
         self.initial = initial
 
     def build(self, input_shape: Sequence[Sequence[int | None]]) -> None:
-        """Makes the weight of the block.
+        """Creates the weight of the block.
 
         Raises:
-            ValueError: for other than two inputs of one width.
+            ValueError: if there are not two inputs of one width.
         """
         if len(input_shape) != 2 or input_shape[0][-1] != input_shape[1][-1]:
             raise ValueError(
@@ -195,12 +195,12 @@ class AdaptiveResidual(keras.layers.Layer):
         self.alpha = self.add_weight(shape=(), initializer=initial, name="alpha")
 
     def call(self, inputs: Any) -> Any:
-        """The blend of both."""
+        """Blends both inputs."""
         block, skipped = inputs
         return skipped + self.alpha * (block - skipped)
 
     def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
-        """That of either input."""
+        """Returns the shape of either input."""
         return input_shape[0]
 
     def get_config(self) -> dict[str, Any]:
@@ -209,11 +209,11 @@ class AdaptiveResidual(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class Sine(keras.layers.Layer):
-    """sin(w x), the activation of sinusoidal networks.
+    """The activation ``sin(w x)`` of sinusoidal networks.
 
     Args:
-        frequency: w.
-        **kwargs: as for any Keras layer.
+        frequency: frequency w.
+        **kwargs: further arguments of a Keras layer.
     """
 
     def __init__(self, frequency: float = 30.0, **kwargs: Any):
@@ -221,11 +221,11 @@ class Sine(keras.layers.Layer):
         self.frequency = frequency
 
     def call(self, inputs: Any) -> Any:
-        """The sine, entry by entry."""
+        """Applies the sine, entry by entry."""
         return keras.ops.sin(self.frequency * inputs)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Sequence[int | None]:
-        """That of the inputs."""
+        """Returns the shape of the inputs."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What networks on a box are made of: their inputs and their layers."""
+"""Parts of networks on a box: their inputs and their layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,19 +21,19 @@ def dense_layers(
     seed: int | None,
     factorized: bool = False,
 ) -> Callable[[int, Any, str], list[keras.layers.Layer]]:
-    """A maker of dense layers, each with its activation; checks the counts.
+    """Returns a function that creates dense layers, each with its activation; checks the counts.
 
     Args:
-        outputs: of the network.
-        width: likewise.
-        depth: likewise.
-        dtype: of all layers.
-        seed: of their initialisation.
+        outputs: number of outputs of the network.
+        width: number of neurons in each hidden layer.
+        depth: number of hidden layers.
+        dtype: dtype of all layers.
+        seed: integer for their initialisation.
         factorized: whether kernels are factorized.
 
     Returns:
-        A function of units, activation and name. An activation that is a layer serves as a
-        pattern: a copy of it follows.
+        A function of units, activation and name. If the activation is a layer, a copy of it
+        follows.
     """
     for argument, value in (("outputs", outputs), ("width", width), ("depth", depth)):
         check_count(argument, value)
@@ -59,11 +59,11 @@ def dense_layers(
 
 
 def through(value: Any, layers: list[keras.layers.Layer]) -> Any:
-    """What layers make of a tensor, one after the other.
+    """Returns the result of layers applied to a tensor one after the other.
 
     Args:
-        value: symbolic.
-        layers: in their order.
+        value: symbolic tensor.
+        layers: layers in their order.
     """
     for layer in layers:
         value = layer(value)
@@ -71,17 +71,17 @@ def through(value: Any, layers: list[keras.layers.Layer]) -> Any:
 
 
 def new_name() -> str:
-    """A name that no network has had, counted as Keras counts those of layers."""
+    """Returns a new name for a network, counted as Keras counts those of layers."""
     earlier = keras.backend.get_uid("network") - 1
     return f"network_{earlier}" if earlier else "network"
 
 
 def points_of(box: Shape, dtype: str | None) -> Any:
-    """Points of a box, in the dtype of the parameters: a mixed policy computes in another one.
+    """Returns symbolic points in the dtype of the parameters, as mixed policies compute in another.
 
     Args:
-        box: where they lie.
-        dtype: of the network.
+        box: box of the points.
+        dtype: dtype of the network.
     """
     policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
     return keras.Input((len(box.axes),), dtype=policy.variable_dtype)
@@ -90,16 +90,16 @@ def points_of(box: Shape, dtype: str | None) -> Any:
 def standardise(
     box: Shape, dtype: str | None, deviation: float = 1.0
 ) -> keras.layers.Normalization:
-    """To mean 0 and the standard deviation over the box.
+    """Returns a layer that scales inputs to mean 0 and a standard deviation over the box.
 
     Args:
-        box: where the inputs lie.
-        dtype: of the layer.
-        deviation: what the standard deviation becomes.
+        box: box of the inputs.
+        dtype: dtype of the layer.
+        deviation: standard deviation of the scaled inputs.
 
     Raises:
-        ValueError: for a deviation that is not positive, or a box that is flat along an axis.
-        TypeError: for what is no box.
+        ValueError: if the deviation is not positive, or the box is flat along an axis.
+        TypeError: if ``box`` is not a box.
     """
     if not isinstance(box, Shape):
         raise TypeError(

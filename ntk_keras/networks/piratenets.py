@@ -26,35 +26,36 @@ def piratenet(
     seed: int | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """A PirateNet: adaptive residual blocks of three dense layers, two of them gated.
+    """Returns a PirateNet: adaptive residual blocks of three dense layers, two of them gated.
 
-    Inputs are embedded, x = F. With encodings U = s(W_U F + b_U) and V = s(W_V F + b_V), a block
-    makes f = s(W_1 x + b_1), z = f U + (1 - f) V, g = s(W_2 z + b_2), z' = g U + (1 - g) V,
-    h = s(W_3 z' + b_3), and passes a h + (1 - a) x on. Its trained a starts at zero: the network
-    starts as a linear combination of the embedding, and grows as deep as training makes it.
+    The embedding F of the inputs is the first x. With encodings ``U = s(W_U F + b_U)`` and
+    ``V = s(W_V F + b_V)``, a block computes ``f = s(W_1 x + b_1)``, ``z = f U + (1 - f) V``,
+    ``g = s(W_2 z + b_2)``, ``z' = g U + (1 - g) V``, ``h = s(W_3 z' + b_3)``, and outputs
+    ``a h + (1 - a) x``. The trained a starts at zero, so the network starts as a linear combination
+    of the embedding and grows deeper in training.
 
     Args:
-        box: where the inputs lie; they are standardised as in :func:`feedforward`.
+        box: box of the inputs, which are standardised as in :func:`feedforward`.
         outputs: number of outputs.
-        width: neurons in each hidden layer and encoding, and columns of the embedding.
+        width: number of neurons in each hidden layer and encoding, and of columns of the embedding.
         depth: number of blocks.
-        activation: of all hidden layers, as in :func:`feedforward`.
+        activation: activation of all hidden layers, as in :func:`feedforward`.
         fourier_scale: standard deviation of the frequencies of the embedding, random Fourier
-            features of the standardised inputs; None for a dense layer in their place.
+            features of the standardised inputs; None for a dense layer instead.
         factorized: whether kernels are factorized, see :class:`FactorizedDense`.
-        dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
-            setting by default.
-        seed: of the initialisation; Keras' global random state by default.
-        name: of the model; by default ``"network"``, then ``"network_1"`` and so on, so that any
-            two can be joined.
+        dtype: dtype of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras'
+            global setting by default.
+        seed: integer for the initialisation; Keras' global random state by default.
+        name: name of the model; by default ``"network"``, then ``"network_1"`` and so on, so that
+            any two can be joined.
 
     Returns:
         A functional Keras model from ``[n, d]`` to ``[n, outputs]``.
 
     Raises:
-        ValueError: for a count or scale that is not positive, an odd width of Fourier features, or
-            a box that is flat along an axis.
-        TypeError: for what is no box.
+        ValueError: if a count or scale is not positive, the width of Fourier features is odd, or
+            the box is flat along an axis.
+        TypeError: if ``box`` is not a box.
 
     Reference:
         Wang, Li, Chen, Perdikaris, "PirateNets: physics-informed deep learning with residual
@@ -74,7 +75,7 @@ def piratenet(
     difference = keras.layers.Subtract(dtype=dtype, name="difference")([first, second])
 
     def gated(value: Any, name: str) -> Any:
-        """The blend V + f (U - V) by a gate f."""
+        """Returns the blend ``V + f (U - V)`` by a gate f."""
         gate = through(value, dense(width, activation, name))
         blend = keras.layers.Multiply(dtype=dtype, name=f"{name}_blend")([gate, difference])
         return keras.layers.Add(dtype=dtype, name=f"{name}_gated")([second, blend])

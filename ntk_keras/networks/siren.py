@@ -1,4 +1,4 @@
-"""Sinusoidal networks with the initialisation that lets them start."""
+"""Sinusoidal networks with an initialisation that makes them trainable."""
 
 import math
 from typing import Any
@@ -25,34 +25,33 @@ def siren(
     seed: int | None = None,
     name: str | None = None,
 ) -> keras.Sequential:
-    """A sinusoidal network (SIREN), sin(w (W x + b)) layer by layer.
+    """Returns a sinusoidal network (SIREN), ``sin(w (W x + b))`` layer by layer.
 
-    Inputs are scaled to [-1, 1] over the box. Of a layer with n inputs, kernels start uniform
-    within 1 / n in the first layer and within sqrt(6 / n) / w after it, so that every layer's
-    activations start alike; biases start uniform within 1 / sqrt(n).
+    Inputs are scaled to [-1, 1] over the box. In a layer with n inputs, kernels start uniform
+    within ``1 / n`` in the first layer and within ``sqrt(6 / n) / w`` after it, so that the
+    activations of all layers start alike. Biases start uniform within ``1 / sqrt(n)``.
 
     Args:
-        box: where the inputs lie.
+        box: box of the inputs.
         outputs: number of outputs.
-        width: neurons in each hidden layer.
+        width: number of neurons in each hidden layer.
         depth: number of hidden layers.
-        frequency: w of the first layer: the larger it is, the faster the network oscillates at
-            the start. Images take 30; residuals with second derivatives, which grow as its square,
-            are often better off with 1 to 10.
-        hidden_frequency: w of the other layers, and in the bounds of the output's kernel.
-        dtype: of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras' global
-            setting by default.
-        seed: of the initialisation; Keras' global random state by default.
-        name: of the model; by default ``"network"``, then ``"network_1"`` and so on, so that any
-            two can be joined.
+        frequency: frequency w of the first layer. The larger it is, the faster the network
+            oscillates at the start. Images take 30; residuals with second derivatives, which grow
+            as its square, often work better with 1 to 10.
+        hidden_frequency: frequency w of the other layers, and in the bounds of the output's kernel.
+        dtype: dtype of parameters and outputs, or a policy such as ``"mixed_float16"``; Keras'
+            global setting by default.
+        seed: integer for the initialisation; Keras' global random state by default.
+        name: name of the model; by default ``"network"``, then ``"network_1"`` and so on, so that
+            any two can be joined.
 
     Returns:
         A built ``keras.Sequential`` from ``[n, d]`` to ``[n, outputs]``.
 
     Raises:
-        ValueError: for a count or frequency that is not positive, or a box that is flat along an
-            axis.
-        TypeError: for what is no box.
+        ValueError: if a count or frequency is not positive, or the box is flat along an axis.
+        TypeError: if ``box`` is not a box.
 
     Reference:
         Sitzmann et al., "Implicit neural representations with periodic activation functions",
