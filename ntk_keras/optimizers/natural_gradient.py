@@ -24,37 +24,37 @@ __all__ = ["NaturalGradient", "natural_gradient"]
 class NaturalGradient(keras.optimizers.Optimizer):
     """Steps of Gauss-Newton in residual space, ``theta - e J^T S (S K S + mu I)^-1 S R``.
 
-    The squares of the row scales ``S`` are the loss weights of the model's weighting, so that the
-    loss (1) decides what counts; the whole kernel then lets all modes of the residual decay at one
-    rate, where a weight for each group balances their means alone. It trains a
-    :class:`~ntk_keras.PINNModel`: a step needs the Jacobian of residuals, which a gradient does not
-    tell.
+    The squares of the row scales ``S`` are the loss weights of the model's weighting, so the loss
+    (1) determines what counts. The whole kernel then makes all modes of the residual decay at one
+    rate, while a weight for each group balances only their means. The optimizer trains a
+    :class:`~ntk_keras.PINNModel`, as a step needs the Jacobian of residuals, which a gradient does
+    not contain.
 
     At each step the direction ``d`` gets a second-order correction ``a`` (geodesic acceleration).
-    With it and without it, the loss is evaluated at some of 13 lengths ``e``, beginning at the last
+    With and without it, the loss is evaluated at some of 13 lengths ``e``, beginning at the last
     step's. The longest one is taken that lowers the loss by 15 % of what linear residuals would, or
-    half where these would not lose nearly all of it. A step that does not lower the loss is not
-    taken. The damping ``mu``, in units of the mean eigenvalue of ``S K S``, falls after long steps
-    and grows after short ones.
+    half if these would not lose nearly all of it. A step that does not lower the loss is rejected.
+    The damping ``mu``, in units of the mean eigenvalue of ``S K S``, falls after long steps and
+    grows after short ones.
 
     Example:
         >>> model.compile(optimizer=nk.optimizers.NaturalGradient())
 
     Args:
-        learning_rate: the longest step that is tried, as a part of the full one.
+        learning_rate: longest step that is tried, as a fraction of the full one.
         method: ``"dual"`` solves n equations for n residuals, ``"primal"`` p for p parameters;
-            ``"auto"`` takes the fewer. ``"sketched"`` solves those of 2 p random sums of rows, at
-            most 4000; ``"matrix-free"`` has conjugate gradients on products with J.
-        damping: at the first step.
-        name: of the optimizer.
-        **kwargs: what Keras' optimizers take for gradients, which is refused.
+            ``"auto"`` takes the smaller number. ``"sketched"`` solves those of 2 p random sums of
+            rows, at most 4000; ``"matrix-free"`` runs conjugate gradients on products with J.
+        damping: damping of the first step, in the units above.
+        name: name of the optimizer.
+        **kwargs: arguments of Keras' optimizers for gradients, which are refused.
 
     Attributes:
-        damping: a variable, adapted by the steps.
-        step_length: a variable, the last length taken; zero if the last step was not taken.
+        damping: variable, adapted by the steps.
+        step_length: variable, the last length taken; zero if the last step was rejected.
 
     Raises:
-        ValueError: for arguments that are not positive, an unknown method, or what only has a
+        ValueError: if an argument is not positive, the method is unknown, or an argument only has a
             meaning for gradients.
     """
 
@@ -78,10 +78,10 @@ class NaturalGradient(keras.optimizers.Optimizer):
         self.initial_damping = float(damping)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Makes the state.
+        """Creates the state.
 
         Args:
-            variables: the parameters theta.
+            variables: parameters theta.
         """
         if self.built:
             return
@@ -96,15 +96,15 @@ class NaturalGradient(keras.optimizers.Optimizer):
         weights: Mapping[str, tf.Tensor],
         jit_compile: bool = True,
     ) -> list[tf.Tensor]:
-        """What to take off the variables, and the next damping.
+        """Returns what to subtract from the variables.
 
         Args:
-            linearization: the residuals, recorded at the present parameters.
-            weights: by block, a scalar or ``[n_b]``.
-            jit_compile: whether candidates are evaluated by a kernel of XLA's on a CPU.
+            linearization: residuals, recorded at the current parameters.
+            weights: weights by block, a scalar or ``[n_b]``.
+            jit_compile: whether XLA compiles the evaluation of candidates on a CPU.
 
         Returns:
-            One tensor for each variable, zeros where no candidate lowers the loss.
+            One tensor for each variable, zeros if no candidate lowers the loss.
         """
         residuals = WeightedResiduals(linearization, weights, jit_compile)
         seed = tf.stack([tf.constant(0, tf.int64), tf.cast(self.iterations.value, tf.int64)])
@@ -134,11 +134,11 @@ class NaturalGradient(keras.optimizers.Optimizer):
     def apply_change(
         self, changes: Sequence[tf.Tensor], variables: Sequence[keras.Variable]
     ) -> None:
-        """Takes a change off the variables.
+        """Subtracts a change from the variables.
 
         Args:
-            changes: what :meth:`change` gave.
-            variables: the parameters theta.
+            changes: result of :meth:`change`.
+            variables: parameters theta.
         """
         for variable, change in zip(variables, changes, strict=True):
             variable.assign_sub(change)
@@ -150,8 +150,8 @@ class NaturalGradient(keras.optimizers.Optimizer):
         """Refuses gradients.
 
         Args:
-            grads: of a loss.
-            trainable_variables: theirs.
+            grads: gradients of a loss.
+            trainable_variables: their variables.
 
         Raises:
             ValueError: always.
@@ -163,11 +163,11 @@ class NaturalGradient(keras.optimizers.Optimizer):
         )
 
     def logs(self) -> dict[str, tf.Tensor]:
-        """Scalars for the logs of a step: ``damping``, ``step_length``."""
+        """Returns the logged scalars ``damping`` and ``step_length``."""
         return {"damping": self.damping.value, "step_length": self.step_length.value}
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+        """Returns the arguments, for Keras."""
         config = super().get_config()
         return {
             "name": config["name"],
@@ -192,10 +192,10 @@ def natural_gradient(
     method: Method = "auto",
     seed: int = 0,
 ) -> list[tf.Tensor]:
-    """The direction d that minimizes ``||S (R - J d)||^2 + mu ||d||^2``, for loops of one's own.
+    """Returns the direction d that minimizes ``||S (R - J d)||^2 + mu ||d||^2``, for custom loops.
 
-    The step is ``theta - e d``, with a length e of one's own. It takes all rows of J, by a reverse
-    pass for each residual where a tape has recorded them.
+    The step is ``theta - e d``, with a length e of your choice. It takes all rows of J, by a
+    reverse pass for each residual if a tape has recorded them.
 
     Example:
         >>> with tf.GradientTape(persistent=True) as tape:
@@ -203,20 +203,23 @@ def natural_gradient(
         >>> d = nk.optimizers.natural_gradient(residuals, network.trainable_variables, tape)
 
     Args:
-        residuals: by name, ``[n]`` or ``[n, k]``, recorded by the tape; or blocks, without one.
-        variables: the parameters theta.
-        tape: persistent.
-        weights: by name, of the loss (1), S^2: scalars or a number for each entry; 1 by default.
-        damping: mu, in units of the mean eigenvalue of the damped matrix; more if rounding asks.
-        method: as for :class:`NaturalGradient`.
-        seed: of what a method draws; another one at every step.
+        residuals: tensors ``[n]`` or ``[n, k]`` by name, recorded by the tape; or blocks, without
+            one.
+        variables: parameters theta.
+        tape: persistent tape, or None.
+        weights: weights ``S^2`` of the loss (1) by name: scalars or a number for each entry; 1 by
+            default.
+        damping: damping mu, in units of the mean eigenvalue of the damped matrix; more if rounding
+            requires it.
+        method: method as for :class:`NaturalGradient`.
+        seed: integer for what a method draws; use another one at every step.
 
     Returns:
         One tensor for each variable.
 
     Raises:
-        ValueError: for weights of no residual, an unknown method, damping that is not positive,
-            and as :class:`~ntk_keras.LossBalancer` does for tapes.
+        ValueError: if weights belong to no residual, the method is unknown, or damping is not
+            positive, and as :class:`~ntk_keras.LossBalancer` does for tapes.
     """
     _check_arguments(method, damping)
     if tape is None:

@@ -1,4 +1,4 @@
-"""Long times by slabs: trained one after the other, each from where the last one ends."""
+"""Long times in slabs: one model per slab, each continuing where the last one ends."""
 
 from ntk_keras.slabs.march import March
 from ntk_keras.slabs.slab import Slab

@@ -28,28 +28,30 @@ class March:
     """Trains a model for each slab of time, one after the other, from where the last one ends.
 
     Args:
-        build: ``build(slab)`` returns a compiled :class:`~ntk_keras.PINNModel` on a new network,
-            for points from ``slab.start`` to ``slab.end``. Residuals of initial conditions go
-            through :meth:`Slab.initial`, by which later slabs go on from the one before.
-        times: where slabs begin and end, growing: ``[0, 0.5, 1]`` makes two. They may differ in
-            length.
-        folder: where every epoch is saved, in a file for each slab. The same call of :meth:`fit`
-            then goes on where a run was stopped, bit for bit if ``build`` or
+        build: function ``build(slab)`` that returns a compiled :class:`~ntk_keras.PINNModel` on a
+            new network, for points from ``slab.start`` to ``slab.end``. Residuals of initial
+            conditions go through :meth:`Slab.initial`, by which later slabs continue the one
+            before.
+        times: increasing times at which slabs begin and end: ``[0, 0.5, 1]`` makes two. They may
+            differ in length.
+        folder: folder where every epoch is saved, in a file for each slab. The same call of
+            :meth:`fit` then resumes a stopped run exactly, if ``build`` or
             ``keras.utils.set_random_seed`` sets the seeds. By default nothing is saved.
         warm_start: whether each network starts with the parameters of the last one.
-        growing: whether slabs all begin at the first time, and each goes on training what the last
-            one has learned: one network for all times in the end, in place of one for each slab.
-        axis: the column of time, by its name or index.
+        growing: whether all slabs begin at the first time, and each continues training the last
+            one's network. This gives one network for all times in the end, instead of one for each
+            slab.
+        axis: column of time, by name or index.
 
     Attributes:
-        models: of the slabs trained so far.
-        times: as given.
+        models: models of the slabs trained so far.
+        times: times at which slabs begin and end.
 
     Raises:
-        ValueError: for times that do not grow; before a slab is trained, for a model that is not
-            compiled, shares its network with an earlier one, knows nothing of it, or cannot take
-            its parameters; for a folder of other times.
-        TypeError: if ``build`` is no function, or returns anything but a PINNModel.
+        ValueError: if times do not increase; before a slab is trained, if its model is not
+            compiled, shares its network with an earlier one, does not depend on it, or cannot take
+            its parameters; or if the folder has other times.
+        TypeError: if ``build`` is not a function, or does not return a PINNModel.
 
     Example::
 
@@ -106,14 +108,14 @@ class March:
         """Trains all slabs that are not trained yet.
 
         Args:
-            **kwargs: of :meth:`PINNModel.fit`, for every slab; a function of the slab gives each
-                its own, as in ``callbacks=lambda slab: [TensorBoard(f"logs/{slab.index}")]``.
+            **kwargs: arguments of :meth:`PINNModel.fit` for every slab, or functions of the slab,
+                as in ``callbacks=lambda slab: [TensorBoard(f"logs/{slab.index}")]``.
 
         Returns:
-            The histories of the slabs that were trained, fewer than all where files hold others.
+            The histories of the slabs that were trained, without those restored from files.
 
         Raises:
-            ValueError: for ``initial_epoch``, which the files know.
+            ValueError: if ``initial_epoch`` is given, which the files determine.
         """
         if "initial_epoch" in kwargs:
             raise ValueError(
@@ -133,29 +135,29 @@ class March:
         return histories
 
     def predict(self, x: Any, **kwargs: Any) -> Any:
-        """The outputs at points of all slabs; where two meet, those of the earlier one.
+        """Returns the outputs at points of all slabs; the earlier model serves a common time.
 
         Args:
             x: points ``[n, d]`` in any order.
-            **kwargs: of :meth:`PINNModel.predict`.
+            **kwargs: arguments of :meth:`PINNModel.predict`.
 
         Raises:
-            ValueError: for points outside of the times that were trained.
+            ValueError: if points are outside the trained times.
         """
         return self._by_slab(x, lambda model, points: model.predict(points, **kwargs))
 
     def evaluate_function(
         self, function: Callable[[Any, Any], Any], points: Any, **kwargs: Any
     ) -> Any:
-        """A function of the solution, as fluxes, at points of all slabs.
+        """Evaluates a function of the solution, such as a flux, at points of all slabs.
 
         Args:
-            function: of u and points, as for :meth:`PINNModel.evaluate_function`.
-            points: a nest of arrays, the first ``[n, d]`` with the column of time.
-            **kwargs: of that method.
+            function: function of u and points, as for :meth:`PINNModel.evaluate_function`.
+            points: nest of arrays, the first ``[n, d]`` with the column of time.
+            **kwargs: arguments of that method.
 
         Raises:
-            ValueError: for points outside of the times that were trained.
+            ValueError: if points are outside the trained times.
         """
         return self._by_slab(
             points, lambda model, at: model.evaluate_function(function, at, **kwargs)
@@ -167,7 +169,7 @@ class March:
         return Slab(index, float(start), float(end), previous)
 
     def _built(self, slab: Slab) -> PINNModel:
-        """The model of a slab, checked, with the parameters that it starts from."""
+        """Returns the checked model of a slab, with the parameters that it starts from."""
         try:
             model = self.build(slab)
         except ValueError as error:
@@ -209,12 +211,12 @@ class March:
             return []
         callbacks = [*own, checkpoint]
         history = model.fit(epochs=epochs, initial_epoch=done, callbacks=callbacks, **kwargs)
-        # All are done, though a callback may have ended the slab before.
+        # All epochs are done, though a callback may have ended the slab before.
         checkpoint.on_epoch_end(epochs - 1)
         return [history]
 
     def _check_folder(self) -> None:
-        """Notes in the folder what its files are of, or compares."""
+        """Records in the folder what its files belong to, or compares it."""
         if self.folder is None:
             return
         path = self.folder / "march.json"
@@ -232,7 +234,7 @@ class March:
             temporary.write_text(json.dumps(own))
 
     def _by_slab(self, points: Any, evaluate: Callable[[PINNModel, Any], Any]) -> Any:
-        """What a function of model and points makes of points of all slabs."""
+        """Evaluates a function of model and points at points of all slabs."""
         if self._column is None or not self.models:
             raise ValueError("No slab is trained yet. Call `fit` first.")
         points = tf.nest.map_structure(np.asarray, points)
@@ -256,7 +258,7 @@ class March:
         return tf.nest.map_structure(lambda *values: np.concatenate(values)[order], *parts)
 
     def _slab_of(self, times: np.ndarray) -> np.ndarray:
-        """The index of the model for each time."""
+        """Returns the index of the model for each time."""
         first, last = self.times[0], self.times[len(self.models)]
         margin = 1e-6 * max(abs(first), abs(last))  # of single precision
         outside = times[(times < first - margin) | (times > last + margin)]
@@ -272,10 +274,10 @@ class March:
 
 @contextlib.contextmanager
 def _fixed(models: Sequence[PINNModel]) -> Iterator[None]:
-    """No variable of these models is trainable inside a ``with`` statement: others read them.
+    """Makes no variable of these models trainable inside a ``with`` statement: others read them.
 
     Args:
-        models: whose.
+        models: models to freeze.
     """
     trained = [variable for model in models for variable in model.trainable_variables]
     try:
@@ -292,7 +294,7 @@ def _grow(times: np.ndarray) -> bool:
 
 
 def _column_of_time(model: PINNModel, axis: str | int) -> int:
-    """The index of a column by its name, which the terms have."""
+    """Returns the index of a column by its name, which the terms have."""
     if not isinstance(axis, str):
         return int(axis)
     named = [term.axes for term in model.terms if term.axes is not None]
@@ -306,7 +308,7 @@ def _column_of_time(model: PINNModel, axis: str | int) -> int:
 
 
 def _start_from(model: PINNModel, last: PINNModel, slab: Slab) -> None:
-    """Gives a model the parameters of another."""
+    """Copies the parameters of one model to another."""
     for new, old in ((model.network, last.network), (model.coefficients, last.coefficients)):
         shapes = [[tuple(v.shape) for v in layer.weights] for layer in (new, old)]
         if shapes[0] != shapes[1]:

@@ -1,4 +1,4 @@
-"""One interval of time, and how its model goes on from that of the interval before."""
+"""One interval of time, and how its model continues that of the interval before."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,19 +15,19 @@ Residual = Callable[[Any, Any], Any]
 
 
 class Slab:
-    """An interval of time, on which a model is built.
+    """An interval of time for which a model is built.
 
     Args:
-        index: of the slab, from zero.
-        start: its first time.
-        end: its last time.
-        previous: the trained model of the slab before; None at the first.
+        index: index of the slab, from zero.
+        start: first time.
+        end: last time.
+        previous: trained model of the slab before; None for the first.
 
     Attributes:
-        index: as given.
-        start: as given.
-        end: as given.
-        goes_on: whether what was built so far knows of the slab before, if there is one.
+        index: index of the slab.
+        start: first time.
+        end: last time.
+        goes_on: whether what was built so far depends on the slab before, if there is one.
     """
 
     def __init__(self, index: int, start: float, end: float, previous: PINNModel | None = None):
@@ -42,27 +42,26 @@ class Slab:
 
     @property
     def previous(self) -> PINNModel | None:
-        """The trained model of the slab before, fixed while this one trains; None at the first."""
+        """The trained model of the slab before, fixed while this one trains; None for the first."""
         self.goes_on = True
         return self._previous
 
     def initial(self, residual: Residual) -> Residual:
-        """The residual of an initial condition, at the start of this slab.
+        """Returns the residual of an initial condition at the start of this slab.
 
-        At the first slab it is as given. Later ones have ``residual(u) - residual(previous)``:
-        where the condition says ``u = u_0``, u goes on from the last slab's values, and where it
-        says ``u_t = v_0``, from its slopes. Give it points at ``slab.start``, once for each
-        condition that the equation needs.
+        At the first slab it is unchanged. Later ones have ``residual(u) - residual(previous)``: a
+        condition ``u = u_0`` makes u continue the last slab's values, and ``u_t = v_0`` its slopes.
+        Use points at ``slab.start``, once for each condition that the equation needs.
 
         Args:
-            residual: of u and points, as for a term.
+            residual: residual of u and points, as for a term.
         """
         previous = self.previous
         return residual if previous is None else _Continued(residual, previous)
 
 
 class _Continued:
-    """An initial condition that goes on from another model: what it says of u, less that of it."""
+    """An initial condition that continues another model: its residual for u minus that of it."""
 
     def __init__(self, residual: Residual, previous: PINNModel):
         self.residual = residual
