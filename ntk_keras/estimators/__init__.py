@@ -1,9 +1,9 @@
-"""Estimators of the traces of the kernel's blocks (Section 4 of the paper), and rivals of theirs.
+"""Estimators of the traces of kernel blocks (Section 4 of the paper), and alternatives.
 
-Each takes a :class:`~ntk_keras.Linearization`, the residual recorded at the present parameters,
-and returns one sample of Tr K_bb for every block. All are unbiased, up to a difference step where
-there is one. All are noisy, and their samples to be averaged, but those of all points
-(``exact``, and ``diagonal`` where Jacobians are factored).
+Each takes a :class:`~ntk_keras.Linearization`, the residual recorded at the current parameters, and
+returns one sample of ``Tr K_bb`` for every block. All are unbiased, up to a difference step if
+there is one. All are noisy and their samples should be averaged, except those of all points
+(``exact``, and ``diagonal`` if Jacobians are factored).
 """
 
 from ntk_keras.estimators.diagonal import Diagonal, Exact

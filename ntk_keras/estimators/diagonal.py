@@ -1,4 +1,4 @@
-"""Traces from the kernel's diagonal, exact entry by entry: K_ii = ||J_i||^2."""
+"""Traces from the kernel's diagonal, exact entry by entry: ``K_ii = ||J_i||^2``."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,19 +18,21 @@ DEFAULT_POINTS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Diagonal:
-    """(n_b / m) times the sum of K_ii over the entries of m points, drawn without replacement.
+    """``(n_b / m)`` times the sum of ``K_ii`` over the entries of m points drawn at random.
 
-    Every point has the same chance, so the expectation is Tr K_bb. The variance is
-    n_b^2 (1 - m / n_b) s^2 / m with s^2 the variance of K_ii over the block's points: small, since
-    the diagonal hardly varies within a block, where probes suffer from all of ||K_bb||_F^2.
+    Points are drawn without replacement and equally likely, so the expectation is ``Tr K_bb``. The
+    variance is ``n_b^2 (1 - m / n_b) s^2 / m``, with ``s^2`` the variance of ``K_ii`` over the
+    block's points. It is small, since the diagonal hardly varies within a block, while probes
+    suffer from all of ``||K_bb||_F^2``.
 
-    By default all points count of a block whose Jacobian is kept in factored form
-    (:mod:`ntk_keras.kernel.factored`), which makes the diagonal cheap: its trace is exact then.
+    By default all points count in a block whose Jacobian is kept in factored form
+    (:mod:`ntk_keras.kernel.factored`), which makes the diagonal cheap. The trace of such a block is
+    exact.
 
     Attributes:
-        num_points: m, for every term or by term; by default all of a factored block, of others 3,
-            or all where there are fewer. A block without points,
-            or whose rows depend on other points, counts its entries as points.
+        num_points: number m of points, for every term or by term; by default all of a factored
+            block, and of others 3, or all if there are fewer. A block without points, or whose rows
+            depend on other points, counts its entries as points.
     """
 
     num_points: int | Mapping[str, int] | None = None
@@ -42,13 +44,13 @@ class Diagonal:
                 check_count("num_points", count)
 
     def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """(n_b / m) sum_i K_ii by block, one sample."""
+        """Returns one sample of ``(n_b / m) sum_i K_ii`` by block."""
         return self.estimate(linearization, seed).traces
 
     def estimate(self, linearization: Linearization, seed: tf.Tensor) -> Estimate:
-        """One sample, and its standard error from the spread of K_ii over the subset.
+        """Returns one sample, and its standard error from the spread of ``K_ii``.
 
-        Where all points are drawn the error is zero; of a single one it is not known, and nan.
+        If all points are drawn the error is zero. For a single one it is unknown, and NaN.
         """
         subsets = {}
         for index, name in enumerate(linearization.blocks):
@@ -75,7 +77,7 @@ class Diagonal:
         return all(self._count(linearization, name) is None for name in linearization.blocks)
 
     def _count(self, linearization: Linearization, name: str) -> int | tf.Tensor | None:
-        """The number of points to draw from a block; None if all count."""
+        """Returns the number of points to draw from a block; None if all count."""
         given = self.num_points
         count = given.get(name) if isinstance(given, Mapping) else given
         if count is None and linearization.is_factored(name):
@@ -94,52 +96,54 @@ class Diagonal:
 
 @dataclasses.dataclass(frozen=True)
 class Exact:
-    """Exact traces and kernel, from the gradient of every residual entry; no noise.
+    """Exact traces and kernel, from the gradient of every residual entry, without noise.
 
-    Cheap where Jacobians are factored (:mod:`ntk_keras.kernel.factored`), costly elsewhere.
+    They are cheap if Jacobians are factored (:mod:`ntk_keras.kernel.factored`) and costly
+    otherwise.
 
     Attributes:
-        chunk_size: points whose gradients are held at a time; chosen by memory by default.
+        chunk_size: number of points whose gradients are held at a time; chosen by memory by
+            default.
     """
 
     chunk_size: int | None = None
 
     def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Tr K_bb by block; the seed is not used."""
+        """Returns ``Tr K_bb`` by block; the seed is not used."""
         entries = linearization.diagonal(chunk_size=self.chunk_size)
         return {name: tf.reduce_sum(values) for name, values in entries.items()}
 
     def estimate(self, linearization: Linearization, seed: tf.Tensor) -> Estimate:
-        """Tr K_bb by block, without error."""
+        """Returns ``Tr K_bb`` by block, without error."""
         traces = self.traces(linearization, seed)
         return Estimate(traces, {name: tf.zeros_like(trace) for name, trace in traces.items()})
 
     def is_exact(self, linearization: Linearization) -> bool:
-        """Always."""
+        """Returns true."""
         return True
 
     def kernel(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """K, ``[n, n]``; the seed is not used."""
+        """Returns K, ``[n, n]``; the seed is not used."""
         return kernel.matrix(
             linearization.blocks, linearization.variables, chunk_size=self.chunk_size
         )
 
 
 def _num_points(linearization: Linearization, name: str) -> int | tf.Tensor:
-    """Points of a block, or its residual entries where rows have no point of their own."""
+    """Returns the number of points of a block, or of its entries if rows have no own point."""
     block = linearization.blocks[name]
     first = linearization.residuals[name] if block.is_whole else tf.nest.flatten(block.points)[0]
     return tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
 
 
 def _subset(seed: tf.Tensor, total: int | tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
-    """``count`` different indices below ``total``: where random numbers are largest."""
+    """Returns ``count`` different indices below ``total``, where random numbers are largest."""
     keys = tf.random.stateless_uniform([total], seed, alg="philox")
     return tf.math.top_k(keys, count, sorted=False).indices
 
 
 def _error_of_mean(sample: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
-    """Standard error of the mean of ``[m]`` values drawn without replacement from ``total``."""
+    """Returns the standard error of the mean of ``[m]`` values drawn without replacement."""
     count = tf.cast(tf.size(sample), sample.dtype)
     squares = tf.reduce_sum((sample - tf.reduce_mean(sample)) ** 2)
     variance = (1 - count / total) * squares / (count - 1) / count

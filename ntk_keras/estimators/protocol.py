@@ -1,4 +1,4 @@
-"""What an estimator of kernel traces is."""
+"""The protocol of estimators of kernel traces."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -13,8 +13,8 @@ class Estimate(NamedTuple):
     """Estimates of block traces with their standard errors.
 
     Attributes:
-        traces: of Tr K_bb, a scalar by block.
-        standard_errors: of the traces, a scalar by block.
+        traces: estimates of ``Tr K_bb``, a scalar by block.
+        standard_errors: standard errors of the traces, a scalar by block.
     """
 
     traces: dict[str, tf.Tensor]
@@ -22,47 +22,47 @@ class Estimate(NamedTuple):
 
 
 class Estimator(Protocol):
-    """Anything that samples block traces."""
+    """An object that samples block traces."""
 
     def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One sample of Tr K_bb by block.
+        """Returns one sample of ``Tr K_bb`` by block.
 
         Args:
-            linearization: the residual recorded at the present parameters.
-            seed: ``[2]`` integers; equal seeds give equal samples.
+            linearization: residual recorded at the current parameters.
+            seed: integers ``[2]``; equal seeds give equal samples.
 
         Returns:
-            A scalar by block, of expectation Tr K_bb.
+            A scalar by block, of expectation ``Tr K_bb``.
         """
         ...
 
 
 @runtime_checkable
 class KernelEstimator(Estimator, Protocol):
-    """An estimator that samples the whole kernel too."""
+    """An estimator that also samples the whole kernel."""
 
     def kernel(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """One sample of K, ``[n, n]``; arguments as for :meth:`Estimator.traces`."""
+        """Returns one sample of K, ``[n, n]``; arguments as for :meth:`Estimator.traces`."""
         ...
 
 
 @runtime_checkable
 class SelfAssessed(Estimator, Protocol):
-    """An estimator whose single sample tells its standard error."""
+    """An estimator whose single sample has a standard error."""
 
     def estimate(self, linearization: Linearization, seed: tf.Tensor) -> Estimate:
-        """One sample with its standard error; arguments as for :meth:`Estimator.traces`."""
+        """Returns one sample with its error; arguments as for :meth:`Estimator.traces`."""
         ...
 
 
 def is_exact(estimator: Estimator, linearization: Linearization) -> bool:
-    """Whether samples hold no noise, so that one is as good as many.
+    """Whether samples have no noise, so that one is as good as many.
 
-    An estimator says so itself, by a method ``is_exact(linearization)``; without one it is not.
+    An estimator says so by a method ``is_exact(linearization)``; without it, samples have noise.
 
     Args:
-        estimator: of traces.
-        linearization: what it is to sample.
+        estimator: estimator of traces.
+        linearization: residuals to sample.
     """
     judge = getattr(estimator, "is_exact", None)
     return judge is not None and judge(linearization)

@@ -32,13 +32,13 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
 
 
 def get(identifier: str | Mapping[str, Any] | Estimator) -> Estimator:
-    """An estimator by its name; an object as it is.
+    """Returns an estimator by its name, or an object unchanged.
 
     Arguments go with a name as in ``{"name": "diagonal", "num_points": 9}``.
 
     Raises:
-        ValueError: for an unknown name.
-        TypeError: for anything without a method ``traces``, or an argument the estimator has not.
+        ValueError: if a name is unknown.
+        TypeError: if the object has no method ``traces``, or an argument the estimator lacks.
     """
     return by_identifier("estimator", identifier, ESTIMATORS, _has_traces, "estimators.Estimator")
 
@@ -48,7 +48,7 @@ def _has_traces(value: Any) -> bool:
 
 
 def serialize(estimator: Estimator) -> str | dict[str, Any] | Estimator:
-    """What :func:`get` makes an equal estimator of: plain data, if it is one of ours."""
+    """Returns plain data from which :func:`get` makes an equal estimator, if it is built in."""
     name = next((name for name, kind in ESTIMATORS.items() if kind is type(estimator)), None)
     if name is None or not dataclasses.is_dataclass(estimator):
         return estimator
@@ -70,15 +70,15 @@ def estimate(
     num_probes: int = 16,
     seed: int | Sequence[int] = 0,
 ) -> Estimate:
-    """Tr K_bb of any residual functions, with standard errors.
+    """Estimates ``Tr K_bb`` of any residual functions, with standard errors.
 
     Args:
-        estimator: as for :func:`get`.
-        blocks: by name, functions of the variables that return residuals, ``[n]`` or ``[n, k]``;
-            :class:`~ntk_keras.Block` where points are known.
-        variables: the parameters theta.
+        estimator: estimator or name, as for :func:`get`.
+        blocks: functions by name that return residuals ``[n]`` or ``[n, k]`` of the variables;
+            :class:`~ntk_keras.Block` objects if points are known.
+        variables: parameters theta.
         num_probes: number of samples; see :func:`average`.
-        seed: an integer or two.
+        seed: an integer, or two.
 
     Example:
         ``estimate("reverse", {"equation": lambda: residual(network, points)}, network.variables)``

@@ -16,16 +16,16 @@ __all__ = ["average"]
 def average(
     estimator: Estimator, linearization: Linearization, seed: tf.Tensor, num_probes: int
 ) -> Estimate:
-    """The mean of several independent samples, and its standard error from their spread.
+    """Returns the mean of several independent samples, and its standard error.
 
     Args:
-        estimator: what samples traces.
-        linearization: the residual recorded at the present parameters.
-        seed: ``[2]`` integers.
-        num_probes: number of samples. One is enough for estimators that tell their own error.
+        estimator: estimator of traces.
+        linearization: residual recorded at the current parameters.
+        seed: integers ``[2]``.
+        num_probes: number of samples. One is enough for estimators that know their own error.
 
     Raises:
-        ValueError: for a single sample of an estimator that does not tell its error.
+        ValueError: if there is a single sample of an estimator that does not know its error.
     """
     check_count("num_probes", num_probes)
     if num_probes == 1 and isinstance(estimator, SelfAssessed):
@@ -42,7 +42,7 @@ def average(
 
     names = list(linearization.residuals)
     dtypes = [linearization.residuals[name].dtype for name in names]
-    # One at a time, so that no more memory is needed than for one.
+    # One at a time, so that only the memory of one is needed.
     samples = map_one_by_one(sample, tf.range(num_probes), dtypes)
     by_block = dict(zip(names, samples, strict=True))
     spread = math.sqrt(num_probes * (num_probes - 1))

@@ -1,6 +1,6 @@
-"""Sketches: estimates of the kernel and its traces from products K g with random probes g.
+"""Sketches: estimates of the kernel and its traces from products ``K g`` with random probes g.
 
-Algorithm 2 of the paper and its relatives.
+They comprise Algorithm 2 of the paper and variants of it.
 """
 
 import dataclasses
@@ -24,16 +24,16 @@ __all__ = [
     "sketch",
 ]
 
-# The finite difference loses digits to rounding when theta moves too little and to curvature when
-# it moves too far; ||theta_hat - theta|| / ||theta|| of about 1e-5 is the middle in float32. Half
-# precision leaves a narrow way between the two.
+# The finite difference suffers from rounding if theta moves too little and from curvature if it
+# moves too far; ||theta_hat - theta|| / ||theta|| of about 1e-5 is a good compromise in float32.
+# Half precision leaves a narrow range between the two.
 RELATIVE_STEP = {tf.bfloat16: 5e-2, tf.float16: 1e-2, tf.float32: 1e-5, tf.float64: 1e-8}
 
 
 class SketchingEstimator:
-    """Traces and kernels from one product K g with a random probe g.
+    """Traces and kernels from one product ``K g`` with a random probe g.
 
-    Subclasses say how the product is made.
+    Subclasses define how the product is computed.
     """
 
     probe: str
@@ -41,16 +41,16 @@ class SketchingEstimator:
     def product(
         self, linearization: Linearization, probe: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """K g by block."""
+        """Returns ``K g`` by block."""
         raise NotImplementedError
 
     def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """g_b^T (K g)_b by block, one sample."""
+        """Returns ``g_b^T (K g)_b`` by block, one sample."""
         probe = probes.draw(self.probe, seed, linearization.residuals)
         return block_traces(self.product(linearization, probe), probe)
 
     def kernel(self, linearization: Linearization, seed: tf.Tensor) -> tf.Tensor:
-        """The symmetrised sketch of K, one sample ``[n, n]``."""
+        """Returns the symmetrised sketch of K, one sample ``[n, n]``."""
         probe = probes.draw(self.probe, seed, linearization.residuals)
         return sketch(self.product(linearization, probe), probe)
 
@@ -59,11 +59,12 @@ class SketchingEstimator:
 class Predictor(SketchingEstimator):
     """Algorithm 2 as printed: a predictor step with random weights and a finite difference.
 
-    One reverse pass over the recorded residuals and one evaluation at the predicted parameters.
+    It takes one reverse pass over the recorded residuals and one evaluation at the predicted
+    parameters.
 
     Attributes:
-        difference_step: dt of the predictor step. By default chosen at every sample so that the
-            parameters move by 1e-5 of their norm (float32; 1e-8 in float64, 1e-2 where the network
+        difference_step: step dt of the predictor. By default it is chosen at every sample so that
+            the parameters move by 1e-5 of their norm (float32; 1e-8 in float64, 1e-2 if the network
             computes in float16, 5e-2 in bfloat16).
         probe: ``"gaussian"``, or ``"rademacher"`` (Remark 5).
     """
@@ -78,33 +79,34 @@ class Predictor(SketchingEstimator):
     def product(
         self, linearization: Linearization, probe: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """K g up to the difference step, by block."""
+        """Returns ``K g`` up to the difference step, by block."""
         return predictor_product(linearization, probe, self.difference_step)
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockPredictor(Predictor):
-    """Algorithm 2 on each block by itself: the predictor's price, without noise between blocks.
+    """Algorithm 2 on each block by itself: the predictor's cost, without noise between blocks.
 
-    With one probe over all blocks, g_b^T (K g)_b is g_b^T K_bb g_b plus the sum of g_b^T K_bc g_c
-    over the other blocks c, of mean zero and variance sum_c ||K_bc||_F^2, which drowns a block
-    whose trace is a small part of the total. Here every block has a predictor step of its own, and
-    the variance is 2 ||K_bb||_F^2 alone. Each step takes one reverse pass and one evaluation of
-    its own block only, so together they cost what one joint step costs; the difference step fits
-    each block. The kernel's blocks off the diagonal, which no trace needs, are not sketched.
+    With one probe over all blocks, ``g_b^T (K g)_b`` is ``g_b^T K_bb g_b`` plus the sum of
+    ``g_b^T K_bc g_c`` over the other blocks c. This sum has mean zero and variance
+    ``sum_c ||K_bc||_F^2``, which drowns a block whose trace is a small part of the total. Here
+    every block has its own predictor step, and the variance is ``2 ||K_bb||_F^2`` alone. Each step
+    takes one reverse pass and one evaluation of its own block only, so together they cost as much
+    as one joint step, and the difference step fits each block. The blocks of the kernel off the
+    diagonal, which no trace needs, are not sketched.
 
-    The steps are along J_b^T g_b itself: residuals that are zero, which Lambda_pred leaves out,
-    count like any other.
+    The steps are along ``J_b^T g_b`` itself: residuals that are zero, which ``Lambda_pred`` leaves
+    out, count like any other.
     """
 
     def product(
         self, linearization: Linearization, probe: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """K g up to the difference step, by block."""
+        """Returns ``K g`` up to the difference step, by block."""
         return difference_product(linearization, probe, self.difference_step)
 
     def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """g_b^T K_bb g_b by block, one sample."""
+        """Returns ``g_b^T K_bb g_b`` by block, one sample."""
         probe = probes.draw(self.probe, seed, linearization.residuals)
         sample: dict[str, tf.Tensor] = {}
         for name in linearization.residuals:
@@ -115,9 +117,9 @@ class BlockPredictor(Predictor):
 
 @dataclasses.dataclass(frozen=True)
 class Product(SketchingEstimator):
-    """Algorithm 2 with exact products K g = J (J^T g) in place of the finite difference.
+    """Algorithm 2 with exact products ``K g = J (J^T g)`` instead of the finite difference.
 
-    One reverse pass, and one more through it: no difference step, no bias, any dtype.
+    One reverse pass is followed by one more through it: no difference step, no bias, any dtype.
 
     Attributes:
         probe: ``"gaussian"`` or ``"rademacher"``.
@@ -131,19 +133,19 @@ class Product(SketchingEstimator):
     def product(
         self, linearization: Linearization, probe: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """K g by block."""
+        """Returns ``K g`` by block."""
         return linearization.product(probe)
 
 
 def lambda_pred(residual: tf.Tensor, probe: tf.Tensor) -> tf.Tensor:
-    """Diagonal of Lambda_pred = diag(-g) diag(R)^+, the predictor's random weights.
+    """Returns the diagonal of ``Lambda_pred = diag(-g) diag(R)^+``, the predictor's weights.
 
-    The pseudo-inverse takes entries of R that are zero, or so small that their inverse overflows,
-    to zero. So Lambda_pred R = -g elsewhere and 0 there.
+    The pseudo-inverse maps entries of R to zero if they are zero, or so small that their inverse
+    overflows. So ``Lambda_pred R`` is -g elsewhere and 0 there.
 
     Args:
-        residual: R, ``[n]``.
-        probe: g, ``[n]``.
+        residual: residual R, ``[n]``.
+        probe: probe g, ``[n]``.
 
     Returns:
         ``[n]``.
@@ -161,12 +163,14 @@ def predictor_product(
     probe: Mapping[str, tf.Tensor],
     difference_step: float | tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
-    """K g ~ (R(theta_hat) - R(theta)) / dt, theta_hat = theta - dt J^T Lambda_pred R.
+    """Returns ``K g ~ (R(theta_hat) - R(theta)) / dt`` by a finite difference.
+
+    The predicted parameters are ``theta_hat = theta - dt J^T Lambda_pred R``.
 
     Args:
-        linearization: R recorded at theta.
-        probe: g by block, each ``[n_b]``.
-        difference_step: dt; by default the one that moves theta by a fixed small part of its norm.
+        linearization: residual R recorded at theta.
+        probe: probe g by block, each ``[n_b]``.
+        difference_step: step dt; by default one that moves theta by a fixed small part of its norm.
 
     Returns:
         The difference quotient by block, each ``[n_b]``. Its error is of order dt (Theorem 3).
@@ -186,12 +190,12 @@ def difference_product(
     vector: Mapping[str, tf.Tensor],
     difference_step: float | tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
-    """K v ~ (R(theta + dt J^T v) - R(theta)) / dt.
+    """Returns ``K v ~ (R(theta + dt J^T v) - R(theta)) / dt``.
 
     Args:
-        linearization: R recorded at theta.
-        vector: v by block, each ``[n_b]``.
-        difference_step: dt; by default the one that moves theta by a fixed small part of its norm.
+        linearization: residual R recorded at theta.
+        vector: vector v by block, each ``[n_b]``.
+        difference_step: step dt; by default one that moves theta by a fixed small part of its norm.
 
     Returns:
         The difference quotient by block, each ``[n_b]``. Its error is of order dt.
@@ -209,13 +213,14 @@ def difference_product(
 def block_traces(
     product: Mapping[str, tf.Tensor], probe: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """g_b^T (K g)_b by block, whose sum is g^T K g.
+    """Returns ``g_b^T (K g)_b`` by block, whose sum is ``g^T K g``.
 
-    E[g_b^T (K g)_b] = Tr K_bb, because E[g_b g_c^T] is the identity for b = c and zero otherwise.
+    The expectation ``E[g_b^T (K g)_b]`` is ``Tr K_bb``, because ``E[g_b g_c^T]`` is the identity
+    for b = c and zero otherwise.
 
     Args:
-        product: K g by block.
-        probe: g by block.
+        product: product ``K g`` by block.
+        probe: probe g by block.
 
     Returns:
         A scalar by block.
@@ -224,14 +229,14 @@ def block_traces(
 
 
 def sketch(product: Mapping[str, tf.Tensor], probe: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """K^ = (K~ + K~^T) / 2 with K~ = [K g g_1 ... K g g_n] = (K g) g^T.
+    """Returns ``K^ = (K~ + K~^T) / 2`` with ``K~ = [K g g_1 ... K g g_n] = (K g) g^T``.
 
     Args:
-        product: K g by block.
-        probe: g by block, in the same order.
+        product: product ``K g`` by block.
+        probe: probe g by block, in the same order.
 
     Returns:
-        ``[n, n]``, symmetric; its trace is g^T K g.
+        ``[n, n]``, symmetric; its trace is ``g^T K g``.
 
     Reference:
         Algorithm 2.
@@ -242,10 +247,10 @@ def sketch(product: Mapping[str, tf.Tensor], probe: Mapping[str, tf.Tensor]) -> 
 
 
 def relative_step(linearization: Linearization, direction: list[tf.Tensor]) -> tf.Tensor:
-    """The step along ``direction`` that moves theta by a fixed small part of its norm.
+    """Returns the step along ``direction`` that moves theta by a fixed small part of its norm.
 
     Args:
-        linearization: at theta.
+        linearization: linearization at theta.
         direction: one tensor for each variable.
 
     Returns:
@@ -254,9 +259,9 @@ def relative_step(linearization: Linearization, direction: list[tf.Tensor]) -> t
     dtypes = [value.dtype for value in (*direction, *linearization.residuals.values())]
     dtypes += [b.computed_in for b in linearization.blocks.values() if b.computed_in is not None]
     norm = linearization.norm()
-    # Parameters that are all zero have no scale of their own; nor can a zero direction be scaled.
-    # The coarsest dtype decides: residuals may be of another than the parameters, or have come by
-    # way of another.
+    # Parameters that are all zero have no scale of their own; a zero direction cannot be scaled
+    # either. The coarsest dtype decides: residuals may have a different one from the parameters, or
+    # have passed through another.
     relative = max(RELATIVE_STEP.get(dtype, 1e-5) for dtype in dtypes)
     scale = relative * tf.where(norm > 0, norm, 1)
     length = tf.linalg.global_norm(direction)

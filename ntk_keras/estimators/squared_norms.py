@@ -1,7 +1,7 @@
 """Traces as expected squared norms: never negative, and without noise between blocks.
 
-Tr K_bb = E ||J_b^T s||^2 for probes s in residual space, = E ||J_b g||^2 for probes g in parameter
-space. Neither gives anything of the kernel but its traces.
+For probes s in residual space ``Tr K_bb = E ||J_b^T s||^2``, and for probes g in parameter space
+``Tr K_bb = E ||J_b g||^2``. Neither gives anything of the kernel but its traces.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ __all__ = ["Perturbation", "Reverse"]
 
 @dataclasses.dataclass(frozen=True)
 class Reverse:
-    """||J_b^T s_b||^2: one reverse pass over each block's recorded residuals, no evaluation.
+    """``||J_b^T s_b||^2``: one reverse pass over each block's recorded residuals, no evaluation.
 
-    E ||J_b^T s_b||^2 = E[s_b^T K_bb s_b] = Tr K_bb because E[s_b s_b^T] is the identity. The
-    variance is 2 (||K_bb||_F^2 - sum_i K_ii^2) with random signs, 2 ||K_bb||_F^2 with Gaussian
-    probes; there is no difference step.
+    The expectation ``E[s_b^T K_bb s_b]`` is ``Tr K_bb``, because ``E[s_b s_b^T]`` is the identity.
+    The variance is ``2 (||K_bb||_F^2 - sum_i K_ii^2)`` with random signs and ``2 ||K_bb||_F^2``
+    with Gaussian probes. There is no difference step.
 
     Attributes:
         probe: ``"rademacher"``, random signs, or ``"gaussian"``.
@@ -34,21 +34,24 @@ class Reverse:
         check_probe(self.probe)
 
     def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """||J_b^T s_b||^2 by block, one sample."""
+        """Returns ``||J_b^T s_b||^2`` by block, one sample."""
         probe = probes.draw(self.probe, seed, linearization.residuals)
         return {name: _squared_norm(linearization.vjp({name: probe[name]})) for name in probe}
 
 
 @dataclasses.dataclass(frozen=True)
 class Perturbation:
-    """||R_b(theta + eps g) - R_b(theta)||^2 / eps^2 with g in R^p: one evaluation, no reverse pass.
+    """``||R_b(theta + eps g) - R_b(theta)||^2 / eps^2``, at the cost of one evaluation.
 
-    To first order this is ||J_b g||^2, whose expectation is Tr J_b J_b^T = Tr K_bb. The variance is
-    2 ||K_bb||_F^2 for Gaussian g, the error of the expectation of order eps.
+    No reverse pass is needed.
+
+    The probe g is a vector of all p parameters. To first order the value is ``||J_b g||^2``, whose
+    expectation is ``Tr J_b J_b^T = Tr K_bb``. The variance is ``2 ||K_bb||_F^2`` for Gaussian g,
+    and the error of the expectation is of order eps.
 
     Attributes:
-        difference_step: eps. By default chosen at every sample so that the parameters move as far
-            as for :class:`Predictor`.
+        difference_step: step eps. By default it is chosen at every sample so that the parameters
+            move as far as for :class:`Predictor`.
         probe: ``"gaussian"``, the paper's, or ``"rademacher"``.
 
     Reference:
@@ -63,7 +66,7 @@ class Perturbation:
         check_probe(self.probe)
 
     def traces(self, linearization: Linearization, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """||R_b(theta + eps g) - R_b(theta)||^2 / eps^2 by block, one sample."""
+        """Returns ``||R_b(theta + eps g) - R_b(theta)||^2 / eps^2`` by block, one sample."""
         direction = [
             probes.PROBES[self.probe](fold_in(seed, index), tf.shape(theta), theta.dtype)
             for index, theta in enumerate(linearization.parameters)

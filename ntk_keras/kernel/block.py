@@ -27,24 +27,24 @@ __all__ = [
 @renamed_members(recorded="with_hook", recorded_for="hooked_variables", observed="evaluate_with")
 @dataclasses.dataclass(frozen=True, repr=False)
 class Block:
-    """One block R_b of the stacked residual.
+    """One block ``R_b`` of the stacked residual.
 
     Attributes:
-        residual: maps ``points`` to residuals ``[n]`` or ``[n, k]``. Each row must depend on its
-            own point only, unless ``coupled``. Without points it takes no argument, and rows may
-            depend on anything.
-        points: a tensor or any nest of tensors that share their first axis, of length ``n``.
+        residual: function from ``points`` to residuals ``[n]`` or ``[n, k]``. Each row must depend
+            on its own point only, unless ``coupled``. Without points it takes no argument, and rows
+            may depend on anything.
+        points: tensor or nest of tensors that share their first axis, of length ``n``.
         scale: constant factor of the residual, ``1 / sqrt(n k)`` under the mean convention.
-        with_hook: the same function of points and a layer hook, which is told of every product
-            that a parameter takes part in; None if that is not possible. With it rows of the
-            Jacobian come from the cotangents of one reverse pass: see
+        with_hook: the same function of points and a layer hook, which is called for every product
+            that a parameter takes part in; None if that is not possible. It allows rows of the
+            Jacobian to be computed from the cotangents of one reverse pass: see
             :mod:`ntk_keras.kernel.factored`.
-        hooked_variables: the parameters that these products account for.
-        computed_in: a dtype in between that is coarser than the residuals' own, which differences
-            of residuals have to overcome; None if there is none.
-        coupled: whether a row may depend on other points than its own, by a mean over points or a
-            layer that normalizes batches. Rows of the Jacobian then take a reverse pass of the
-            whole block each. With ``with_hook``, its value alone may, under a stop_gradient.
+        hooked_variables: parameters that these products account for.
+        computed_in: intermediate dtype coarser than the residuals', which differences of residuals
+            have to exceed; None if there is none.
+        coupled: whether a row may depend on other points than its own, by a mean over points or
+            batch normalization. Rows of the Jacobian then take a reverse pass of the whole block
+            each. With ``with_hook``, only its value may, under a stop_gradient.
     """
 
     residual: Callable[..., tf.Tensor]
@@ -61,15 +61,15 @@ class Block:
 
     @property
     def is_whole(self) -> bool:
-        """Whether rows have no point of their own that they could be computed from."""
+        """Whether rows have no own point from which they could be computed."""
         return self.points is None or self.coupled
 
     def __call__(self) -> tf.Tensor:
-        """The block's residuals at the current parameters, ``[n * k]``, point by point."""
+        """Returns the block's residuals at the current parameters, ``[n * k]``, point by point."""
         return self.at(self.points)
 
     def at(self, points: Any) -> tf.Tensor:
-        """The residuals of other points, with the scale of this block, ``[m * k]``.
+        """Returns the residuals of other points, with the scale of this block, ``[m * k]``.
 
         Raises:
             ValueError: as :func:`check_rows` does.
@@ -80,12 +80,12 @@ class Block:
         return self._scaled(tf.reshape(values, [-1]))
 
     def can_factor(self, variables: Variables) -> bool:
-        """Whether rows of the Jacobian by these parameters follow from what a hook is told."""
+        """Whether rows of the Jacobian by these parameters follow from what a hook receives."""
         known = {id(value) for value in watchable(self.hooked_variables)}
         return self.with_hook is not None and known.issuperset(map(id, watchable(variables)))
 
     def evaluate_with(self, hook: LayerHook) -> tf.Tensor:
-        """The block's residuals ``[n, k]``; the hook is told how they come about."""
+        """Returns the block's residuals ``[n, k]`` and calls the hook for their products."""
         if self.with_hook is None:
             raise ValueError("This block takes no layer hook: it has no function `with_hook`.")
         with inlined_functions():
@@ -102,7 +102,7 @@ Blocks = Block | Callable[[], tf.Tensor] | Mapping[str, Block | Callable[[], tf.
 
 
 def named_blocks(blocks: Blocks) -> dict[str, Block]:
-    """Blocks by name; one that is given by itself is named ``"residual"``.
+    """Returns blocks by name; a block given by itself is named ``"residual"``.
 
     Args:
         blocks: one residual block, or a dict of them; functions of no points count as blocks.
@@ -115,11 +115,11 @@ def check_rows(values: Any, name: str | None = None) -> None:
     """Checks what a residual returned.
 
     Args:
-        values: should be real, ``[n]`` or ``[n, k]``.
-        name: of the residual, for the message.
+        values: real tensor, ``[n]`` or ``[n, k]``.
+        name: name of the residual, for the message.
 
     Raises:
-        ValueError: for complex values; for a scalar, which is a loss more likely than a residual.
+        ValueError: if values are complex, or a scalar, which is probably a loss and not a residual.
     """
     which = "A residual" if name is None else f"Residual {name!r}"
     if not tf.is_tensor(values) or values.shape.rank == 0:
@@ -139,7 +139,7 @@ def check_real(variables: Variables) -> None:
     """Raises ValueError for complex parameters, for which the kernel is not defined here.
 
     Args:
-        variables: the parameters theta.
+        variables: parameters theta.
     """
     names = [v.name for v in variables if tf.as_dtype(v.dtype).is_complex]
     if names:
@@ -152,15 +152,15 @@ def check_real(variables: Variables) -> None:
 def checked_blocks(
     blocks: Blocks, variables: Variables, chunk_size: int | None = None
 ) -> dict[str, Block]:
-    """The blocks by name.
+    """Returns the blocks by name.
 
     Args:
         blocks: one residual block, or a dict of them.
-        variables: the parameters theta.
-        chunk_size: points at a time.
+        variables: parameters theta.
+        chunk_size: number of points at a time.
 
     Raises:
-        ValueError: for arguments that leave nothing to compute.
+        ValueError: if the arguments leave nothing to compute.
     """
     named = named_blocks(blocks)
     if not named or not len(variables):
@@ -175,12 +175,12 @@ def checked_blocks(
 
 
 def check_block_names(argument: str, given: Iterable[str], named: Mapping[str, Block]) -> None:
-    """Raises ValueError for a name that is no block's.
+    """Raises ValueError for a name that is not that of a block.
 
     Args:
-        argument: that the names were given in.
+        argument: name of the argument with the names.
         given: names.
-        named: blocks.
+        named: blocks by name.
     """
     unknown = sorted(set(given) - set(named))
     if unknown:

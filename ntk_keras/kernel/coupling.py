@@ -1,4 +1,4 @@
-"""Whether rows of a residual depend on other points than their own, told by its values."""
+"""Detects from values whether rows of a residual depend on other points than their own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ def is_coupled(block: Block) -> bool:
     """Whether rows of a block with points depend on other points, among its first few.
 
     Args:
-        block: to be looked at; what its layers assign is not kept.
+        block: residual block to examine; what its layers assign is not kept.
     """
     points = tf.nest.map_structure(lambda x: tf.convert_to_tensor(x)[:_FEW], block.points)
     count = tf.nest.flatten(points)[0].shape[0]
@@ -36,12 +36,12 @@ def is_coupled(block: Block) -> bool:
 
 
 def moved_by_others(evaluate: Callable[[Any], tf.Tensor], points: Any, whole: tf.Tensor) -> bool:
-    """Whether rows change where other points do: every two points are in different halves once.
+    """Whether rows change when other points do: every two points are in different halves once.
 
     Args:
-        evaluate: the residual, a function of points.
-        points: a nest of tensors.
-        whole: the residual there, a row for each point.
+        evaluate: residual as a function of points.
+        points: nest of tensors.
+        whole: residual at the points, a row for each point.
     """
     count, relative = len(whole), 64 * np.finfo(whole.dtype.as_numpy_dtype).eps
     numbers = np.random.default_rng(0).permutation(count)
@@ -65,10 +65,10 @@ def are_close(
     """Whether two residuals are equal, up to sums taken in another order.
 
     Args:
-        one: a residual.
-        other: another.
-        scale_of: what tells how large residuals are; the first by default.
-        relative: tolerance; half of the digits by default.
+        one: one residual.
+        other: another residual.
+        scale_of: residual that sets the scale; the first by default.
+        relative: relative tolerance; half of the digits by default.
     """
     if one.shape != other.shape:
         return False

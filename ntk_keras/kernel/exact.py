@@ -44,12 +44,13 @@ _PIECE_BYTES = 128 * 2**20  # in pieces.
 @unconverted
 @as_graph
 def jacobian(blocks: Blocks, variables: Variables, *, chunk_size: int | None = None) -> tf.Tensor:
-    """J = dR/dtheta of the stacked residual.
+    """Returns ``J = dR/dtheta`` of the stacked residual.
 
     Args:
         blocks: one residual block, or a dict of them, stacked in its order.
-        variables: the parameters theta.
-        chunk_size: points whose gradients are computed at a time; chosen by memory by default.
+        variables: parameters theta.
+        chunk_size: number of points whose gradients are computed at a time; chosen by memory by
+            default.
 
     Returns:
         ``[n, p]``. The paper writes its transpose, the p x n matrix "grad R".
@@ -71,20 +72,21 @@ def diagonal(
     chunk_size: int | None = None,
     subset: Mapping[str, tf.Tensor] | None = None,
 ) -> dict[str, tf.Tensor]:
-    """Diagonal of K, the squared gradient norm ``||J_i||^2`` of every residual entry.
+    """Returns the diagonal of K, the squared gradient norm ``||J_i||^2`` of each residual entry.
 
     Args:
         blocks: one residual block, or a dict of them.
-        variables: the parameters theta.
-        chunk_size: points whose gradients are computed at a time; chosen by memory by default.
-        subset: by block, the indices of the points that count, or of the entries of a block
-            without points or with coupled ones; all by default.
+        variables: parameters theta.
+        chunk_size: number of points whose gradients are computed at a time; chosen by memory by
+            default.
+        subset: indices by block of the points that count, or of the entries of a block without
+            points or with coupled ones; all by default.
 
     Returns:
         ``[n_b]`` by block, fewer with a subset; a block given by itself is named ``"residual"``.
 
     Raises:
-        ValueError: for a subset of a block that is none of these.
+        ValueError: if a subset belongs to no block.
     """
     named = checked_blocks(blocks, variables, chunk_size)
     chosen = {name: tf.convert_to_tensor(rows) for name, rows in (subset or {}).items()}
@@ -100,15 +102,16 @@ def diagonal(
 def traces(
     blocks: Blocks, variables: Variables, *, chunk_size: int | None = None
 ) -> dict[str, tf.Tensor]:
-    """Tr K_bb of every block: the sum of its part of the diagonal.
+    """Returns ``Tr K_bb`` of every block: the sum of its part of the diagonal.
 
     Args:
         blocks: one residual block, or a dict of them.
-        variables: the parameters theta.
-        chunk_size: points whose gradients are computed at a time; chosen by memory by default.
+        variables: parameters theta.
+        chunk_size: number of points whose gradients are computed at a time; chosen by memory by
+            default.
 
     Returns:
-        A scalar by block. Their sum is Tr K.
+        A scalar by block. Their sum is ``Tr K``.
     """
     entries = diagonal(blocks, variables, chunk_size=chunk_size)
     return {name: tf.reduce_sum(values) for name, values in entries.items()}
@@ -117,16 +120,18 @@ def traces(
 @unconverted
 @as_graph
 def matrix(blocks: Blocks, variables: Variables, *, chunk_size: int | None = None) -> tf.Tensor:
-    """K = J J^T of the stacked residual, every entry.
+    """Returns ``K = J J^T`` of the stacked residual, every entry.
 
-    From factors, layer by layer (:mod:`ntk_keras.kernel.gram`), where all blocks can be factored.
-    Else it keeps all of J if that takes less than 2 GB. Otherwise, or with a ``chunk_size``, it
-    holds two chunks of rows at a time and computes each anew wherever it is needed.
+    If all blocks can be factored, it is computed from factors, layer by layer
+    (:mod:`ntk_keras.kernel.gram`). Otherwise all of J is kept if that takes less than 2 GB. If not,
+    or with a ``chunk_size``, two chunks of rows are held at a time and computed anew whenever they
+    are needed.
 
     Args:
         blocks: one residual block, or a dict of them, stacked in its order.
-        variables: the parameters theta.
-        chunk_size: points whose gradients are held at a time; chosen by memory by default.
+        variables: parameters theta.
+        chunk_size: number of points whose gradients are held at a time; chosen by memory by
+            default.
 
     Returns:
         ``[n, n]``, symmetric and positive semidefinite.
@@ -158,12 +163,13 @@ def matrix(blocks: Blocks, variables: Variables, *, chunk_size: int | None = Non
 def blocks(
     blocks: Blocks, variables: Variables, *, chunk_size: int | None = None
 ) -> dict[str, tf.Tensor]:
-    """The diagonal blocks K_bb of the kernel.
+    """Returns the diagonal blocks ``K_bb`` of the kernel.
 
     Args:
         blocks: residual blocks by name.
-        variables: the parameters theta.
-        chunk_size: points whose gradients are held at a time; chosen by memory by default.
+        variables: parameters theta.
+        chunk_size: number of points whose gradients are held at a time; chosen by memory by
+            default.
 
     Returns:
         ``[n_b, n_b]`` by block.
@@ -178,18 +184,18 @@ def blocks(
 def product(
     blocks: Blocks, variables: Variables, vector: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """K v = J (J^T v), without forming J or K, by two reverse passes.
+    """Returns ``K v = J (J^T v)`` by two reverse passes, without forming J or K.
 
     Args:
         blocks: residual blocks by name.
-        variables: the parameters theta.
-        vector: v by block, each ``[n_b]``; zero for blocks it leaves out.
+        variables: parameters theta.
+        vector: vector v by block, each ``[n_b]``; zero for blocks that are left out.
 
     Returns:
-        K v for the blocks of ``vector``, each ``[n_b]``.
+        ``K v`` for the blocks of ``vector``, each ``[n_b]``.
 
     Raises:
-        ValueError: for a name that is no block's.
+        ValueError: if a name is not that of a block.
     """
     named = checked_blocks(blocks, variables)
     check_block_names("vector", vector, named)
@@ -205,20 +211,20 @@ def product(
 def _diagonal_of_block(
     block: Block, variables: Variables, chunk_size: int | None, subset: tf.Tensor | None
 ) -> tf.Tensor:
-    """By cotangents where they account for all parameters, else row by row."""
+    """Uses cotangents if they account for all parameters, and otherwise proceeds row by row."""
     if chunk_size is not None or not block.can_factor(variables):
         return map_gradients(squared_norms, block, variables, chunk_size, subset)
     return FactoredJacobian(block, variables).diagonal(range(len(variables)), subset)
 
 
 def _num_points(blocks: Mapping[str, Block]) -> int:
-    """Points of all blocks; those whose number a graph does not know count as none."""
+    """Returns the points of all blocks; a number unknown to a graph counts as none."""
     firsts = [tf.nest.flatten(b.points)[0] for b in blocks.values() if b.points is not None]
     return sum(np.shape(first)[0] or 0 for first in firsts)
 
 
 def _pieces(block: Block, variables: Variables, chunk_size: int | None) -> list[Block]:
-    """A block cut into blocks whose Jacobians fit into memory."""
+    """Cuts a block into blocks whose Jacobians fit into memory."""
     if block.is_whole:
         return [block]
     size = chunk_size or points_in(_PIECE_BYTES, variables)

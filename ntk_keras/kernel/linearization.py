@@ -24,22 +24,22 @@ __all__ = ["Linearization"]
 
 
 class Linearization:
-    """R(theta) at the present parameters, with products by J and J^T.
+    """The residual ``R(theta)`` at the current parameters, with products by J and ``J^T``.
 
-    Vectors in residual space are dicts of ``[n_b]`` by block, vectors in parameter space lists of
-    tensors in the order and shapes of ``variables``.
+    Vectors in residual space are dicts of ``[n_b]`` by block. Vectors in parameter space are lists
+    of tensors in the order and shapes of ``variables``.
 
     Attributes:
-        residuals: R(theta) by block, each ``[n_b]``.
-        variables: the parameters theta, in the order given.
+        residuals: ``R(theta)`` by block, each ``[n_b]``.
+        variables: parameters theta, in the order given.
 
     Args:
-        blocks: residual blocks by name; any function without arguments will do for a block.
-        variables: the parameters theta.
+        blocks: residual blocks by name, or functions without arguments in their place.
+        variables: parameters theta.
         factored: whether blocks that can be recorded keep their Jacobians in factored form
-            (:mod:`ntk_keras.kernel.factored`). It costs what a plain reverse pass costs, and after
-            it rows of J and products with J are cheap.
-        jit_compile: whether a graph on a CPU has their diagonals compiled by XLA; False for never.
+            (:mod:`ntk_keras.kernel.factored`). It costs as much as a plain reverse pass, and
+            afterwards rows of J and products with J are cheap.
+        jit_compile: whether XLA compiles diagonals in a graph on a CPU; False for never.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class Linearization:
 
     @unconverted
     def vjp(self, cotangents: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
-        """J^T v, one reverse pass over the recorded residuals.
+        """Returns ``J^T v`` by one reverse pass over the recorded residuals.
 
         Args:
-            cotangents: v by block, each ``[n_b]``; a block left out counts as zero.
+            cotangents: vector v by block, each ``[n_b]``; a block left out counts as zero.
 
         Returns:
             One tensor for each variable, in its shape.
@@ -98,29 +98,29 @@ class Linearization:
 
     @unconverted
     def loss_gradient(self, *names: str) -> tf.Tensor:
-        """The gradient of 1/2 ||R_b||^2 summed over some blocks, J_b^T R_b, as a vector ``[p]``."""
+        """Returns the gradient ``J_b^T R_b`` of ``1/2 ||R_b||^2``, summed over blocks, ``[p]``."""
         pulled = self.vjp({name: self.residuals[name] for name in names})
         return tf.concat([tf.reshape(part, [-1]) for part in pulled], axis=0)
 
     @unconverted
     def product(self, vector: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """K v = J (J^T v), without forming J or K.
+        """Returns ``K v = J (J^T v)``, without forming J or K.
 
         Args:
-            vector: v by block, each ``[n_b]``; a block left out counts as zero.
+            vector: vector v by block, each ``[n_b]``; a block left out counts as zero.
 
         Returns:
-            K v by block, for the blocks of ``vector``, each ``[n_b]``.
+            ``K v`` by block, for the blocks of ``vector``, each ``[n_b]``.
         """
         pulled = [tf.stop_gradient(part) for part in self.vjp(vector)]
         return self.restricted(*vector).jvp(pulled)
 
     @unconverted
     def jvp(self, direction: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-        """J w, without forming J.
+        """Returns ``J w``, without forming J.
 
         Args:
-            direction: w, one tensor for each variable.
+            direction: direction w, one tensor for each variable.
 
         Returns:
             ``[n_b]`` by block.
@@ -135,10 +135,10 @@ class Linearization:
 
     @unconverted
     def rows(self, name: str, subset: tf.Tensor | None = None) -> tf.Tensor:
-        """Rows of J, as vectors in parameter space.
+        """Returns rows of J, as vectors in parameter space.
 
         Args:
-            name: of a block.
+            name: name of a block.
             subset: indices of its points, or of the entries of a block without points or with
                 coupled ones; all by default.
 
@@ -150,10 +150,10 @@ class Linearization:
         return self._taped_rows(flat_rows, name, None, subset)
 
     def num_units(self, name: str) -> int | None:
-        """Over what :meth:`rows` counts: points, or entries; None if a graph does not know it.
+        """Returns the number of points or entries of :meth:`rows`; None if a graph cannot know.
 
         Args:
-            name: of a block.
+            name: name of a block.
         """
         block = self.blocks[name]
         if block.is_whole:
@@ -161,7 +161,7 @@ class Linearization:
         return tf.nest.flatten(block.points)[0].shape[0]
 
     def in_double(self) -> "Linearization":
-        """The same recording, its factored blocks in double precision."""
+        """Returns the same recording, with its factored blocks in double precision."""
         part = copy.copy(self)
         part._jacobians = {name: j.in_double() for name, j in self._jacobians.items()}
         part.residuals = {
@@ -172,9 +172,9 @@ class Linearization:
 
     @unconverted
     def gram(self) -> tf.Tensor:
-        """K = J J^T of all blocks, ``[n, n]``, from factors where all blocks are factored.
+        """Returns ``K = J J^T`` of all blocks, ``[n, n]``, from factors if all are factored.
 
-        Else all rows of J are held at once.
+        Otherwise all rows of J are held at once.
         """
         if all(map(self.is_factored, self.blocks)):
             return gram([self._jacobians[name] for name in self.blocks], self._places)
@@ -184,12 +184,12 @@ class Linearization:
     def diagonal(
         self, subset: Mapping[str, tf.Tensor] | None = None, chunk_size: int | None = None
     ) -> dict[str, tf.Tensor]:
-        """K_ii = ||J_i||^2 of every residual entry.
+        """Returns ``K_ii = ||J_i||^2`` of every residual entry.
 
         Args:
-            subset: by block, the indices of the points that count, or of the entries of a block
-                without points or with coupled ones; all by default.
-            chunk_size: points whose gradients are computed at a time, where a block is not
+            subset: indices by block of the points that count, or of the entries of a block without
+                points or with coupled ones; all by default.
+            chunk_size: number of points whose gradients are computed at a time if a block is not
                 factored; chosen by memory by default.
 
         Returns:
@@ -211,7 +211,7 @@ class Linearization:
 
     @unconverted
     def residuals_at(self, parameters: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-        """R at other parameters; the variables keep their values bit for bit.
+        """Returns R at other parameters; the variables keep their values bit for bit.
 
         Args:
             parameters: one tensor for each variable.
@@ -223,20 +223,20 @@ class Linearization:
             return {name: block() for name, block in self.blocks.items()}
 
     def restricted(self, *names: str) -> "Linearization":
-        """Some blocks alone, on the same recording: their products do no work for the others."""
+        """Returns some blocks of the recording, whose products do no work for the others."""
         part = copy.copy(self)
         part.blocks = {name: self.blocks[name] for name in names}
         part.residuals = {name: self.residuals[name] for name in names}
         return part
 
     def without(self, *names: str) -> "Linearization":
-        """The same recording as a function of the other parameters; those named are constants.
+        """Returns the same recording with the named parameters as constants.
 
         Args:
             names: names or paths of variables.
 
         Raises:
-            ValueError: for a name that no variable has, or if none is left.
+            ValueError: if no variable has a name, or none is left.
         """
         if not names:
             return self
@@ -256,7 +256,7 @@ class Linearization:
         return part
 
     def shifted(self, direction: Sequence[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:
-        """Theta + step * direction, as tensors."""
+        """Returns ``theta + step * direction``, as tensors."""
         return [
             theta + tf.cast(step, theta.dtype) * change
             for theta, change in zip(self._theta, direction, strict=True)
@@ -268,11 +268,11 @@ class Linearization:
 
     @property
     def parameters(self) -> list[tf.Tensor]:
-        """Theta, one tensor for each variable."""
+        """The parameters theta, one tensor for each variable."""
         return [tf.convert_to_tensor(theta) for theta in self._theta]
 
     def norm(self) -> tf.Tensor:
-        """Euclidean norm of theta."""
+        """Returns the Euclidean norm of theta."""
         return tf.linalg.global_norm(self.parameters)
 
     def _taped_rows(
@@ -282,7 +282,7 @@ class Linearization:
         chunk_size: int | None,
         subset: tf.Tensor | None,
     ) -> tf.Tensor:
-        """``reduce`` of every gradient of a block that is not factored."""
+        """Applies ``reduce`` to every gradient of a block that is not factored."""
         block = self.blocks[name]
         if not block.coupled:
             return map_gradients(reduce, block, self.variables, chunk_size, subset)
@@ -295,7 +295,7 @@ class Linearization:
         chunk_size: int | None,
         subset: tf.Tensor | None,
     ) -> tf.Tensor:
-        """The same by a reverse pass through the recording for each entry."""
+        """Does the same by a reverse pass through the recording for each entry."""
 
         def gradient(cotangent: tf.Tensor) -> list[tf.Tensor]:
             return self._taped_vjp({name: cotangent})
@@ -314,15 +314,15 @@ class Linearization:
     def _taped_jvp(
         self, like: Mapping[str, tf.Tensor], direction: list[tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """J w for taped blocks.
+        """Returns ``J w`` for taped blocks.
 
-        J^T v is linear in v, so differentiating ``<J^T v, w>`` with respect to v gives J w: a
-        second reverse pass, through the first ("double reverse"), which unlike forward accumulation
-        also compiles with XLA.
+        The product ``J^T v`` is linear in v, so differentiating ``<J^T v, w>`` with respect to v
+        gives ``J w``: a second reverse pass, through the first ("double reverse"), which unlike
+        forward accumulation also compiles with XLA.
 
         Args:
-            like: by block, any cotangent.
-            direction: w.
+            like: any cotangent by block.
+            direction: direction w.
         """
         if not like:
             return {}
@@ -339,6 +339,6 @@ class Linearization:
 
 
 def _sum(like: tf.Variable, *parts: tf.Tensor | None) -> tf.Tensor:
-    """The sum of what is there, in the shape of a variable."""
+    """Returns the sum of the parts that exist, in the shape of a variable."""
     present = [tf.reshape(part, like.shape) for part in parts if part is not None]
     return tf.add_n(present) if present else tf.zeros(like.shape, like.dtype)

@@ -1,4 +1,4 @@
-"""Eigenvalues of the kernel, and how many of them there are in effect."""
+"""Eigenvalues of the kernel, and their effective number."""
 
 from collections.abc import Mapping
 
@@ -16,24 +16,24 @@ __all__ = ["effective_rank", "eigenvalues"]
 
 @unconverted
 def eigenvalues(blocks: Blocks, variables: Variables, num: int | None = None) -> tf.Tensor:
-    """Eigenvalues of K, largest first: the rates at which residuals decay under gradient flow.
+    """Returns eigenvalues of K, largest first: decay rates of residuals under gradient flow.
 
-    All of them come from the matrix. The largest few come from products K v alone (implicitly
-    restarted Lanczos iteration, always from the same start), with neither K nor J in memory: what
-    counts is that one reverse pass over all points fits.
+    All of them come from the matrix. The largest few come from products ``K v`` alone (implicitly
+    restarted Lanczos iteration, always from the same start), with neither K nor J in memory: only
+    one reverse pass over all points has to fit.
 
     Args:
         blocks: one residual block, or a dict of them.
-        variables: the parameters theta.
-        num: how many of the largest, not in a graph; all of them by default.
+        variables: parameters theta.
+        num: number of the largest ones, not in a graph; all of them by default.
 
     Returns:
-        ``[n]``, or ``[num]``. Each errs by a few roundings of the largest: in float32, what is
-        below 1e-6 of that is noise, and may be negative.
+        ``[n]``, or ``[num]``. Each has an error of a few roundings of the largest: in float32,
+        values below 1e-6 of that are noise, and may be negative.
 
     Raises:
-        ValueError: unless ``num`` is an integer from 1 to n; for a kernel that is not finite.
-        RuntimeError: for a ``num`` inside a graph.
+        ValueError: if ``num`` is not an integer from 1 to n, or the kernel is not finite.
+        RuntimeError: if ``num`` is given inside a graph.
     """
     if num is None:
         return tf.reverse(tf.linalg.eigvalsh(matrix(blocks, variables)), axis=[0])
@@ -53,26 +53,27 @@ def eigenvalues(blocks: Blocks, variables: Variables, num: int | None = None) ->
 
 @unconverted
 def effective_rank(blocks: Blocks, variables: Variables, *, order: int = 1) -> tf.Tensor:
-    """How many eigenvalues K has, counted by their shares p_i = lambda_i / Tr K.
+    """Returns the effective number of eigenvalues, from their shares ``p_i = lambda_i / Tr K``.
 
-    Order 1 is exp(-sum_i p_i log p_i), the exponential of the entropy; order 2, which weighs small
-    eigenvalues less and computes none, is 1 / sum_i p_i^2 = (Tr K)^2 / ||K||_F^2, the participation
-    ratio. Both are between one and the rank, order 2 never above order 1.
+    Order 1 is ``exp(-sum_i p_i log p_i)``, the exponential of the entropy. Order 2 is
+    ``1 / sum_i p_i^2 = (Tr K)^2 / ||K||_F^2``, the participation ratio, which weights small
+    eigenvalues less and computes none. Both are between one and the rank, and order 2 is never
+    above order 1.
 
-    Either takes the matrix. Where that is too large, take the same share of every block's points at
-    random: eigenvalues over n converge to those of the kernel as an integral operator (Koltchinskii
-    and Gine, Bernoulli 6, 2000).
+    Both take the matrix. If it is too large, take the same share of every block's points at random:
+    eigenvalues over n converge to those of the kernel as an integral operator (Koltchinskii and
+    Gine, Bernoulli 6, 2000).
 
     Args:
         blocks: one residual block, or a dict of them.
-        variables: the parameters theta.
+        variables: parameters theta.
         order: 1 or 2.
 
     Returns:
         A scalar; NaN if K is zero.
 
     Raises:
-        ValueError: for another order.
+        ValueError: if the order is another one.
 
     Reference:
         Roy, Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO (2007).
@@ -90,7 +91,7 @@ def effective_rank(blocks: Blocks, variables: Variables, *, order: int = 1) -> t
 def _operator(
     blocks: Mapping[str, Block], variables: Variables
 ) -> "scipy.sparse.linalg.LinearOperator":
-    """K as a linear map of arrays ``[n]``, its product compiled once."""
+    """Returns K as a linear map of arrays ``[n]``, its product compiled once."""
     residuals = [block() for block in blocks.values()]
     sizes = [residual.shape[0] for residual in residuals]
 
@@ -107,7 +108,7 @@ def _operator(
 
 
 def _largest_eigenvalues(operator: "scipy.sparse.linalg.LinearOperator", num: int) -> np.ndarray:
-    """The ``num`` largest eigenvalues by Lanczos iteration, largest first."""
+    """Returns the ``num`` largest eigenvalues by Lanczos iteration, largest first."""
     start = np.random.default_rng(0).standard_normal(operator.shape[0]).astype(operator.dtype)
     image = operator @ start
     if not np.all(np.isfinite(image)):

@@ -96,7 +96,7 @@ class NaturalGradient(keras.optimizers.Optimizer):
         weights: Mapping[str, tf.Tensor],
         jit_compile: bool = True,
     ) -> list[tf.Tensor]:
-        """Returns what to subtract from the variables.
+        """Returns what to subtract from the variables, and sets the next damping.
 
         Args:
             linearization: residuals, recorded at the current parameters.
