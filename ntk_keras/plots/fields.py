@@ -19,20 +19,20 @@ def solution(
     truth: np.ndarray,
     labels: Sequence[str],
 ) -> Figure:
-    """Prediction, truth and error on a grid of one or two dimensions (Figure 9 of the paper).
+    """Draws prediction, truth and error on a grid of one or two dimensions (Figure 9 of the paper).
 
-    Where a value is NaN, infinite or masked, as outside of a domain, nothing is drawn.
+    Nothing is drawn where a value is NaN, infinite or masked, as outside of a domain.
 
     Args:
         lines: coordinates along each axis.
         prediction: values on the grid, one axis for each line, or at its points in order, ``[m]``
             or ``[m, 1]``.
-        truth: the same for the exact solution.
+        truth: values of the exact solution, of the same shape.
         labels: names of the axes.
 
     Raises:
-        ValueError: for more than two axes, values of several outputs or of another grid, and
-            complex ones.
+        ValueError: if there are more than two axes, or values are complex, have several outputs or
+            belong to another grid.
     """
     if len(lines) not in (1, 2) or any(np.ndim(line) != 1 for line in lines):
         raise ValueError(
@@ -65,14 +65,14 @@ def solution(
 
 
 def points(places: np.ndarray, labels: Sequence[str]) -> Figure:
-    """Where points lie: a panel for each pair of axes, or how many lie where along a single one.
+    """Draws points in a panel for each pair of axes, or their density along a single axis.
 
     Args:
-        places: the points, ``[n, d]``.
+        places: points ``[n, d]``.
         labels: names of the d axes, one to four.
 
     Raises:
-        ValueError: for points of another shape, or of more axes.
+        ValueError: if points have another shape, or more axes.
     """
     places = np.asarray(places)
     if places.ndim != 2 or places.shape[1] != len(labels) or not 1 <= len(labels) <= 4:
@@ -95,12 +95,12 @@ def points(places: np.ndarray, labels: Sequence[str]) -> Figure:
 def curves(
     steps: np.ndarray, exact: Mapping[str, np.ndarray], estimated: Mapping[str, np.ndarray]
 ) -> Figure:
-    """Exact (dashed) and estimated (solid) loss weights over steps (Figure 8 of the paper).
+    """Draws exact (dashed) and estimated (solid) loss weights over steps (Figure 8 of the paper).
 
     Args:
-        steps: ``[m]``.
-        exact: weights by group, each ``[m]``.
-        estimated: the same, estimated.
+        steps: step numbers ``[m]``.
+        exact: exact weights by group, each ``[m]``.
+        estimated: estimated weights by group, each ``[m]``.
     """
     figure = Figure(figsize=(9, 4), layout="constrained")
     ax = figure.subplots()
@@ -113,10 +113,10 @@ def curves(
 
 
 def kernel(matrix: np.ndarray, sizes: Mapping[str, int]) -> Figure:
-    """The kernel as a heat map, blocks marked, on a scale that is logarithmic in both signs.
+    """Draws the kernel as a heat map with blocks marked, on a symmetric logarithmic scale.
 
     Args:
-        matrix: K, ``[n, n]``.
+        matrix: kernel K, ``[n, n]``.
         sizes: rows of each block, in order.
     """
     figure = Figure(figsize=(6, 5), layout="constrained")
@@ -140,19 +140,19 @@ def directors(
     angles: Mapping[str, np.ndarray],
     titles: Sequence[str],
 ) -> Figure:
-    """Light through a liquid crystal and its directors, moment after moment (Figure 10).
+    """Draws light through a liquid crystal and its directors at several moments (Figure 10).
 
     Args:
         lines: coordinates x and y.
-        light: by field, ``[moments, nx, ny]``; one scale for all.
-        angles: of the directors from the x axis in radians, likewise; a director has no sign, and
-            is drawn as a stroke without a head.
-        titles: of the moments, at the left.
+        light: light by field, ``[moments, nx, ny]``; one scale for all.
+        angles: angles of the directors from the x axis in radians, by field; a director has no
+            sign, and is drawn as a stroke without a head.
+        titles: titles of the moments, at the left.
     """
     figure = Figure(figsize=(3.2 * len(light) + 1, 3 * len(titles)), layout="constrained")
     axes = figure.subplots(len(titles), len(light), sharex=True, sharey=True, squeeze=False)
     levels = MaxNLocator(12).tick_values(0, max(_largest(v) for v in light.values()))
-    # The scale goes on beyond the largest value, so that strokes stand out where light is.
+    # The scale extends beyond the largest value, so that strokes stand out against the light.
     style = {"levels": levels, "vmin": 0, "vmax": 1.6 * levels[-1], "cmap": "YlOrBr"}
     every = max(1, len(lines[0]) // 12)
     x, y = np.meshgrid(*(line[::every] for line in lines), indexing="ij")
@@ -176,7 +176,7 @@ def directors(
 
 
 def to_array(figure: Figure) -> np.ndarray:
-    """The picture of a figure, ``[height, width, 4]`` in 0 to 255."""
+    """Returns the image of a figure, ``[height, width, 4]`` from 0 to 255."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.array(canvas.buffer_rgba())
@@ -197,7 +197,7 @@ def _solution_on_a_line(
 
 
 def _on_grid(name: str, values: Any, lines: Sequence[np.ndarray]) -> np.ndarray:
-    """Values as they lie along the lines, NaN where there is none."""
+    """Returns values as they lie along the lines, NaN where there is none."""
     grid = tuple(map(len, lines))
     shape, count = np.shape(values), int(np.prod(grid))
     if shape not in (grid, (*grid, 1), (count,), (count, 1)):
@@ -211,11 +211,11 @@ def _on_grid(name: str, values: Any, lines: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _finite(values: Any) -> np.ndarray:
-    """Values with NaN wherever they are not finite or masked."""
+    """Returns values with NaN wherever they are not finite or masked."""
     filled = np.ma.filled(np.ma.asarray(values, np.float64), np.nan)
     return np.where(np.isfinite(filled), filled, np.nan)
 
 
 def _largest(values: Any) -> float:
-    """The largest finite absolute value, 1 if there is none but zeros."""
+    """Returns the largest finite absolute value, 1 if all are zero."""
     return float(np.max(np.abs(np.nan_to_num(_finite(values))), initial=0.0)) or 1.0

@@ -12,26 +12,26 @@ from matplotlib.lines import Line2D
 
 __all__ = ["comparison", "history"]
 
-# Rows, one an epoch; values by name; or what `fit` returns, which holds such values as `history`.
+# Rows, one per epoch; values by name; or what `fit` returns, which holds such values as `history`.
 History = Iterable[Mapping[str, float]] | Mapping[str, Sequence[float]] | Any
 
 _LINE_STYLES = ("-", "--", ":", "-.")
 
 
 def history(rows: History) -> Figure:
-    """Weights, losses and the relative L2 error over steps, or over epochs where steps are unknown.
+    """Draws weights, losses and the relative L2 error over steps, or epochs if steps are unknown.
 
     Args:
         rows: what ``fit`` returns, its ``history``, the rows of a ``HistoryFile``, or a frame of
             them, with the names that ``PINNModel`` logs.
 
     Raises:
-        TypeError: for anything else, as the path of a file.
-        ValueError: for a history of no epochs.
+        TypeError: for anything else, such as the path of a file.
+        ValueError: if the history has no epochs.
 
     Warns:
-        UserWarning: if values are fewer than epochs and nothing says at which they were logged, as
-            in the ``history`` alone. They are drawn where just one ``validation_freq`` fits, else
+        UserWarning: if values are fewer than epochs and their epochs are unknown, as in the
+            ``history`` alone. They are drawn if a single ``validation_freq`` fits, and otherwise
             left out.
     """
     rows = _rows(rows)
@@ -54,13 +54,14 @@ def history(rows: History) -> Figure:
 
 
 def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
-    """Relative L2 error over steps, a colour for each label and a line for each of its runs.
+    """Draws the relative L2 error over steps, a colour for each label and a line for each run.
 
-    The legend has the order of the errors at the end. Beyond twenty labels colours come again, with
-    other line styles.
+    The legend has the order of the final errors. Beyond twenty labels colours repeat, with other
+    line styles.
 
     Args:
-        histories: of several runs, by label; drawn over ``seconds in training`` if rows have it.
+        histories: histories of several runs, by label; drawn over ``seconds in training`` if rows
+            have it.
     """
     many = len(histories) > 4
     figure = Figure(figsize=(9, 5) if many else (6, 4), layout="constrained")
@@ -92,10 +93,10 @@ def _plot_error(
 
 
 def _rows(history: History) -> Sequence[Mapping[str, float]]:
-    """A history as rows, one an epoch; entries that are empty are left out.
+    """Returns a history as rows, one per epoch, without empty entries.
 
     Raises:
-        TypeError: for what is no history.
+        TypeError: if the value is not a history.
     """
     values: Any = getattr(history, "history", history)
     if hasattr(values, "to_dict"):  # a frame, which has NaN where there is nothing
@@ -117,7 +118,7 @@ def _rows(history: History) -> Sequence[Mapping[str, float]]:
 
 
 def _by_epoch(history: History, values: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
-    """Rows of values by name; of some epochs only, they are put where they were logged."""
+    """Returns rows of values by name; values of some epochs are put where they were logged."""
     count = max(map(len, values.values()), default=0)
     epochs = list(getattr(history, "epoch", range(count)))
     epochs = epochs[len(epochs) - count :]
@@ -132,7 +133,7 @@ def _by_epoch(history: History, values: Mapping[str, Sequence[float]]) -> list[d
 
 
 def _guessed(name: str, count: int, epochs: Sequence[int]) -> Sequence[int]:
-    """The epochs of values that only some have, as of a ``validation_freq`` if just one fits."""
+    """Returns the epochs of values that few have, as of a ``validation_freq`` if just one fits."""
     fitting: dict[tuple[int, ...], int] = {}
     for frequency in range(2, max(epochs) + 2):
         logged = tuple(epoch for epoch in epochs if (epoch + 1) % frequency == 0)
@@ -152,13 +153,13 @@ def _guessed(name: str, count: int, epochs: Sequence[int]) -> Sequence[int]:
 
 
 def _label(rows: Sequence[Mapping[str, float]]) -> str:
-    """What rows are numbered by: time or steps, if they say so."""
+    """Returns the numbering of rows: time or steps, if they state it."""
     known = ("seconds in training", "step")
     return next((name for name in known if rows and all(name in row for row in rows)), "epoch")
 
 
 def _series(rows: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
-    """Where a value was logged, and the value."""
+    """Returns where a value was logged, and the value."""
     label = _label(rows)
     shown = [(row.get(label, number), row[name]) for number, row in enumerate(rows) if name in row]
     return [place for place, _ in shown], [value for _, value in shown]

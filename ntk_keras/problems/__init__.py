@@ -30,10 +30,10 @@ PROBLEMS: Mapping[str, Problem] = _Problems("poisson", "quadratic", "wave", "liq
 
 
 def get(name: str) -> Problem:
-    """The problem of a name.
+    """Returns a problem by its name.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: if the name is unknown.
     """
     if name not in PROBLEMS:
         raise ValueError(f"Unknown problem {name!r}. Known: {sorted(PROBLEMS)}.")
@@ -41,11 +41,11 @@ def get(name: str) -> Problem:
 
 
 def of(settings: Settings) -> Problem:
-    """The problem of a run, with the parameters of its settings.
+    """Returns the problem of a run, with the parameters of its settings.
 
     Raises:
-        ValueError: for an unknown name, preset or parameter, other sets of points than the
-            problem's, an argument that the weighting refuses, or a value out of range.
+        ValueError: if a name, preset or parameter is unknown, the sets of points are not the
+            problem's, the weighting rejects an argument, or a value is out of range.
     """
     problem = get(settings.problem)
     if settings.preset not in problem.presets:

@@ -1,4 +1,4 @@
-"""What a problem is: terms, a network, a solution to compare with, and settings as data."""
+"""The definition of a problem: terms, a network, a reference solution, and settings as data."""
 
 import dataclasses
 import numbers
@@ -24,46 +24,47 @@ OPTIMIZERS: Mapping[str, Callable[..., keras.optimizers.Optimizer]] = {
     "natural-gradient": NaturalGradient,
 }
 
-# Keras knows no sine by its name.
+# Keras has no sine among its named activations.
 _ACTIVATIONS = {"sin": keras.ops.sin}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Everything that decides a run, as plain data.
+    """Everything that determines a run, as plain data.
 
     Attributes:
         problem: name of the problem.
-        preset: name of the preset the settings began as.
-        weighting: a name of :data:`ntk_keras.weighting.WEIGHTINGS`.
-        seed: of network, points and probes.
-        width: neurons in each hidden layer.
+        preset: name of the preset that the settings began as.
+        weighting: name in :data:`ntk_keras.weighting.WEIGHTINGS`.
+        seed: integer for network, points and probes.
+        width: number of neurons in each hidden layer.
         depth: number of hidden layers.
-        activation: of the hidden layers, ``"sin"`` or one that Keras knows by name.
-        input_scale: standard deviation of the inputs that the first hidden layer sees.
+        activation: activation of the hidden layers, ``"sin"`` or a name that Keras knows.
+        input_scale: standard deviation of the inputs that the first hidden layer receives.
         points: number of points by term.
         steps: number of training steps.
-        steps_per_epoch: steps from one row of the history, and one checkpoint, to the next.
-        optimizer: a name of :data:`OPTIMIZERS`. ``"natural-gradient"`` finds the lengths of its
-            steps by itself, whatever the learning rate.
-        learning_rate: at the start.
+        steps_per_epoch: number of steps from one row of the history, and one checkpoint, to the
+            next.
+        optimizer: name in :data:`OPTIMIZERS`. ``"natural-gradient"`` determines its step lengths
+            itself, whatever the learning rate.
+        learning_rate: learning rate at the start.
         decay_rate: factor of the learning rate every ``decay_steps`` steps; 1 keeps it.
-        decay_steps: see ``decay_rate``.
-        estimator: of the traces under ``"ntk"``: a name, or one with arguments.
-        averaging_rate: alpha of Algorithm 3; None for what suits the estimator.
-        num_initial_probes: N of Algorithm 3.
-        update_every: n of Algorithm 1, steps between updates of the weights; None for what is usual
-            with the weighting.
+        decay_steps: number of steps, see ``decay_rate``.
+        estimator: estimator of the traces under ``"ntk"``: a name, or one with arguments.
+        averaging_rate: rate alpha of Algorithm 3; None for what suits the estimator.
+        num_initial_probes: number N of Algorithm 3.
+        update_every: number n of Algorithm 1, steps between updates of the weights; None for the
+            weighting's usual value.
         redrawn: whether points are drawn anew at every step.
         reduction: ``"sum"`` or ``"mean"``.
-        dtype: of the network.
-        average: what the moving average under ``"ntk"`` holds, ``"traces"`` or ``"kernel"``.
-        parameters: of the problem, those that are not its defaults; see
+        dtype: dtype of the network.
+        average: content of the moving average under ``"ntk"``, ``"traces"`` or ``"kernel"``.
+        parameters: parameters of the problem that differ from its defaults; see
             :attr:`Problem.parameters`.
 
     Raises:
-        ValueError: for a count that is not positive, steps that do not fill their epochs, or an
-            unknown weighting or optimizer. Arguments of the weighting are checked when it is built.
+        ValueError: if a count is not positive, steps do not fill their epochs, or a weighting or
+            optimizer is unknown. Arguments of the weighting are checked when it is built.
     """
 
     problem: str
@@ -117,15 +118,15 @@ class Settings:
 
     @property
     def epochs(self) -> int:
-        """Number of epochs."""
+        """The number of epochs."""
         return self.steps // self.steps_per_epoch
 
 
 def without_effect(settings: Settings) -> set[str]:
-    """The names of settings that weighting and optimizer do not look at.
+    """Returns the names of settings that weighting and optimizer do not use.
 
     Args:
-        settings: of a run.
+        settings: settings of a run.
     """
     idle = set()
     if settings.weighting != "ntk":
@@ -142,22 +143,23 @@ class Problem:
     """A problem with a known solution, or a reference computed by other means.
 
     Attributes:
-        name: as on the command line.
-        title: one line for people.
-        box: the domain.
-        terms: the loss terms, by settings.
-        solution: the exact solution, or the reference, from points ``[m, d]`` to values
+        name: name on the command line.
+        title: one-line description.
+        box: domain.
+        terms: function from settings to the loss terms.
+        solution: exact solution, or the reference, from points ``[m, d]`` to values
             ``[m, outputs]``.
         presets: settings by name.
         grid: number of points along each axis where errors are measured.
-        reference: where the problem comes from.
+        reference: source of the problem.
         outputs: number of outputs of the network.
-        network: what is trained, by settings; by default a feedforward network on the box, of the
-            settings' width and depth.
-        figure: of a prediction and the solution on the grid, each ``[*grid, outputs]``; by default
-            :func:`ntk_keras.plots.solution`.
-        parameters: that a run may change, with the values they have here.
-        variant: the same problem for parameters given by name; None if it has none.
+        network: function from settings to the network; by default a feedforward network on the box,
+            of the settings' width and depth.
+        figure: function from a prediction and the solution on the grid, each ``[*grid, outputs]``,
+            to a figure; by default :func:`ntk_keras.plots.solution`.
+        parameters: parameters that a run may change, with their current values.
+        variant: function from parameters by name to the same problem with them; None if it has
+            none.
     """
 
     name: str
@@ -175,10 +177,11 @@ class Problem:
     variant: Callable[..., "Problem"] | None = None
 
     def with_parameters(self, changes: Mapping[str, Any]) -> "Problem":
-        """The problem with some parameters changed.
+        """Returns the problem with some parameters changed.
 
         Raises:
-            ValueError: for a parameter it has not, or a value of another kind or out of range.
+            ValueError: if the problem lacks a parameter, or a value is of another kind or out of
+                range.
         """
         unknown = sorted(set(changes) - set(self.parameters))
         if unknown:
@@ -198,24 +201,24 @@ class Problem:
         return self.variant(**{**self.parameters, **changes})
 
     def validation_data(self, dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
-        """Grid points ``[m, d]`` and the solution there ``[m, outputs]``."""
+        """Returns grid points ``[m, d]`` and the solution there ``[m, outputs]``."""
         points = self.box.grid(*self.grid)
         return points.astype(dtype), self.solution(points).astype(dtype)
 
 
 def _of_kind(value: Any, usual: Any) -> bool:
-    """Whether a value may stand where ``usual`` does: an integer for a float, too."""
+    """Whether a value may replace ``usual``: an integer may stand for a float, too."""
     if isinstance(usual, float):
         return isinstance(value, numbers.Real) and not isinstance(value, bool)
     return type(value) is type(usual)
 
 
 def build_model(problem: Problem, settings: Settings) -> PINNModel:
-    """The compiled model of a problem; equal settings give equal models.
+    """Returns the compiled model of a problem; equal settings give equal models.
 
     Args:
-        problem: what to solve.
-        settings: how.
+        problem: problem to solve.
+        settings: settings of the run.
     """
     model = PINNModel(
         _network(problem, settings),
@@ -224,7 +227,7 @@ def build_model(problem: Problem, settings: Settings) -> PINNModel:
         reduction=settings.reduction,
         seed=settings.seed,
     )
-    # Many steps an execution keep the interpreter out of the loop; it divides the epoch.
+    # Many steps per execution keep the interpreter out of the loop; the number divides the epoch.
     model.compile(_optimizer(settings), steps_per_execution=_divisor(settings.steps_per_epoch, 100))
     return model
 
@@ -245,17 +248,17 @@ def _network(problem: Problem, settings: Settings) -> keras.Model:
 
 
 def _fixed(term: Term, settings: Settings) -> Term:
-    """The term itself, or with points drawn once for all."""
+    """Returns the term itself, or the term with points drawn once."""
     if settings.redrawn or term.points is None or not term.redrawn:
         return term
     return Term(term.name, term.residual, term.points.fixed(settings.seed), group=term.group)
 
 
 def build_weighting(settings: Settings) -> weighting.Weighting:
-    """The weighting that settings name.
+    """Returns the weighting that settings name.
 
     Raises:
-        ValueError: for an unknown name, or an argument out of its range.
+        ValueError: if a name is unknown, or an argument out of its range.
     """
     kind: Any = weighting.kind_of(settings.weighting)
     arguments: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Numerical solutions to compare networks with, where no formula is known."""
+"""Numerical solutions to compare networks with if no formula is known."""
 
 from ntk_keras.references import cache, liquid_crystal_fem
 

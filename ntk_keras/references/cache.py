@@ -1,7 +1,7 @@
 """Results that take long to compute, kept on disk between processes.
 
-A file's name is a hash of all that its content follows from, so nothing in the folder goes stale;
-delete it at any time.
+A file's name is a hash of everything that determines its content, so nothing in the folder goes
+stale. It may be deleted at any time.
 """
 
 import hashlib
@@ -25,18 +25,18 @@ Arrays = dict[str, np.ndarray]
 
 
 def folder() -> Path:
-    """Where results are kept: ``$NTK_KERAS_CACHE``, or ``ntk_keras`` in the user's cache folder."""
+    """Returns the folder of results: ``$NTK_KERAS_CACHE``, or the user's cache folder."""
     if chosen := os.environ.get(FOLDER_VARIABLE):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ntk_keras"
 
 
 def key(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    """A hash of settings and arrays, equal for equal ones in any process.
+    """Returns a hash of settings and arrays, equal for equal ones in any process.
 
     Args:
         settings: plain data, as ``json`` takes it.
-        arrays: their dtype and shape count too.
+        arrays: arrays by name, whose dtype and shape count too.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
@@ -46,14 +46,14 @@ def key(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def cached(name: str, compute: Callable[[], Arrays]) -> Arrays:
-    """What ``compute`` returns, from disk if it was computed before.
+    """Returns the result of ``compute``, from disk if it was computed before.
 
-    The file is written whole or not at all, so processes may share the folder; one that cannot be
-    read is computed again.
+    The file is written atomically, so processes may share the folder; an unreadable file is
+    computed again.
 
     Args:
-        name: of the file, without its ending; to hold a :func:`key`.
-        compute: returns arrays by name.
+        name: name of the file, without its ending; it should contain a :func:`key`.
+        compute: function that returns arrays by name.
     """
     path = folder() / f"{name}.npz"
     try:

@@ -37,24 +37,23 @@ VERSION = 1  # of the scheme: raise it with every change of its numbers, and old
 
 @dataclasses.dataclass(frozen=True)
 class SolverSettings:
-    """Everything that decides a solution but its initial values.
+    """Everything that determines a solution except its initial values.
 
     Attributes:
         lower: left and lower side of the square.
-        upper: right and upper side.
-        final_time: T.
-        elasticity: L.
+        upper: right and upper side of the square.
+        final_time: final time T.
+        elasticity: coefficient L of the Laplacian.
         a: coefficient of Q.
-        c: coefficient of Tr(Q^2) Q.
-        offset: A0, which keeps r real; so large that r hardly varies.
+        c: coefficient of ``Tr(Q^2) Q``.
+        offset: constant A0, which keeps r real; so large that r hardly varies.
         cells: number of squares along a side, each of two triangles.
         steps: number of time steps.
         frames: number of equispaced times to keep, the first and the last among them.
 
     Raises:
-        ValueError: for a count that is not positive, a square or time that is empty, an elasticity
-            or c that is not positive, an offset under which r is not real, or frames that do not
-            fall on steps.
+        ValueError: if a count is not positive, the square or time is empty, the elasticity or c is
+            not positive, the offset leaves r not real, or frames do not fall on steps.
     """
 
     lower: float = 0.0
@@ -99,12 +98,12 @@ class Solution:
     """A solution on its grid, and its energy at every step.
 
     Attributes:
-        times: ``[frames]``.
+        times: times ``[frames]``.
         line: coordinates along a side, ``[n + 1]``.
-        values: (q1, q2), ``[frames, n + 1, n + 1, 2]``; axes t, x, y.
-        energies: L/2 ||grad Q||^2 + 1/2 ||r||^2 before and after each step, r counted at inner
-            nodes only, ``[steps + 1]``.
-        dissipations: ||Q' - Q||^2 / dt of each step, ``[steps]``; what the energy falls by.
+        values: values of ``(q1, q2)``, ``[frames, n + 1, n + 1, 2]``; axes t, x, y.
+        energies: energies ``L/2 ||grad Q||^2 + 1/2 ||r||^2`` before and after each step, with r
+            counted at inner nodes only, ``[steps + 1]``.
+        dissipations: decrease ``||Q' - Q||^2 / dt`` of the energy in each step, ``[steps]``.
     """
 
     times: np.ndarray
@@ -114,7 +113,7 @@ class Solution:
     dissipations: np.ndarray
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        """(q1, q2) between nodes and kept times, linear along each axis.
+        """Interpolates ``(q1, q2)`` between nodes and kept times, linearly along each axis.
 
         Args:
             points: columns (t, x, y), ``[m, 3]``.
@@ -123,7 +122,7 @@ class Solution:
             ``[m, 2]``.
 
         Raises:
-            ValueError: for a point outside the square or the times.
+            ValueError: if a point is outside the square or the times.
         """
         return scipy.interpolate.RegularGridInterpolator(
             (self.times, self.line, self.line), self.values
@@ -131,24 +130,24 @@ class Solution:
 
 
 def lines(settings: SolverSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates x and y of the nodes, each ``[n + 1, n + 1]``; x varies along the first axis."""
+    """Returns coordinates x and y of the nodes, ``[n + 1, n + 1]``; x varies along axis 0."""
     line = np.linspace(settings.lower, settings.upper, settings.cells + 1)
     x, y = np.meshgrid(line, line, indexing="ij")
     return x, y
 
 
 def solve(initial: np.ndarray, settings: SolverSettings, *, progress: bool = False) -> Solution:
-    """The solution from given initial values.
+    """Computes the solution from given initial values.
 
     Args:
-        initial: (q1, q2) at the nodes of :func:`lines`, ``[n + 1, n + 1, 2]``. Values on the
-            boundary are set to zero.
-        settings: of square, equation and scheme.
+        initial: values of ``(q1, q2)`` at the nodes of :func:`lines`, ``[n + 1, n + 1, 2]``. Values
+            on the boundary are set to zero.
+        settings: settings of square, equation and scheme.
         progress: whether to show a progress bar.
 
     Raises:
-        ImportError: without scikit-fem.
-        ValueError: for initial values of another shape.
+        ImportError: if scikit-fem is missing.
+        ValueError: if initial values have another shape.
         RuntimeError: if the linear system of a step is not solved to rounding.
     """
     scheme = _Scheme(settings)
@@ -172,13 +171,13 @@ def solve(initial: np.ndarray, settings: SolverSettings, *, progress: bool = Fal
 def solve_cached(
     initial: np.ndarray, settings: SolverSettings, *, progress: bool = True
 ) -> Solution:
-    """:func:`solve`, unless its result is on disk (:mod:`ntk_keras.references.cache`).
+    """Returns the result of :func:`solve`, from disk if there (:mod:`ntk_keras.references.cache`).
 
-    A result that is there needs no scikit-fem.
+    A result on disk does not need scikit-fem.
 
     Args:
-        initial: (q1, q2) at the nodes, ``[n + 1, n + 1, 2]``.
-        settings: of square, equation and scheme.
+        initial: values of ``(q1, q2)`` at the nodes, ``[n + 1, n + 1, 2]``.
+        settings: settings of square, equation and scheme.
         progress: whether to show a progress bar while solving.
     """
     described = {**dataclasses.asdict(settings), "version": VERSION}
