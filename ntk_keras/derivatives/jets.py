@@ -1,9 +1,9 @@
 """Jets: the channels of one tensor of the network.
 
-Channels that follow the same formula are stacked ``[k, n, width]``, or ``[k, 1, width]``
-if they are the same at every point. What is known to be zero, such as all second derivatives of the
-points themselves, is absent and costs nothing. Channels are computed when somebody asks for them,
-all that are missing at once, and a second request extends what the first began.
+Channels that follow the same formula are stacked ``[k, n, width]``, or ``[k, 1, width]`` if they
+are the same at every point. Channels that are known to be zero, such as all second derivatives of
+the points themselves, are absent and cost nothing. Channels are computed when first requested, all
+that are missing at once, and a second request extends the first one.
 """
 
 import functools
@@ -25,8 +25,8 @@ class Jet:
     """The channels of one tensor of the network.
 
     Args:
-        compute: the stacks asked for, ``[k, n, width]`` each; None, or left out, are those known to
-            be zero.
+        compute: function that returns the requested stacks, ``[k, n, width]`` each; None, or
+            missing, are those known to be zero.
     """
 
     def __init__(self, compute: Callable[[Sequence[Stack]], Values]):
@@ -36,7 +36,8 @@ class Jet:
         self._rows: dict[Stack, list[tf.Tensor]] = {}
 
     def take(self, channels: Iterable[Channel]) -> dict[Stack, tf.Tensor]:
-        """The channels asked for in stacks ``[k, n, width]``, those that are zero left out."""
+        """Returns the requested channels in stacks ``[k, n, width]``, without those that are
+        zero."""
         channels = list(channels)
         missing = stacks(c for c in channels if c not in self._homes)
         if missing:
@@ -47,9 +48,9 @@ class Jet:
         return {stack: rows for stack, rows in taken.items() if rows is not None}
 
     def rows(self, channels: Sequence[Channel]) -> tf.Tensor | None:
-        """Channels taken before, in this order, ``[k, n, width]``; None if all are zero.
+        """Returns channels taken before, in this order, ``[k, n, width]``; None if all are zero.
 
-        One and the same channel k times comes once, ``[1, n, width]``, for others to broadcast.
+        A single channel requested k times comes once, ``[1, n, width]``, to be broadcast.
         """
         if len(set(channels)) == 1:
             channels = channels[:1]
@@ -67,7 +68,7 @@ class Jet:
             self._stacks[stack] = value
 
     def row(self, channel: Channel) -> tf.Tensor | None:
-        """A channel taken before, ``[n, width]``, None if it is zero."""
+        """Returns a channel taken before, ``[n, width]``, None if it is zero."""
         home = self._homes[channel]
         if home is None:
             return None
@@ -78,10 +79,10 @@ class Jet:
 
 
 def seed(points: tf.Tensor, everywhere: bool = False) -> Jet:
-    """The points themselves: a unit vector for each first derivative, nothing above.
+    """Returns the points themselves: a unit vector for each first derivative, nothing above.
 
     Args:
-        points: ``[n, d]``.
+        points: points ``[n, d]``.
         everywhere: whether unit vectors are repeated for every point, ``[k, n, d]``. By default
             they are ``[k, 1, d]``, and whatever is the same at all points stays so.
     """
@@ -102,7 +103,7 @@ def seed(points: tf.Tensor, everywhere: bool = False) -> Jet:
 
 
 def constant(value: Any) -> Jet:
-    """A number that depends on nothing.
+    """Returns a number that does not depend on the inputs.
 
     Args:
         value: the number.
@@ -111,7 +112,7 @@ def constant(value: Any) -> Jet:
 
 
 def product(factors: Iterable[Any]) -> Any:
-    """The product of channels and numbers, None if a factor is, which means zero.
+    """Returns the product of channels and numbers, None if a factor is None, which means zero.
 
     Args:
         factors: tensors, numbers and None.

@@ -1,8 +1,9 @@
-"""Which Keras layers can be differentiated forward, and how.
+"""Rules for the Keras layers that can be differentiated forward.
 
-A rule takes a layer, the jets of its inputs and the hook, and gives the jet of its output. Its
-function ``unsupported`` says why this very layer cannot be served, or None. Parameters are read
-when a rule is applied, as Keras shows them at that moment, so that a stateless scope is honoured.
+A rule takes a layer, the jets of its inputs and the hook, and returns the jet of its output. Its
+function ``unsupported`` says why this very layer cannot be served, or returns None. Parameters are
+read when a rule is applied, as Keras shows them at that moment, so that a stateless scope is
+respected.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ Apply = Callable[[Any, Sequence[Any], LayerHook | None], Any]
 
 
 def _none(layer: Any) -> None:
-    """Every layer of the kind is supported."""
+    """Returns None: every layer of the kind is supported."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Rule:
     """How a kind of layer maps channels.
 
     Attributes:
-        apply: from the layer, the jets of its inputs and the hook to the jet of its output.
-        unsupported: why a layer of this kind cannot be served, None if it can.
+        apply: function from the layer, the jets of its inputs and the hook to the output's jet.
+        unsupported: function that says why a layer of this kind cannot be served, None if it can.
     """
 
     apply: Apply
@@ -53,24 +54,23 @@ _RULES: dict[type, Rule] = {}
 def register_layer(
     layer_type: type, apply: Apply, unsupported: Callable[[Any], str | None] = _none
 ) -> None:
-    """Makes a kind of layer known, so that networks with it are differentiated forward.
+    """Registers a kind of layer, so that networks with it are differentiated forward.
 
     Args:
-        layer_type: a class of Keras layers. Subclasses count unless they have a ``call`` of their
-            own.
-        apply: ``apply(layer, inputs, hook)`` returns the :class:`~ntk_keras.derivatives.taylor.
-            Jet` of the layer's output, made from the jets of its inputs by the functions of
-            :mod:`ntk_keras.derivatives.taylor`.
-        unsupported: says why a layer of this kind cannot be served, None if it can.
+        layer_type: class of Keras layers. Subclasses count unless they have their own ``call``.
+        apply: function ``apply(layer, inputs, hook)`` that returns the
+            :class:`~ntk_keras.derivatives.taylor.Jet` of the layer's output, made from the jets of
+            its inputs by the functions of :mod:`ntk_keras.derivatives.taylor`.
+        unsupported: function that says why a layer of this kind cannot be served, None if it can.
     """
     _RULES[layer_type] = Rule(apply, unsupported)
 
 
 def rule_of(operation: Any) -> Rule | None:
-    """The rule of a layer, or of an operation such as ``x + y`` between symbolic tensors.
+    """Returns the rule of a layer, or of an operation such as ``x + y`` on symbolic tensors.
 
     Args:
-        operation: what a Keras model applies.
+        operation: layer or operation that a Keras model applies.
     """
     if not isinstance(operation, keras.layers.Layer):
         return _OPERATIONS.get(_public_function(operation))
@@ -82,7 +82,7 @@ def rule_of(operation: Any) -> Rule | None:
 
 
 def _public_function(operation: Any) -> Callable | None:
-    """``keras.ops.sin`` for the operation that calling it on a symbolic tensor makes."""
+    """Returns ``keras.ops.sin`` for the operation that calling it on a symbolic tensor makes."""
     if not type(operation).__module__.startswith("keras."):
         return None
     name = re.sub("(?<=[a-z])(?=[A-Z])", "_", type(operation).__name__).lower()
@@ -90,11 +90,11 @@ def _public_function(operation: Any) -> Callable | None:
 
 
 def activate(x: Jet, function: Any) -> Jet:
-    """An activation known to have derivatives.
+    """Applies an activation with known derivatives.
 
     Args:
-        x: ``[n, width]`` each.
-        function: as layers are given it.
+        x: jet of its inputs, with stacks ``[k, n, width]``.
+        function: activation as passed to layers.
     """
     derivatives = derivatives_of(function)
     return x if derivatives is None else taylor.pointwise(x, derivatives)
@@ -105,10 +105,10 @@ def _activation_rule(function: Callable) -> Rule:
 
 
 def unknown_activation(layer: Any) -> str | None:
-    """Why the activation of a layer cannot be differentiated, None if it can.
+    """Returns why the activation of a layer cannot be differentiated, None if it can.
 
     Args:
-        layer: with an ``activation``.
+        layer: layer with an ``activation``.
     """
     function = layer.activation
     if is_identity(function) or derivatives_of(function) is not None:
@@ -119,7 +119,7 @@ def unknown_activation(layer: Any) -> str | None:
 
 def _dense(layer: Any, inputs: Sequence[Jet], hook: LayerHook | None) -> Jet:
     observe = None if hook is None else functools.partial(hook, layer)
-    # A tensor of its own: who looks at the graph tells this use of the bias from others by it.
+    # A separate tensor: code that inspects the graph recognises this use of the bias by it.
     bias = None if layer.bias is None else tf.identity(layer.bias)
     z = taylor.linear(inputs[0], tf.convert_to_tensor(layer.kernel), bias, observe)
     return activate(z, layer.activation)
@@ -213,12 +213,12 @@ def _last_axis_only_of(axes: list[int]) -> str | None:
 
 
 def _widths(layer: Any) -> list[int]:
-    """Those of its inputs, of every use that is made of it."""
+    """Returns the widths of its inputs, of every use of the layer."""
     return [x.shape[-1] for node in private_names.nodes_of(layer) for x in node.input_tensors]
 
 
 def _spread(layer: Any, inputs: Sequence[Jet]) -> list[Jet]:
-    """A single column repeated to the width of the others."""
+    """Repeats a single column to the width of the others."""
     widths = _widths(layer)
     if len(set(widths)) == 1:
         return list(inputs)
@@ -234,7 +234,7 @@ def _fitting_widths(layer: Any) -> str | None:
 
 
 def _second_argument(operation: Any) -> Any:
-    """2 in x ** 2 and x / 2; None of an operation that has no certain one."""
+    """Returns 2 in ``x ** 2`` and ``x / 2``; None for an operation without a fixed one."""
     nodes = private_names.nodes_of(operation)
     # Several of a graph cut out of another.
     return nodes[0].arguments.args[1] if len(nodes) == 1 else None
@@ -252,9 +252,9 @@ def _to_a_whole_power(operation: Any) -> str | None:
 
 
 def _columns(operation: Any) -> list[int] | None:
-    """The columns that ``x[:, a:b]`` takes; None for any other index."""
+    """Returns the columns that ``x[:, a:b]`` takes; None for any other index."""
     key = _second_argument(operation)
-    # A tuple, of which Keras makes a list when it loads a model.
+    # A tuple, which becomes a list when Keras loads a model.
     if not isinstance(key, tuple | list) or len(key) != 2 or not isinstance(key[1], slice):
         return None
     whole = key[0] == slice(None) or key[0] is Ellipsis
@@ -285,7 +285,7 @@ register_layer(keras.layers.Multiply, _multiply, _fitting_widths)
 register_layer(keras.layers.Dot, _dot, _dot_unsupported)
 register_layer(keras.layers.Average, _average, _fitting_widths)
 
-# What x + y and the like make of symbolic tensors; numbers are constant jets.
+# Operations of x + y and the like on symbolic tensors; numbers are constant jets.
 _OPERATIONS: dict[Callable | None, Rule] = {
     keras.ops.add: Rule(_add, _fitting_widths),
     keras.ops.subtract: Rule(_subtract, _fitting_widths),

@@ -16,11 +16,11 @@ __all__ = ["OutputView", "place_of"]
 
 
 class OutputView:
-    """One output of a view, called and differentiated like a network that has no other.
+    """One output of a view, called and differentiated like a network with this output alone.
 
     Args:
-        view: of a network that returns a dict or a list.
-        *path: keys or indices of the output, more than one where outputs are nested.
+        view: view of a network that returns a dict or a list.
+        *path: keys or indices of the output, more than one if outputs are nested.
     """
 
     def __init__(self, view: Any, *path: Any):
@@ -33,7 +33,7 @@ class OutputView:
         return getattr(self._view, name)
 
     def __getitem__(self, key: Any) -> "OutputView":
-        """An output of several that are nested in this one."""
+        """Returns an output of several that are nested in this one."""
         return OutputView(self._view, *self._path, key)
 
     @unconverted

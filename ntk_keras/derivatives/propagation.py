@@ -1,4 +1,4 @@
-"""The way through a network, layer by layer, for channels or for a mere look at each layer."""
+"""Traversal of a network layer by layer, to carry channels or to inspect each layer."""
 
 import contextlib
 import weakref
@@ -20,15 +20,15 @@ Visit = Callable[[Any, list[Any]], T]
 
 
 class _UnsupportedError(Exception):
-    """Why a network cannot be differentiated forward."""
+    """Raised with the reason why a network cannot be differentiated forward."""
 
 
 def why_unsupported(network: Any, dtype: str) -> str | None:
-    """Why channels cannot pass a network, naming the first layer in their way; None if they can.
+    """Returns why channels cannot pass a network, with the first such layer; None if they can.
 
     Args:
-        network: a Keras model or layer, built.
-        dtype: of the points.
+        network: built Keras model or layer.
+        dtype: dtype of the points.
     """
 
     def look(operation: Any, inputs: list[Any]) -> None:
@@ -47,12 +47,12 @@ def why_unsupported(network: Any, dtype: str) -> str | None:
 
 
 def propagate(network: Any, inputs: list[Jet], hook: LayerHook | None = None) -> list[Jet]:
-    """The network's outputs.
+    """Returns the jets of the network's outputs.
 
     Args:
-        network: one that is supported.
-        inputs: the jets of its inputs, ``[n, d]`` each.
-        hook: told of every Dense layer's product.
+        network: supported network.
+        inputs: jets of its inputs, ``[n, d]`` each.
+        hook: function called with every Dense layer's product.
     """
 
     def apply(operation: Any, inputs: list[Any]) -> Any:
@@ -73,7 +73,7 @@ def _reason(operation: Any, dtype: str) -> str | None:
 
 
 def _visit(operation: Any, inputs: list[Any], visit: Visit) -> Any:
-    """Applies a layer; of a model, layer by layer, its own layers."""
+    """Applies a layer; for a model, its own layers one by one."""
     if isinstance(operation, keras.layers.Lambda) and rule_of(operation) is None:
         operation = _expanded(operation, len(inputs))
     if not isinstance(operation, keras.Model) or rule_of(operation) is not None:
@@ -88,7 +88,7 @@ def _visit(operation: Any, inputs: list[Any], visit: Visit) -> Any:
 
 
 def _visit_graph(model: Any, inputs: list[Any], visit: Visit) -> Any:
-    """The layers of a functional model, each after those it needs."""
+    """Applies the layers of a functional model, each after those it needs."""
     if len(inputs) != len(model.inputs):
         raise _UnsupportedError(f"model {model.name!r} has several inputs")
     values = dict(zip(map(id, model.inputs), inputs, strict=True))
@@ -118,14 +118,14 @@ _EXPANDED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def _expanded(layer: keras.layers.Lambda, count: int) -> Any:
-    """A Lambda layer as the model that its function makes of symbolic inputs; itself if none."""
+    """Returns a Lambda layer as the model of its function on symbolic inputs, or itself."""
     if layer not in _EXPANDED:
         _EXPANDED[layer] = layer
         nodes = private_names.nodes_of(layer)
         if nodes and not layer.arguments:
             shapes = [(x.shape[1:], x.dtype) for x in nodes[0].input_tensors]
             inputs = [keras.Input(shape, dtype=dtype) for shape, dtype in shapes]
-            # Any failure of a function that knows no symbolic tensors leaves the layer as it is.
+            # If the function fails on symbolic tensors, the layer is left unchanged.
             with contextlib.suppress(Exception):
                 outputs = layer.function(inputs[0] if count == 1 else inputs)
                 _EXPANDED[layer] = keras.Model(inputs, outputs, name=layer.name)

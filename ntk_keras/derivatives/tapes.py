@@ -1,6 +1,6 @@
-"""Derivatives with respect to inputs by nested gradient tapes: the general way.
+"""Derivatives with respect to inputs by nested gradient tapes: the general method.
 
-What each function returns is said in :mod:`ntk_keras.derivatives`; arguments come checked.
+The results are defined in :mod:`ntk_keras.derivatives`. Arguments are checked before.
 """
 
 import functools
@@ -25,9 +25,9 @@ Network = Callable[[tf.Tensor], tf.Tensor]
 
 
 class _RealOutputs:
-    """A network, its complex outputs as real and imaginary parts side by side.
+    """A network whose complex outputs are split into real and imaginary parts, side by side.
 
-    A tape keeps the real part only of the derivatives of complex values.
+    A tape keeps only the real part of the derivatives of complex values.
     """
 
     def __init__(self, network: Network):
@@ -49,7 +49,7 @@ class _RealOutputs:
 
 
 def _by_parts(differentiate: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """Lets a function that differentiates real outputs, ``[n, outputs, ...]``, serve complex."""
+    """Extends a function for derivatives of real outputs, ``[n, outputs, ...]``, to complex."""
 
     @functools.wraps(differentiate)
     def differentiate_either(u: Network, points: tf.Tensor, *arguments: Any) -> tf.Tensor:
@@ -62,11 +62,11 @@ def _by_parts(differentiate: Callable[..., tf.Tensor]) -> Callable[..., tf.Tenso
 
 @_by_parts
 def gradient(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """First derivatives, ``[n, outputs, d]``.
+    """Returns first derivatives, ``[n, outputs, d]``.
 
     Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
+        u: function from points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: points ``[n, d]``.
     """
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(points)
@@ -76,24 +76,24 @@ def gradient(u: Network, points: tf.Tensor) -> tf.Tensor:
 
 @_by_parts
 def hessian_diagonal(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
-    """Unmixed second derivatives, ``[n, outputs, len(axes)]``.
+    """Returns unmixed second derivatives, ``[n, outputs, len(axes)]``.
 
     Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        axes: the inputs to differentiate by.
+        u: function from points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: points ``[n, d]``.
+        axes: inputs to differentiate by.
     """
     return _second_derivatives(u, points, axes)
 
 
 @_by_parts
 def second_order(u: Network, points: tf.Tensor, operator: SecondOrder) -> tf.Tensor:
-    """sum_k c_k d_k^2, ``[n, outputs]``.
+    """Returns ``sum_k c_k d_k^2`` of every output, ``[n, outputs]``.
 
     Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        operator: the coefficients.
+        u: function from points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: points ``[n, d]``.
+        operator: operator with the coefficients.
     """
     second = _second_derivatives(u, points, [k for (k,) in operator.first])
     weights = operator.column(points.dtype)  # [k, n or 1, 1]
@@ -104,12 +104,12 @@ def second_order(u: Network, points: tf.Tensor, operator: SecondOrder) -> tf.Ten
 
 @_by_parts
 def biharmonic(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
-    """The Laplacian of the Laplacian, ``[n, outputs]``.
+    """Returns the Laplacian of the Laplacian, ``[n, outputs]``.
 
     Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        axes: the inputs to sum over.
+        u: function from points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: points ``[n, d]``.
+        axes: inputs to sum over.
     """
 
     def laplacian(at: tf.Tensor) -> tf.Tensor:
@@ -119,12 +119,12 @@ def biharmonic(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
 
 
 def divergence(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
-    """The derivative of output ``j`` along ``axes[j]``, summed, ``[n]``.
+    """Returns the derivatives of output ``j`` along ``axes[j]``, summed, ``[n]``.
 
     Args:
-        u: maps points ``[n, d]`` to a field ``[n, len(axes)]``.
-        points: ``[n, d]``.
-        axes: the input that belongs to each output.
+        u: function from points ``[n, d]`` to a field ``[n, len(axes)]``.
+        points: points ``[n, d]``.
+        axes: input of each output.
 
     Raises:
         ValueError: if there is not exactly one output for each axis.
@@ -138,11 +138,11 @@ def check_field(outputs: int, axes: Sequence[int]) -> None:
     """Checks that a field has one output for each axis.
 
     Args:
-        outputs: their number.
-        axes: of the divergence.
+        outputs: number of outputs.
+        axes: axes of the divergence.
 
     Raises:
-        ValueError: if not, or if there is no axis.
+        ValueError: if it has not, or if there is no axis.
     """
     if not axes:
         raise ValueError("A divergence needs at least one axis. Received axes=[].")
@@ -155,12 +155,12 @@ def check_field(outputs: int, axes: Sequence[int]) -> None:
 
 @_by_parts
 def partial(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
-    """A partial derivative of any order, ``[n, outputs]``.
+    """Returns a partial derivative of any order, ``[n, outputs]``.
 
     Args:
-        u: maps points ``[n, d]`` to outputs ``[n, outputs]``.
-        points: ``[n, d]``.
-        axes: the input of each differentiation in turn.
+        u: function from points ``[n, d]`` to outputs ``[n, outputs]``.
+        points: points ``[n, d]``.
+        axes: input of each differentiation in turn.
     """
     columns = tf.unstack(points, axis=1)
 
@@ -177,9 +177,9 @@ def partial(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
 
 
 def _second_derivatives(u: Network, points: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
-    """Unmixed second derivatives along ``axes``, ``[n, outputs, len(axes)]``."""
+    """Returns unmixed second derivatives along ``axes``, ``[n, outputs, len(axes)]``."""
     columns = tf.unstack(points, axis=1)
-    # Only the columns asked for are watched, each by itself: one reverse pass gives all first
+    # Only the requested columns are watched, each by itself: one reverse pass gives all first
     # derivatives, and one more for each axis its second, never a full Hessian.
     watched = [columns[k] for k in axes]
     with tf.GradientTape(persistent=True) as outer:
@@ -196,12 +196,13 @@ def _second_derivatives(u: Network, points: tf.Tensor, axes: Sequence[int]) -> t
 
 
 def _derivative(tape: tf.GradientTape, target: tf.Tensor, sources: tf.Tensor) -> tf.Tensor:
-    """Gradient of ``target``; where it does not depend on a source, zero rather than None."""
+    """Returns the gradient of ``target``; zero instead of None if it does not depend on a
+    source."""
     return tape.gradient(target, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
 def _outputs(u: Network, points: tf.Tensor) -> list[tf.Tensor]:
-    """The outputs of ``u``, one tensor ``[n]`` each."""
+    """Returns the outputs of ``u``, one tensor ``[n]`` each."""
     values = u(points)
     if values.shape.rank != 2 or values.shape[1] is None:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""The neural tangent kernel K = J J^T: the Jacobian J, its products, diagonal and spectrum.
+"""The neural tangent kernel ``K = J J^T``: the Jacobian J, its products, diagonal and spectrum.
 
-Functions of residual blocks (:class:`Block`) and the variables theta, with or without Keras.
+Functions take residual blocks (:class:`Block`) and the variables theta, with or without Keras.
 """
 
 from ntk_keras.kernel.block import Block

@@ -1,15 +1,15 @@
 """Rows of the Jacobian in factored form, from one reverse pass for all points at once.
 
 A residual whose row i depends on point i alone reaches the kernel W of a Dense layer through
-products z_s = a_s W, one for each channel s (the value, its derivatives) that is carried through
-the network. With the cotangents d_s = dr_i / dz_s, the gradient of r_i is the sum of outer products
-sum_s a_s (x) d_s, and for the bias the cotangent of the value. Since points are not coupled, one
-reverse pass from the sum of all residuals gives the cotangents of all points, and no gradient of a
-kernel is formed in it. Everything else follows, layer by layer:
+products ``z_s = a_s W``, one for each channel s (the value, its derivatives) that is carried
+through the network. With the cotangents ``d_s = dr_i / dz_s``, the gradient of ``r_i`` is the sum
+of outer products ``sum_s a_s (x) d_s``, and for the bias the cotangent of the value. Since points
+are not coupled, one reverse pass from the sum of all residuals gives the cotangents of all points,
+and no gradient of a kernel is formed in it. Everything else follows, layer by layer:
 
-- the kernel's diagonal, K_ii = sum_{s,s'} (a_s . a_s') (d_s . d_s') + ||d_value||^2;
-- J^T v = a^T diag(v) d, one product: each point's cotangent only scales;
-- J w = sum_s (a_s W') . d_s, W' being the layer's part of w.
+- the kernel's diagonal, ``K_ii = sum_{s,s'} (a_s . a_s') (d_s . d_s') + ||d_value||^2``;
+- ``J^T v = a^T diag(v) d``, one product: each point's cotangent only scales;
+- ``J w = sum_s (a_s W') . d_s``, with ``W'`` the layer's part of w.
 """
 
 import copy
@@ -51,7 +51,7 @@ class LayerProduct(NamedTuple):
 
 
 class _Factor(NamedTuple):
-    """What one product contributes to the rows of J: sum_s a_s (x) d_s."""
+    """The contribution ``sum_s a_s (x) d_s`` of one product to the rows of J."""
 
     inputs: tf.Tensor  # a: [channels, n, in]
     cotangents: tf.Tensor  # d: [k, channels, n, units], or [channels, n, units] summed over k
@@ -59,7 +59,7 @@ class _Factor(NamedTuple):
 
 
 class LayerFactors(NamedTuple):
-    """What one layer contributes: all products of its kernel."""
+    """The contributions of one layer: all products of its kernel."""
 
     kernel: int | None  # which variable, None for one that is not trained
     bias: int | None
@@ -67,21 +67,21 @@ class LayerFactors(NamedTuple):
 
 
 class FactoredJacobian:
-    """J_b = dR_b/dtheta of one block, its rows sums of outer products.
+    """The Jacobian ``J_b = dR_b/dtheta`` of one block, its rows sums of outer products.
 
     Attributes:
-        residual: R_b, ``[n * k]``, point by point.
-        num_components: k.
-        is_whole: whether rows have no point of their own.
+        residual: residual ``R_b``, ``[n * k]``, point by point.
+        num_components: number of components k.
+        is_whole: whether rows have no own point.
         sizes: numbers of entries of the variables.
-        layers: what each layer contributes.
-        entries: by variable, the derivatives ``[k, n, entries]`` by those that are no layer's.
+        layers: contributions of the layers.
+        entries: derivatives ``[k, n, entries]`` by variable, for variables that belong to no layer.
 
     Args:
-        block: that takes a layer hook, and whose points are coupled by values at most, which no
-            gradient passes.
-        variables: the parameters theta, of the block's ``hooked_variables``: kernels and biases of
-            the layers, and whatever few numbers else (coefficients of the equation).
+        block: block that takes a layer hook, and whose points are coupled by values at most,
+            through which no gradient passes.
+        variables: parameters theta, from the block's ``hooked_variables``: kernels and biases of
+            the layers, and a few other numbers (coefficients of the equation).
     """
 
     def __init__(self, block: Block, variables: Variables):
@@ -112,7 +112,7 @@ class FactoredJacobian:
         }
 
     def in_double(self) -> "FactoredJacobian":
-        """The same in double precision."""
+        """Returns the same in double precision."""
         if self.residual.dtype == tf.float64:
             return self
 
@@ -134,10 +134,10 @@ class FactoredJacobian:
         return copied
 
     def diagonal(self, which: Iterable[int], subset: tf.Tensor | None = None) -> tf.Tensor:
-        """Squared norms of the rows, ``||J_i||^2`` of every entry of the residual.
+        """Returns squared norms ``||J_i||^2`` of the rows, one for each entry of the residual.
 
         Args:
-            which: the variables that count.
+            which: indices of the variables that count.
             subset: indices of the points that count, or of the entries of a block whose points are
                 coupled; all by default.
 
@@ -157,10 +157,10 @@ class FactoredJacobian:
         return _point_by_point(add_present(squares))
 
     def jvp(self, direction: Mapping[int, tf.Tensor]) -> tf.Tensor:
-        """J_b w.
+        """Returns ``J_b w``.
 
         Args:
-            direction: w, by variable; one left out counts as zero.
+            direction: direction w, by variable; one left out counts as zero.
 
         Returns:
             ``[n * k]``, point by point.
@@ -172,13 +172,13 @@ class FactoredJacobian:
         return _point_by_point(add_present(pushed))
 
     def vjp(self, cotangent: tf.Tensor) -> dict[int, tf.Tensor]:
-        """J_b^T v, a product for each layer and stack of channels.
+        """Returns ``J_b^T v`` from a product for each layer and stack of channels.
 
         Args:
-            cotangent: v, ``[n * k]``.
+            cotangent: vector v, ``[n * k]``.
 
         Returns:
-            By variable, flat for those that are no layer's; variables left out are zero.
+            Tensors by variable, flat for those of no layer; variables left out are zero.
         """
         v = tf.transpose(tf.reshape(cotangent, self._rows_shape))  # [k, n]
         pulled = {i: tf.einsum("kne,kn->e", d, v) for i, d in self.entries.items()}
@@ -194,21 +194,21 @@ class FactoredJacobian:
 
 
 def products_of(layer: Any, inputs: Mapping, products: Mapping) -> list[LayerProduct]:
-    """What a hook is told, one by one.
+    """Returns the products that a hook receives, one by one.
 
     Args:
-        layer: the layer.
-        inputs: by stack of channels.
-        products: likewise.
+        layer: layer with the products.
+        inputs: inputs by stack of channels.
+        products: products by stack of channels.
     """
     return [LayerProduct(layer, stack, inputs[stack], z) for stack, z in products.items()]
 
 
 def parameters_of(layer: Any) -> list[Any]:
-    """The kernel of a layer, and its bias if it has one.
+    """Returns the kernel of a layer, and its bias if it has one.
 
     Args:
-        layer: that a hook is told of.
+        layer: layer that a hook is called with.
     """
     return watchable([v for v in (layer.kernel, layer.bias) if v is not None])
 
@@ -216,7 +216,7 @@ def parameters_of(layer: Any) -> list[Any]:
 def _cotangents(
     tape: tf.GradientTape, components: list[tf.Tensor], found: list[LayerProduct]
 ) -> list:
-    """The derivative of every component by every product, ``[k, channels, n, units]`` each."""
+    """Returns the derivative of all components by all products, ``[k, channels, n, units]``."""
     outputs = [product.outputs for product in found]
     by_component = [tape.gradient(r, outputs, unconnected_gradients="zero") for r in components]
     return [tf.stack(cotangents) for cotangents in zip(*by_component, strict=True)]
@@ -225,7 +225,7 @@ def _cotangents(
 def _layers(
     found: list[LayerProduct], cotangents: list, places: Mapping[int, int]
 ) -> list[LayerFactors]:
-    """The products by layer: their channels count as channels of one."""
+    """Groups the products by layer: their channels count as channels of one."""
     by_layer: dict[Any, LayerFactors] = {}
     for product, d in zip(found, cotangents, strict=True):
         kernel, bias = (
@@ -238,7 +238,7 @@ def _layers(
 
 
 def _by_point(tape: tf.GradientTape, component: tf.Tensor, variable: tf.Variable) -> tf.Tensor:
-    """The derivative of each point's residual by a variable's entries, ``[n, entries]``.
+    """Returns the derivative of each point's residual by a variable's entries, ``[n, entries]``.
 
     Sums over points are linear in their cotangent, so differentiating by that tells them apart.
     """
@@ -252,7 +252,7 @@ def _by_point(tape: tf.GradientTape, component: tf.Tensor, variable: tf.Variable
 
 
 def _squares(layer: LayerFactors, kernel: bool, bias: bool) -> tf.Tensor | None:
-    """||sum_s a_s (x) d_s||^2 + ||sum of the values' d||^2, ``[k, n]``."""
+    """Returns ``||sum_s a_s (x) d_s||^2 + ||sum of the values' d||^2``, ``[k, n]``."""
     channels = sum(f.inputs.shape[0] for f in layer.factors)
     by_pairs = _squares_by_pairs if channels <= _FEW_CHANNELS else _squares_by_blocks
     terms = by_pairs(layer) if kernel else []
@@ -263,7 +263,7 @@ def _squares(layer: LayerFactors, kernel: bool, bias: bool) -> tf.Tensor | None:
 
 
 def _squares_by_pairs(layer: LayerFactors) -> list[tf.Tensor]:
-    """What adds up to ||sum_s a_s (x) d_s||^2, a term for each pair of channels."""
+    """Returns terms that add up to ``||sum_s a_s (x) d_s||^2``, one per pair of channels."""
     a = [row for f in layer.factors for row in tf.unstack(f.inputs)]
     d = [rows for f in layer.factors for rows in tf.unstack(f.cotangents, axis=1)]
     terms = []
@@ -274,7 +274,7 @@ def _squares_by_pairs(layer: LayerFactors) -> list[tf.Tensor]:
 
 
 def _squares_by_blocks(layer: LayerFactors) -> list[tf.Tensor]:
-    """The same by a product of matrices for some channels at a time, with all that follow."""
+    """Returns the same by matrix products for several channels at a time, with all that follow."""
     a = tf.transpose(tf.concat([f.inputs for f in layer.factors], axis=0), [1, 0, 2])
     d = tf.transpose(tf.concat([f.cotangents for f in layer.factors], axis=1), [0, 2, 1, 3])
     terms = []
@@ -288,13 +288,13 @@ def _squares_by_blocks(layer: LayerFactors) -> list[tf.Tensor]:
 
 
 def _dots(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """The inner product along the last axis."""
+    """Returns the inner product along the last axis."""
     # By a product with ones: XLA on a CPU takes twice as long for a sum along the last axis.
     return tf.linalg.matvec(x * y, tf.ones(x.shape[-1], x.dtype))
 
 
 def _pushed(layer: LayerFactors, direction: Mapping[int, tf.Tensor]) -> tf.Tensor | None:
-    """sum_s (a_s W') . d_s + b' . (sum of the values' d), ``[k, n]``."""
+    """Returns ``sum_s (a_s W') . d_s + b' . (sum of the values' d)``, ``[k, n]``."""
     kernel, bias = (None if i is None else direction.get(i) for i in (layer.kernel, layer.bias))
     terms = []
     if kernel is not None:
@@ -310,21 +310,21 @@ def _pushed(layer: LayerFactors, direction: Mapping[int, tf.Tensor]) -> tf.Tenso
 
 
 def _of_values(layer: LayerFactors) -> tf.Tensor | None:
-    """The cotangents that the bias receives, ``[k, n, units]``."""
+    """Returns the cotangents that the bias receives, ``[k, n, units]``."""
     return add_present(f.cotangents[:, 0] for f in layer.factors if f.is_value)
 
 
 def _outer(a: tf.Tensor, d: tf.Tensor) -> tf.Tensor:
-    """Sum of a (x) d over channels and points, ``[in, units]``."""
+    """Sums ``a (x) d`` over channels and points, ``[in, units]``."""
     flat = (tf.reshape(x, [-1, x.shape[-1]]) for x in (a, d))
     return tf.matmul(*flat, transpose_a=True)
 
 
 def at_points(layer: LayerFactors, subset: tf.Tensor | None) -> LayerFactors:
-    """What some points contribute.
+    """Returns the contributions of some points.
 
     Args:
-        layer: what it contributes for all points.
+        layer: contributions of all points.
         subset: indices of points; all by default.
     """
     if subset is None:
@@ -340,5 +340,5 @@ def at_points(layer: LayerFactors, subset: tf.Tensor | None) -> LayerFactors:
 
 
 def _point_by_point(values: tf.Tensor) -> tf.Tensor:
-    """``[k, n]`` as ``[n * k]``."""
+    """Reshapes ``[k, n]`` to ``[n * k]``."""
     return tf.reshape(tf.transpose(values), [-1])

@@ -1,4 +1,4 @@
-"""Conjugate gradients on products with J and J^T, for equations that no memory holds."""
+"""Conjugate gradients on products with J and ``J^T``, for equations too large to store."""
 
 from typing import NamedTuple
 
@@ -14,12 +14,14 @@ _TOLERANCE, _ITERATIONS = 1e-4, 50
 
 
 class MatrixFree(System):
-    """(J^T S^2 J + mu I) d = J^T S v by conjugate gradients, with a preconditioner of low rank.
+    """Solves ``(J^T S^2 J + mu I) d = J^T S v`` by preconditioned conjugate gradients.
+
+    The preconditioner has a low rank.
 
     Args:
-        linearization: the residuals, recorded.
-        scale: S, ``[n]``, double.
-        seed: of the preconditioner, ``[2]`` whole numbers.
+        linearization: residuals, recorded.
+        scale: row scales S, ``[n]``, double.
+        seed: integers ``[2]`` for the preconditioner.
     """
 
     def __init__(self, linearization: Linearization, scale: tf.Tensor, seed: tf.Tensor):
@@ -38,7 +40,7 @@ class MatrixFree(System):
         self._nystrom = Nystrom.from_products(test, found[:-1])
 
     def solver(self, damping: tf.Tensor) -> tuple[Solve, tf.Tensor]:
-        """The solution as a function of v, to a ten thousandth or by 50 iterations."""
+        """Returns the solution as a function of v, to a ten thousandth or by 50 iterations."""
         mu = damping * self._mean
 
         def product(direction: tf.Tensor) -> tf.Tensor:
@@ -54,11 +56,11 @@ class MatrixFree(System):
 
 
 class Nystrom(NamedTuple):
-    """U diag(values) U^T, an approximation of low rank from below (Frangella et al. 2023).
+    """A low-rank approximation from below, ``U diag(values) U^T`` (Frangella et al. 2023).
 
     Attributes:
-        vectors: U, ``[p, r]``, orthonormal.
-        values: ``[r]``, the largest last.
+        vectors: matrix U, ``[p, r]``, orthonormal.
+        values: eigenvalues ``[r]``, the largest last.
     """
 
     vectors: tf.Tensor
@@ -66,13 +68,13 @@ class Nystrom(NamedTuple):
 
     @classmethod
     def from_products(cls, test: tf.Tensor, products: tf.Tensor) -> "Nystrom":
-        """That of a positive semidefinite matrix G.
+        """Creates the approximation of a positive semidefinite matrix G.
 
         Args:
-            test: random and orthonormal, ``[p, r]``.
-            products: G times it.
+            test: random orthonormal matrix, ``[p, r]``.
+            products: product of G with it.
         """
-        # A small multiple of the identity keeps the factor from failing, and is taken off again.
+        # A small multiple of the identity keeps the factor from failing, and is subtracted again.
         shift = 1e-14 * tf.norm(products) + tf.keras.backend.epsilon() ** 4
         shifted = products + shift * test
         factor = tf.linalg.cholesky(tf.matmul(test, shifted, transpose_a=True))
@@ -83,11 +85,11 @@ class Nystrom(NamedTuple):
         return cls(vectors, tf.maximum(values - shift, 0.0))
 
     def solve(self, vector: tf.Tensor, mu: tf.Tensor) -> tf.Tensor:
-        """The preconditioner: (U diag(values) U^T + mu I)^-1 v, outside U as for the least value.
+        """Returns ``(U diag(values) U^T + mu I)^-1 v``, outside U as for the least value.
 
         Args:
-            vector: v, ``[p]``.
-            mu: the damping.
+            vector: vector v, ``[p]``.
+            mu: damping.
         """
         along = tf.linalg.matvec(self.vectors, vector, transpose_a=True)
         factor = (self.values[0] + mu) / (self.values + mu) - 1
@@ -101,14 +103,14 @@ def conjugate_gradients(
     tolerance: float,
     max_iterations: int,
 ) -> tf.Tensor:
-    """Solves G x = b; the best x found where rounding ends the iteration.
+    """Solves ``G x = b``; returns the best x found if rounding ends the iteration.
 
     Args:
-        product: of G, symmetric and positive definite, with a vector.
-        right_side: b, ``[p]``.
-        precondition: a guess of G^-1, of the same kind.
-        tolerance: of ``||b - G x||``, as a part of ``||b||``.
-        max_iterations: after which the iteration ends.
+        product: product of G, symmetric and positive definite, with a vector.
+        right_side: right side b, ``[p]``.
+        precondition: function that approximates ``G^-1``, of the same kind.
+        tolerance: tolerance of ``||b - G x||``, as a part of ``||b||``.
+        max_iterations: number of iterations at most.
     """
     goal = tolerance * tf.norm(right_side)
 

@@ -1,7 +1,7 @@
-"""The damped normal equations of S J d = S R, in residual space or in parameter space.
+"""The damped normal equations of ``S J d = S R``, in residual space or in parameter space.
 
-With rows scaled by S, the step is d = J^T S (S K S + mu I)^-1 S R, n equations, which is also
-d = (J^T S^2 J + mu I)^-1 J^T S^2 R, p equations. Both are solved in double precision.
+With rows scaled by S, the step is ``d = J^T S (S K S + mu I)^-1 S R``, n equations, which is also
+``d = (J^T S^2 J + mu I)^-1 J^T S^2 R``, p equations. Both are solved in double precision.
 """
 
 import functools
@@ -17,19 +17,19 @@ __all__ = ["Dual", "NormalEquations", "Primal", "cholesky_with_damping"]
 
 
 class NormalEquations(System):
-    """Equations whose matrix is there, so that a Cholesky factor solves them.
+    """Equations with an explicit matrix, solved by a Cholesky factor.
 
     Attributes:
-        matrix: symmetric, positive semidefinite, ``[m, m]``.
+        matrix: symmetric, positive semidefinite matrix, ``[m, m]``.
     """
 
     matrix: tf.Tensor
 
     def right_side(self, vector: tf.Tensor) -> tf.Tensor:
-        """What the equations say for a vector in residual space.
+        """Returns the right side of the equations for a vector in residual space.
 
         Args:
-            vector: v, ``[n]``.
+            vector: vector v, ``[n]``.
 
         Returns:
             ``[m]``.
@@ -37,7 +37,7 @@ class NormalEquations(System):
         raise NotImplementedError
 
     def solver(self, damping: tf.Tensor) -> tuple[Solve, tf.Tensor]:
-        """The solution as a function of v, by a Cholesky factor; with more damping if it fails."""
+        """Returns the solver of a Cholesky factor, with more damping if it fails."""
         factor, damping = cholesky_with_damping(self.matrix, damping)
 
         def solve(vector: tf.Tensor) -> tf.Tensor:
@@ -48,11 +48,11 @@ class NormalEquations(System):
 
 
 class Dual(NormalEquations):
-    """The kernel's n equations: (S K S + mu I) y = v, d = J^T S y.
+    """The kernel's n equations: ``(S K S + mu I) y = v`` and ``d = J^T S y``.
 
     Args:
-        linearization: the residuals, recorded.
-        scale: S, ``[n]``, double.
+        linearization: residuals, recorded.
+        scale: row scales S, ``[n]``, double.
     """
 
     def __init__(self, linearization: Linearization, scale: tf.Tensor):
@@ -70,24 +70,24 @@ class Dual(NormalEquations):
         self.matrix = scale[:, tf.newaxis] * kernel * scale
 
     def right_side(self, vector: tf.Tensor) -> tf.Tensor:
-        """The vector itself."""
+        """Returns the vector itself."""
         return vector
 
     def direction(self, solution: tf.Tensor) -> list[tf.Tensor]:
-        """J^T S y."""
+        """Returns ``J^T S y``."""
         return self._pull(self.scale * solution)
 
     def pushed(self, solution: tf.Tensor) -> tf.Tensor:
-        """S K S y."""
+        """Returns ``S K S y``."""
         return tf.linalg.matvec(self.matrix, solution)
 
 
 class Primal(NormalEquations):
-    """The parameters' p equations: (J^T S^2 J + mu I) d = J^T S v. Never holds all rows of J.
+    """The parameters' p equations, ``(J^T S^2 J + mu I) d = J^T S v``, without all rows of J.
 
     Args:
-        linearization: the residuals, recorded.
-        scale: S, ``[n]``, double.
+        linearization: residuals, recorded.
+        scale: row scales S, ``[n]``, double.
     """
 
     def __init__(self, linearization: Linearization, scale: tf.Tensor):
@@ -100,20 +100,20 @@ class Primal(NormalEquations):
         )
 
     def right_side(self, vector: tf.Tensor) -> tf.Tensor:
-        """J^T S v."""
+        """Returns ``J^T S v``."""
         return self.gradient(vector)
 
 
 def cholesky_with_damping(matrix: tf.Tensor, damping: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The factor of a matrix with a damped diagonal, with as much damping as it takes.
+    """Returns the factor of a matrix with a damped diagonal, with as much damping as it needs.
 
     Args:
-        matrix: symmetric, ``[m, m]``.
-        damping: to begin with, in units of the mean eigenvalue; ten times as much wherever rounding
-            leaves the matrix indefinite.
+        matrix: symmetric matrix, ``[m, m]``.
+        damping: damping to begin with, in units of the mean eigenvalue; ten times as much whenever
+            rounding leaves the matrix indefinite.
 
     Returns:
-        The factor and the damping that it has.
+        The factor and its damping.
     """
     count = tf.shape(matrix)[0]
     mean = tf.linalg.trace(matrix) / tf.cast(count, matrix.dtype)

@@ -1,4 +1,4 @@
-"""Where a step may lead: along a direction, straight or curved by its acceleration."""
+"""Paths of a step: along a direction, straight or curved by its acceleration."""
 
 from collections.abc import Sequence
 
@@ -14,17 +14,18 @@ _DIFFERENCE = 1e-2, 0.1
 
 
 class Path:
-    """The parameters theta - e d - c e^2 / 2 a by the length e, straight (c = 0) or curved (c = 1).
+    """The parameters ``theta - e d - c e^2 / 2 a`` by length e, straight or curved (c = 0 or 1).
 
-    The direction d solves the damped equations for the residuals, the acceleration a for their
-    second derivative along d (geodesic acceleration), which is a difference of two values.
+    The direction d solves the damped equations for the residuals. The acceleration a solves them
+    for the residuals' second derivative along d (geodesic acceleration), which is a difference of
+    two values.
 
     Args:
-        parameters: theta, one tensor for each variable.
-        residuals: S R at theta and elsewhere.
+        parameters: parameters theta, one tensor for each variable.
+        residuals: residuals ``S R`` at theta and elsewhere.
         system: the equations.
-        solve: them, with their damping.
-        last_length: near which the difference is taken.
+        solve: function that solves them, with their damping.
+        last_length: length near which the difference is taken.
     """
 
     def __init__(
@@ -46,28 +47,28 @@ class Path:
         self._acceleration = system.direction(solve(second))
 
     def at(self, length: tf.Tensor, curved: tf.Tensor) -> list[tf.Tensor]:
-        """The parameters there, one tensor for each variable.
+        """Returns the parameters at a length, one tensor for each variable.
 
         Args:
-            length: e.
-            curved: c.
+            length: length e.
+            curved: flag c.
         """
         return self._bent(length, [curved * length**2 / 2 * a for a in self._acceleration])
 
     def loss_at(self, length: tf.Tensor, curved: tf.Tensor) -> tf.Tensor:
-        """The loss (1) there.
+        """Returns the loss (1) at a length.
 
         Args:
-            length: e.
-            curved: c.
+            length: length e.
+            curved: flag c.
         """
         return self._residuals.loss_at(self.at(length, curved))
 
     def predicted_at(self, length: tf.Tensor) -> tf.Tensor:
-        """The loss (1) there if residuals were linear.
+        """Returns the loss (1) at a length if residuals were linear.
 
         Args:
-            length: e.
+            length: length e.
         """
         return tf.reduce_sum((self._residuals.value - length * self._pushed) ** 2) / 2
 

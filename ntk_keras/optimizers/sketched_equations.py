@@ -13,17 +13,17 @@ _PLACES = 4  # In which each row takes part.
 
 
 class Sketched(NormalEquations):
-    """Minimizes ``||T (v - S J d)||^2 + mu ||d||^2``, T having a few signs in each column.
+    """Minimizes ``||T (v - S J d)||^2 + mu ||d||^2``, with a few signs in each column of T.
 
     T is a sparse sign matrix, ``[s, n]``, with ``E[T^T T] = I``: each row of S J is added to four
-    of s sums, with a random sign. The sums A = T S J, ``[s, p]``, are held, and s or p equations
-    are solved, whichever are fewer.
+    of s sums, with a random sign. The sums ``A = T S J``, ``[s, p]``, are held, and s or p
+    equations are solved, whichever are fewer.
 
     Args:
-        linearization: the residuals, recorded.
-        scale: S, ``[n]``, double.
-        size: s.
-        seed: of T, ``[2]`` whole numbers.
+        linearization: residuals, recorded.
+        scale: row scales S, ``[n]``, double.
+        size: number s of sums.
+        seed: integers ``[2]`` for T.
     """
 
     def __init__(self, linearization: Linearization, scale: tf.Tensor, size: int, seed: tf.Tensor):
@@ -39,13 +39,13 @@ class Sketched(NormalEquations):
         self.matrix = symmetric_product(self._rows, axis=0 if self._is_dual else 1)
 
     def right_side(self, vector: tf.Tensor) -> tf.Tensor:
-        """T v, or A^T T v for the equations of the parameters."""
+        """Returns ``T v``, or ``A^T T v`` for the equations of the parameters."""
         start = tf.zeros([self._size, 1], tf.float64)
         sums = self._add_sums(start, vector[:, tf.newaxis], self._places, self._signs)[:, 0]
         return sums if self._is_dual else tf.linalg.matvec(self._rows, sums, transpose_a=True)
 
     def direction(self, solution: tf.Tensor) -> list[tf.Tensor]:
-        """The solution, or A^T y for one of the s equations of the sums."""
+        """Returns the solution, or ``A^T y`` for the s equations of the sums."""
         if self._is_dual:
             solution = tf.linalg.matvec(self._rows, solution, transpose_a=True)
         return super().direction(solution)

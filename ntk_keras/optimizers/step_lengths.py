@@ -1,4 +1,4 @@
-"""How far to go along a path, by the loss at some lengths."""
+"""The choice of a step length along a path, by the loss at some lengths."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,9 +23,9 @@ class Choice(NamedTuple):
     """A candidate.
 
     Attributes:
-        length: of the step, zero if none lowers the loss.
+        length: length of the step, zero if none lowers the loss.
         curved: 1 for the step with its acceleration, 0 for a straight one.
-        loss: at its end.
+        loss: loss at its end.
     """
 
     length: tf.Tensor
@@ -40,25 +40,25 @@ def longest_fair(
     longest: tf.Tensor,
     last: tf.Tensor,
 ) -> Choice:
-    """The longest candidate that lowers the loss by a fair part of what is predicted.
+    """Returns the longest candidate that lowers the loss by a fair part of the prediction.
 
-    From the last length it goes on to longer ones while they are fair, or else to shorter ones
-    until one is, so that a few of all candidates are evaluated. Where none that is evaluated is
-    fair it takes the one of the least loss; where none lowers the loss, none.
+    From the last length it proceeds to longer ones while they are fair, or else to shorter ones
+    until one is, so that only a few candidates are evaluated. If none that is evaluated is fair it
+    takes the one with the least loss; if none lowers the loss, none.
 
     Args:
-        loss_at: of a length and whether the step is curved.
-        predicted_at: the loss of the linearized residuals at a length.
-        loss: at the present parameters.
-        longest: what the lengths are multiples of.
-        last: the length that served before, as a part of the longest.
+        loss_at: function of a length and whether the step is curved that returns the loss.
+        predicted_at: function of a length that returns the loss of the linearized residuals.
+        loss: loss at the current parameters.
+        longest: unit of the lengths.
+        last: length that served before, as a fraction of the longest.
     """
     parts = tf.constant(LENGTHS, tf.float64)
     lengths = tf.cast(longest, tf.float64) * parts
     both = tf.constant([0.0, 1.0], tf.float64)
 
     def at(index: tf.Tensor) -> Choice:
-        """The better one of both of a length."""
+        """Returns the better of both candidates of a length."""
         losses = map_one_by_one(lambda curved: loss_at(lengths[index], curved), both, tf.float64)
         losses = tf.where(tf.math.is_finite(losses), losses, np.inf)
         return Choice(lengths[index], both[tf.argmin(losses)], tf.reduce_min(losses))
@@ -88,14 +88,14 @@ def longest_fair(
 
 
 def next_damping(damping: tf.Tensor, length: tf.Tensor, least: float) -> tf.Tensor:
-    """A quarter or half of the damping after long steps, twice as much after a short one.
+    """Returns a quarter or half of the damping after long steps, twice as much after a short one.
 
-    After none it is ten times as much.
+    After a rejected step it is ten times as much.
 
     Args:
-        damping: of the step.
-        length: that was taken, as a part of the longest.
-        least: the least damping that rounding allows.
+        damping: damping of the step.
+        length: length that was taken, as a fraction of the longest.
+        least: least damping that rounding allows.
     """
     factor = tf.where(length > 0, 2.0, 10.0)
     for least_length, less in ((SHORT, 1.0), (GOOD, 0.5), (LONG, 0.25)):

@@ -1,4 +1,4 @@
-"""Damped equations for a direction in parameter space, and what all ways to solve them share."""
+"""Damped equations for a direction in parameter space, and what their solvers share."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -19,12 +19,12 @@ class System:
     Unless a subclass says otherwise, the unknowns are d itself.
 
     Attributes:
-        linearization: the residuals, recorded.
-        scale: S, ``[n]``, double.
+        linearization: residuals, recorded.
+        scale: row scales S, ``[n]``, double.
 
     Args:
-        linearization: the residuals, recorded.
-        scale: S, ``[n]``, double.
+        linearization: residuals, recorded.
+        scale: row scales S, ``[n]``, double.
     """
 
     def __init__(self, linearization: Linearization, scale: tf.Tensor):
@@ -32,32 +32,32 @@ class System:
         self.scale = scale
 
     def solver(self, damping: tf.Tensor) -> tuple[Solve, tf.Tensor]:
-        """The solution as a function of v.
+        """Returns the solution as a function of v, and the damping.
 
         Args:
-            damping: mu, in units of the mean eigenvalue of the damped matrix.
+            damping: damping mu, in units of the mean eigenvalue of the damped matrix.
 
         Returns:
             A function from residual space, ``[n]`` with scaled rows, to the unknowns, ``[m]``, and
-            the damping that it has: more than was asked for where rounding wants it.
+            the damping used: more than requested if rounding requires it.
         """
         raise NotImplementedError
 
     def direction(self, solution: tf.Tensor) -> list[tf.Tensor]:
-        """The step d, one tensor for each variable.
+        """Returns the step d, one tensor for each variable.
 
         Args:
-            solution: ``[m]``.
+            solution: unknowns ``[m]``.
         """
         shapes = [p.shape for p in self.linearization.parameters]
         parts = tf.split(solution, [shape.num_elements() for shape in shapes])
         return [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def pushed(self, solution: tf.Tensor) -> tf.Tensor:
-        """S J d for that step, ``[n]``.
+        """Returns ``S J d`` for that step, ``[n]``.
 
         Args:
-            solution: ``[m]``.
+            solution: unknowns ``[m]``.
         """
         parameters = self.linearization.parameters
         parts = zip(self.direction(solution), parameters, strict=True)
@@ -65,10 +65,10 @@ class System:
         return self.scale * stacked(by_block.values())
 
     def gradient(self, vector: tf.Tensor) -> tf.Tensor:
-        """J^T S v, ``[p]``.
+        """Returns ``J^T S v``, ``[p]``.
 
         Args:
-            vector: v, ``[n]``.
+            vector: vector v, ``[n]``.
         """
         parts = pulled(self.linearization, self.scale * vector)
         return tf.concat([tf.reshape(part, [-1]) for part in parts], axis=0)
@@ -80,11 +80,11 @@ class System:
 
 
 def pulled(linearization: Linearization, vector: tf.Tensor) -> list[tf.Tensor]:
-    """J^T v in double precision, one tensor for each variable.
+    """Returns ``J^T v`` in double precision, one tensor for each variable.
 
     Args:
-        linearization: the residuals, recorded.
-        vector: v, ``[n]``.
+        linearization: residuals, recorded.
+        vector: vector v, ``[n]``.
     """
     residuals = linearization.residuals
     cotangents = {
@@ -97,10 +97,10 @@ def pulled(linearization: Linearization, vector: tf.Tensor) -> list[tf.Tensor]:
 
 
 def stacked(parts: Iterable[tf.Tensor]) -> tf.Tensor:
-    """Parts by block as one tensor, in double precision.
+    """Returns parts by block as one tensor, in double precision.
 
     Args:
-        parts: that share all axes but the first.
+        parts: tensors that share all axes but the first.
     """
     return tf.concat([tf.cast(part, tf.float64) for part in parts], axis=0)
 
@@ -111,12 +111,13 @@ def fold_rows(
     total: tf.Tensor,
     by_row: Sequence[tf.Tensor] = (),
 ) -> tf.Tensor:
-    """What rows of S J add up to, some at a time: never are all of them held.
+    """Folds rows of ``S J`` some at a time, so that they are never all held.
 
     Args:
-        system: whose rows they are.
-        combine: of the total so far, rows ``[m, p]``, and these rows' part of each of ``by_row``.
-        total: to begin with.
+        system: system with the rows.
+        combine: function of the total so far, rows ``[m, p]``, and these rows' part of each of
+            ``by_row``.
+        total: initial total.
         by_row: tensors with an entry for each row.
     """
     linearization = system.linearization
@@ -138,9 +139,9 @@ def _by_block(linearization: Linearization, tensor: tf.Tensor) -> list[tf.Tensor
 def _pieces(
     linearization: Linearization, name: str, num_rows: int
 ) -> Iterator[tuple[tf.Tensor | None, slice]]:
-    """What to take rows of, some at a time: indices for them, and their place in the block.
+    """Yields the rows to take at a time: their indices, and their place in the block.
 
-    All at once where the number of points is not known before the step runs.
+    All are taken at once if the number of points is not known before the step runs.
     """
     units, entries = linearization.num_units(name), linearization.residuals[name].shape[0]
     if units is None or entries is None or entries <= num_rows:

@@ -1,4 +1,4 @@
-"""The residuals of all blocks as one vector S R in double precision, S^2 being the loss weights."""
+"""The residuals ``S R`` of all blocks as one vector, where ``S^2`` are the loss weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,16 +12,16 @@ __all__ = ["WeightedResiduals"]
 
 
 class WeightedResiduals:
-    """S R, here and at other parameters.
+    """The residuals ``S R``, here and at other parameters.
 
     Attributes:
-        scale: S, ``[n]``, double.
-        value: S R at the present parameters, ``[n]``, double.
+        scale: row scales S, ``[n]``, double.
+        value: vector ``S R`` at the current parameters, ``[n]``, double.
 
     Args:
-        linearization: the residuals, recorded at the present parameters.
-        weights: S^2 by block, a scalar or ``[n_b]``.
-        jit_compile: whether a graph on a CPU has evaluations compiled by XLA.
+        linearization: residuals, recorded at the current parameters.
+        weights: weights ``S^2`` by block, a scalar or ``[n_b]``.
+        jit_compile: whether XLA compiles evaluations in a graph on a CPU.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class WeightedResiduals:
         self.value = self._stacked(linearization.residuals)
 
     def at(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
-        """S R at other parameters, ``[n]``.
+        """Returns ``S R`` at other parameters, ``[n]``.
 
         Args:
             parameters: one tensor for each variable.
@@ -50,7 +50,7 @@ class WeightedResiduals:
         )
 
     def loss_at(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
-        """The loss (1) at other parameters.
+        """Returns the loss (1) at other parameters.
 
         Args:
             parameters: one tensor for each variable.
@@ -59,7 +59,7 @@ class WeightedResiduals:
 
     @property
     def loss(self) -> tf.Tensor:
-        """The loss (1) at the present parameters."""
+        """The loss (1) at the current parameters."""
         return tf.reduce_sum(self.value**2) / 2
 
     def _stacked(self, residuals: Mapping[str, tf.Tensor]) -> tf.Tensor:
