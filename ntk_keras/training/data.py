@@ -34,12 +34,12 @@ __all__ = [
 
 
 class StepData(NamedTuple):
-    """What Keras iterates over, an element a step.
+    """The data that Keras iterates over, one element per step.
 
     Attributes:
-        batches: the steps' data, of each step the points that its terms do not have themselves.
-        first: points by term of the first step, where they can be looked at.
-        steps_per_epoch: how many steps make an epoch of data without end.
+        batches: data of the steps, with the points that the terms do not have themselves.
+        first: points by term of the first step, if they can be inspected.
+        steps_per_epoch: number of steps in an epoch of endless data.
     """
 
     batches: Any
@@ -54,22 +54,22 @@ def step_points(
     dtype: str,
     moving: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The points of every term: the data's where it has them, else the term's own.
+    """Returns the points of every term: the data's if it has them, otherwise the term's own.
 
-    Replicas draw points of their own, and share those that stay the same.
+    Replicas draw separate points, and share those that stay the same.
 
     Args:
-        terms: of the model.
-        data: of one step, as Keras hands it over.
-        seed: ``[2]`` integers, the same on all replicas.
-        dtype: of points that are floats.
-        moving: points by term of those whose points move.
+        terms: terms of the model.
+        data: data of one step, as Keras passes it.
+        seed: integers ``[2]``, the same on all replicas.
+        dtype: dtype of points that are floats.
+        moving: points by term for terms whose points move.
 
     Returns:
         A nest of tensors by term, without the terms that have no points.
 
     Raises:
-        ValueError: for data that is not by term, or with more than points.
+        ValueError: if data is not by term, or holds more than points.
     """
     given = given_points(data)
     check_names(terms, given)
@@ -88,13 +88,13 @@ def step_points(
 
 
 def given_points(data: Any) -> Mapping[str, Any]:
-    """The points by term that the data of a step holds.
+    """Returns the points by term in the data of a step.
 
     Args:
-        data: as Keras hands it over.
+        data: data as Keras passes it.
 
     Raises:
-        ValueError: for data that is not by term, or with more than points.
+        ValueError: if data is not by term, or holds more than points.
     """
     x, *others = keras.utils.unpack_x_y_sample_weight(data)  # `train_on_batch` makes a tuple
     if any(other is not None for other in others):
@@ -102,7 +102,7 @@ def given_points(data: Any) -> Mapping[str, Any]:
             "A step of a PINNModel takes points by term, no `y` and no `sample_weight`. Give "
             "values, and weights of points, to a Term as further arrays of its points."
         )
-    # A number stands for no data in a dataset of nothing.
+    # A number stands for no data in an empty dataset.
     nothing = x is None or tf.TensorShape(getattr(x, "shape", None)).rank == 0
     if not nothing and not isinstance(x, Mapping):
         raise ValueError(
@@ -115,13 +115,13 @@ def given_points(data: Any) -> Mapping[str, Any]:
 def for_steps(
     x: Any, terms: Sequence[Term], dtype: str, strategy: tf.distribute.Strategy
 ) -> StepData:
-    """Data for ``fit`` or ``evaluate``, checked.
+    """Returns checked data for ``fit`` or ``evaluate``.
 
     Args:
         x: nothing, points by term, or a dataset of such dicts.
-        terms: of the model.
-        dtype: of points that are floats.
-        strategy: of the model.
+        terms: terms of the model.
+        dtype: dtype of points that are floats.
+        strategy: distribution strategy of the model.
 
     Raises:
         ValueError: for anything else, or data that does not fit the terms.
@@ -143,13 +143,13 @@ def for_steps(
 def for_validation(
     data: Any, terms: Sequence[Term], dtype: str, batch_size: int | None
 ) -> tuple[Any, int | None]:
-    """Validation data and its batch size, for ``keras.Model.fit``.
+    """Returns validation data and its batch size, for ``keras.Model.fit``.
 
     Args:
-        data: as :func:`check_validation` lets it pass.
-        terms: of the model.
-        dtype: of points that are floats.
-        batch_size: points at a time; all by default.
+        data: data that passed :func:`check_validation`.
+        terms: terms of the model.
+        dtype: dtype of points that are floats.
+        batch_size: number of points at a time; all by default.
     """
     if isinstance(data, Mapping):
         points = tensors_by_term(terms, data, dtype)
@@ -163,14 +163,14 @@ def for_validation(
 
 
 def first_of(dataset: tf.data.Dataset) -> Mapping[str, Any]:
-    """The points by term of a dataset's first step.
+    """Returns the points by term of a dataset's first step.
 
     Args:
-        dataset: yields dicts from term names to points.
+        dataset: dataset of dicts from term names to points.
 
     Raises:
-        ValueError: for a dataset that is empty, yields anything else, or does not know how many
-            axes its tensors have.
+        ValueError: if the dataset is empty, yields anything else, or does not know how many axes
+            its tensors have.
     """
     specs = tf.nest.flatten(dataset.element_spec)
     if any(spec.shape.rank is None for spec in specs):
@@ -191,16 +191,16 @@ def first_of(dataset: tf.data.Dataset) -> Mapping[str, Any]:
 
 
 def check_ends(argument: str, data: Any, steps: int | None, by: str) -> None:
-    """Refuses a dataset without end where nothing says how much of it to take.
+    """Refuses an endless dataset if nothing says how much of it to take.
 
     Args:
-        argument: that the data was given as, for the message.
+        argument: name of the argument with the data, for the message.
         data: a dataset, or anything else.
-        steps: how many of its elements are taken, None for all.
-        by: the argument that would say so.
+        steps: number of its elements to take, None for all.
+        by: name of the argument that would say so.
 
     Raises:
-        ValueError: for an endless dataset that is to be taken whole.
+        ValueError: if an endless dataset is to be taken whole.
     """
     if steps is None and _is_endless(data):
         raise ValueError(
@@ -219,7 +219,7 @@ def yields_pairs(data: Any) -> bool:
 
 
 def is_by_term(data: tuple) -> bool:
-    """Whether a batch as ``test_on_batch`` makes it holds points by term, not inputs and values.
+    """Whether a batch of ``test_on_batch`` holds points by term, not inputs and values.
 
     Args:
         data: ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``.
@@ -229,14 +229,14 @@ def is_by_term(data: tuple) -> bool:
 
 
 def check_validation(data: Any, steps: int | None) -> None:
-    """Checks what is given to validate with.
+    """Checks validation data.
 
     Args:
         data: ``(points, values)``, a dataset of such pairs, points by term, or None.
-        steps: how many of a dataset's elements are taken, None for all.
+        steps: number of the dataset's elements to take, None for all.
 
     Raises:
-        ValueError: for anything else, or a dataset without end.
+        ValueError: for anything else, or an endless dataset.
     """
     check_ends("validation_data", data, steps, "validation_steps")
     if isinstance(data, Mapping):
@@ -254,10 +254,10 @@ def check_validation(data: Any, steps: int | None) -> None:
 
 
 def length(validation_data: Any) -> int | None:
-    """The number of validation points, where they are arrays.
+    """Returns the number of validation points, if they are arrays.
 
     Args:
-        validation_data: as for ``fit``.
+        validation_data: data as for ``fit``.
     """
     if not isinstance(validation_data, tuple):
         return None
@@ -273,7 +273,7 @@ def _is_endless(data: Any) -> bool:
 
 
 def _repeated(data: Any, strategy: tf.distribute.Strategy) -> Any:
-    """The same data at every step, divided among replicas where there are several."""
+    """Repeats the same data at every step, divided among replicas if there are several."""
     count = strategy.num_replicas_in_sync
     if count == 1:
         return _untuned(tf.data.Dataset.from_tensors(data).repeat())
@@ -292,10 +292,11 @@ def _repeated(data: Any, strategy: tf.distribute.Strategy) -> Any:
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Without the thread that tunes a dataset, for one that has nothing to tune.
+    """Removes the thread that tunes a dataset, if there is nothing to tune.
 
-    An error keeps the iterator of ``fit`` until it is garbage. To collect it then waits for the
-    thread, whose rests double each time: as long again as the iterator has lived, up to a minute.
+    An error keeps the iterator of ``fit`` alive until it is collected, which waits for this thread.
+    Its pauses double each time, so the wait is as long again as the iterator has lived, up to a
+    minute.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

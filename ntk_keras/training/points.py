@@ -1,4 +1,4 @@
-"""Points and data as they are given: checked, and made tensors."""
+"""Points and data as given by users: checked, and converted to tensors."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ __all__ = [
 
 
 class HasPoints(Protocol):
-    """What is asked of a term here."""
+    """The part of a term that is used here."""
 
     name: str
     points: Any
@@ -30,11 +30,11 @@ def check_points(name: str, points: Any) -> None:
     """Checks a nest of fixed points.
 
     Args:
-        name: of the term, for the message.
-        points: a nest of arrays or tensors.
+        name: name of the term, for the message.
+        points: nest of arrays or tensors.
 
     Raises:
-        ValueError: if it is empty, its tensors differ in length, or a value is no finite number.
+        ValueError: if it is empty, its tensors differ in length, or a value is not a finite number.
     """
     if isinstance(points, Sampler):
         raise ValueError(
@@ -69,11 +69,11 @@ def check_points(name: str, points: Any) -> None:
 
 
 def check_numbers(what: str, values: Any, real: bool = False) -> None:
-    """Checks that arrays, tensors and datasets hold numbers; what is nothing of these passes.
+    """Checks that arrays, tensors and datasets hold numbers; other values pass.
 
     Args:
-        what: they are, for the message.
-        values: a nest of arrays and tensors, or a dataset of such.
+        what: name of the values, for the message.
+        values: nest of arrays and tensors, or a dataset of such.
         real: whether complex numbers are refused.
 
     Raises:
@@ -110,7 +110,8 @@ def check_numbers(what: str, values: Any, real: bool = False) -> None:
 
 
 def is_array_like(value: Any) -> bool:
-    """Whether a value, as a pandas frame, becomes an array though it is neither that nor a tensor.
+    """Whether a value, such as a pandas frame, can become an array but is neither that nor a
+    tensor.
 
     Args:
         value: anything.
@@ -120,10 +121,10 @@ def is_array_like(value: Any) -> bool:
 
 
 def check_names(terms: Iterable[HasPoints], data: Mapping[str, Any]) -> None:
-    """Raises ValueError for data that is not by term, or has a key that is no term's name.
+    """Raises ValueError for data that is not by term, or has a key that is not a term's name.
 
     Args:
-        terms: of the model.
+        terms: terms of the model.
         data: points by term.
     """
     if not isinstance(data, Mapping):
@@ -140,14 +141,14 @@ def check_names(terms: Iterable[HasPoints], data: Mapping[str, Any]) -> None:
 
 
 def points_by_term(terms: Iterable[HasPoints], data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Points by term, checked to name only terms and to leave none without points.
+    """Returns points by term, after checking that keys are terms and no term lacks points.
 
     Args:
-        terms: of the model.
+        terms: terms of the model.
         data: points by term.
 
     Raises:
-        ValueError: for a key that is no term, or a term left without points.
+        ValueError: if a key is not a term, or a term has no points.
     """
     check_names(terms, data)
     missing = sorted(t.name for t in terms if t.points is None and t.name not in data)
@@ -162,12 +163,12 @@ def points_by_term(terms: Iterable[HasPoints], data: Mapping[str, Any]) -> Mappi
 def tensors_by_term(
     terms: Iterable[HasPoints], data: Mapping[str, Any], dtype: str
 ) -> dict[str, Any]:
-    """Points by term as tensors, all of them checked.
+    """Returns points by term as tensors, all of them checked.
 
     Args:
-        terms: of the model.
+        terms: terms of the model.
         data: points by term.
-        dtype: of points that are floats.
+        dtype: dtype of points that are floats.
 
     Raises:
         ValueError: as :func:`points_by_term` and :func:`check_points` do.
@@ -179,15 +180,15 @@ def tensors_by_term(
 
 
 def as_tensors(points: Any, dtype: str, *, with_variables: bool = False) -> Any:
-    """A nest of points as tensors.
+    """Returns a nest of points as tensors.
 
-    Columns of integers ``[n, d]`` become floats too, and integers that are all there is; others
-    stay what they are, for they may count or name something.
+    Columns of integers ``[n, d]`` become floats too, as do integers without other points. Other
+    integers stay unchanged, as they may count or name something.
 
     Args:
-        points: a nest of arrays, tensors and numbers.
-        dtype: of those that are floats.
-        with_variables: whether a ``tf.Variable`` stays one, in place of what it holds now.
+        points: nest of arrays, tensors and numbers.
+        dtype: dtype of those that are floats.
+        with_variables: whether a ``tf.Variable`` is kept instead of its current value.
     """
     alone = not tf.nest.is_nested(points)
 
@@ -200,22 +201,22 @@ def as_tensors(points: Any, dtype: str, *, with_variables: bool = False) -> Any:
 
 
 def _dtype_of(value: Any) -> np.dtype:
-    """The dtype of an array, tensor or specification of one."""
+    """Returns the dtype of an array, tensor or specification of one."""
     if isinstance(value, tf.Variable | tf.TypeSpec) or tf.is_tensor(value):
         return np.dtype(tf.as_dtype(value.dtype).as_numpy_dtype)  # a name of Keras' variables
     return np.asarray(value).dtype
 
 
 def _tensor(value: Any, dtype: str, alone: bool) -> tf.Tensor:
-    """Numbers in a dtype, complex ones of its parts; all else, and integers that count, as it is.
+    """Casts numbers to a dtype, complex ones by parts; leaves integers that count and all else.
 
     Args:
-        value: a leaf of points.
-        dtype: of floats.
-        alone: whether it is all there is.
+        value: leaf of points.
+        dtype: dtype of floats.
+        alone: whether there are no other points.
     """
     if not tf.is_tensor(value):
-        # By NumPy: TensorFlow would round Python's numbers to single precision first.
+        # By NumPy, as TensorFlow would first round Python's numbers to single precision.
         value = np.asarray(value)
     kind, rank = _dtype_of(value).kind, tf.TensorShape(value.shape).rank
     if kind == "c":
