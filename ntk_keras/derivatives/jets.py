@@ -36,8 +36,7 @@ class Jet:
         self._rows: dict[Stack, list[tf.Tensor]] = {}
 
     def take(self, channels: Iterable[Channel]) -> dict[Stack, tf.Tensor]:
-        """Returns the requested channels in stacks ``[k, n, width]``, without those that are
-        zero."""
+        """Returns the requested channels in stacks ``[k, n, width]``, without zero channels."""
         channels = list(channels)
         missing = stacks(c for c in channels if c not in self._homes)
         if missing:

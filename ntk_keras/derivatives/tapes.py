@@ -196,8 +196,7 @@ def _second_derivatives(u: Network, points: tf.Tensor, axes: Sequence[int]) -> t
 
 
 def _derivative(tape: tf.GradientTape, target: tf.Tensor, sources: tf.Tensor) -> tf.Tensor:
-    """Returns the gradient of ``target``; zero instead of None if it does not depend on a
-    source."""
+    """Returns the gradient of ``target``, with zero instead of None where it is constant."""
     return tape.gradient(target, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 

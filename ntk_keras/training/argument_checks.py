@@ -1,4 +1,4 @@
-"""What the methods of a PINNModel refuse before anything is done."""
+"""Checks of the arguments of PINNModel's methods, made before anything else."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,15 +26,15 @@ _FOR_ONE_REPLICA = ("jit_compile", "metrics", "weighted_metrics")
 
 
 def check_init(network: Any, reduction: Any) -> None:
-    """Checks what a model is made of, as far as no other part does.
+    """Checks the constructor's arguments that no other part checks.
 
     Args:
-        network: to be trained.
-        reduction: of the residuals.
+        network: network to be trained.
+        reduction: reduction of the residuals.
 
     Raises:
-        TypeError: for a network that is no Keras layer.
-        ValueError: for an unknown reduction.
+        TypeError: if the network is not a Keras layer.
+        ValueError: if the reduction is unknown.
     """
     if not isinstance(network, keras.layers.Layer):
         raise TypeError(
@@ -50,11 +50,12 @@ def check_compile(arguments: Mapping[str, Any], num_replicas: int) -> None:
     """Checks the arguments of ``compile``.
 
     Args:
-        arguments: by keyword.
-        num_replicas: of the model's strategy.
+        arguments: arguments by keyword.
+        num_replicas: number of replicas of the model's strategy.
 
     Raises:
-        ValueError: for losses, which the terms are, and for what several replicas cannot have.
+        ValueError: for losses, which the terms define, and for what several replicas do not
+            support.
     """
     for argument in ("loss", "loss_weights"):
         if arguments.get(argument) is not None:
@@ -93,14 +94,14 @@ _MENDS = {
 
 
 def check_unused(method: str, arguments: Mapping[str, Any]) -> None:
-    """Refuses arguments of Keras' that have no meaning for points by term.
+    """Refuses Keras arguments that have no meaning for points by term.
 
     Args:
-        method: of the model, for the message.
-        arguments: by keyword.
+        method: name of the model's method, for the message.
+        arguments: arguments by keyword.
 
     Raises:
-        ValueError: for one that is given; the message says what serves in its place.
+        ValueError: if one is given; the message says what to use instead.
     """
     for name, mend in _MENDS.items():
         given = arguments.get(name)
@@ -112,12 +113,12 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer, model: keras.Model) -
     """Checks the optimizer of a model, in the scope of its strategy.
 
     Args:
-        optimizer: as Keras will use it.
-        model: a :class:`~ntk_keras.PINNModel`.
+        optimizer: optimizer as Keras will use it.
+        model: :class:`~ntk_keras.PINNModel`.
 
     Raises:
-        ValueError: under ``tf.distribute``, for one that accumulates gradients, or writes averages
-            into the variables every few steps; for a natural gradient of what it does not serve.
+        ValueError: under ``tf.distribute``, if it accumulates gradients, or writes averages into
+            the variables every few steps; or if a natural gradient cannot train the model.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if isinstance(inner, NaturalGradient):
@@ -161,12 +162,12 @@ def _check_natural_gradient(model: keras.Model) -> None:
 
 
 def check_fit(y: Any, arguments: Mapping[str, Any], steps_per_epoch: int | None) -> None:
-    """Checks the arguments of ``fit`` that are not data.
+    """Checks the arguments of ``fit`` other than data.
 
     Args:
         y: values, which belong to a term.
-        arguments: the others, by keyword.
-        steps_per_epoch: None for the default.
+        arguments: other arguments, by keyword.
+        steps_per_epoch: number of steps; None for the default.
 
     Raises:
         ValueError: for what has no meaning here, or steps that are not positive.
@@ -181,13 +182,13 @@ def check_fit(y: Any, arguments: Mapping[str, Any], steps_per_epoch: int | None)
 
 
 def check_compilable(model: Any) -> None:
-    """Refuses residuals that XLA is to compile and cannot.
+    """Refuses residuals that XLA is to compile but cannot.
 
     Args:
-        model: compiled by Keras, whose terms were evaluated.
+        model: model compiled by Keras, whose terms were evaluated.
 
     Raises:
-        ValueError: for a residual that calls Python; the message names the term.
+        ValueError: if a residual calls Python; the message names the term.
     """
     if model.run_eagerly or not getattr(model, "jit_compile", False):
         return
@@ -202,13 +203,13 @@ def check_compilable(model: Any) -> None:
 
 
 def check_assigned(name: str) -> None:
-    """Checks what is assigned to a model that is built.
+    """Checks an assignment to a model that is built.
 
     Args:
-        name: of the attribute.
+        name: name of the attribute.
 
     Raises:
-        AttributeError: for one that the model is made with.
+        AttributeError: if the model is constructed with it.
     """
     if name in _MADE_WITH:
         raise AttributeError(

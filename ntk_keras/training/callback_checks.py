@@ -1,4 +1,4 @@
-"""The callbacks given to ``fit`` and ``polish``, looked at before anything is trained."""
+"""Checks of the callbacks given to ``fit`` and ``polish``, before anything is trained."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ __all__ = ["prepare_callbacks"]
 
 
 def prepare_callbacks(model: keras.Model, callbacks: Any) -> None:
-    """Refuses a callback that could not save the model, and tells others that losses are to fall.
+    """Refuses callbacks that could not save the model, and tells the others that losses decrease.
 
-    Keras looks up among the compiled metrics whether what ``mode="auto"`` monitors is to rise or to
-    fall, where it does not find the losses of terms and the relative L2 error.
+    Keras looks among the compiled metrics for whether a value monitored with ``mode="auto"`` should
+    rise or fall. The losses of terms and the relative L2 error are not among them.
 
     Args:
-        model: that is trained.
-        callbacks: as for any Keras model.
+        model: model that is trained.
+        callbacks: callbacks as for any Keras model.
 
     Raises:
-        ValueError: for one that saves the whole model, as saving would after the first epoch.
+        ValueError: if one saves the whole model and saving would fail after the first epoch.
     """
     listed = getattr(callbacks, "callbacks", callbacks)  # of a CallbackList
     for callback in listed if isinstance(listed, list | tuple) else [listed]:

@@ -1,4 +1,4 @@
-"""The end of a training step: made whole where all of it is finite, else not at all."""
+"""The end of a training step, which is applied only if all of it is finite."""
 
 import functools
 import math
@@ -13,18 +13,18 @@ from ntk_keras.backend import precision, replicas
 
 __all__ = ["GRADIENT", "LAYERS", "UPDATE", "add_failure_steps", "apply_if_finite", "state_of"]
 
-# What is not finite beside the residuals, in the order in which one brings about the next.
+# What besides the residuals is not finite, in the order in which one causes the next.
 GRADIENT, UPDATE, LAYERS = range(3)
 
 
 def add_failure_steps(model: Any) -> keras.Variable:
-    """The step at which each term was not finite, and in the end 3 step + what else; -1 for none.
+    """Adds the step at which each term was not finite, and finally 3 step + what else; -1 for none.
 
-    What else is :data:`GRADIENT`; :data:`UPDATE`, where the optimizer made something of a finite
-    gradient that is not; or :data:`LAYERS`, where a layer did that assigns variables of its own.
+    What else is :data:`GRADIENT`; :data:`UPDATE`, if the optimizer made a non-finite update of a
+    finite gradient; or :data:`LAYERS`, if a layer that assigns its own variables did so.
 
     Args:
-        model: a :class:`~ntk_keras.PINNModel` that has its terms.
+        model: :class:`~ntk_keras.PINNModel` with its terms.
     """
     return model.add_weight(
         shape=(len(model.terms) + 1,),
@@ -36,12 +36,12 @@ def add_failure_steps(model: Any) -> keras.Variable:
 
 
 def state_of(model: Any) -> list[tuple[keras.Variable, tf.Tensor]]:
-    """All variables that a training step may assign, but for metrics, each with its present value.
+    """Returns all variables that a step may assign, except metrics, with their current values.
 
     Values are read, not copied: whatever assigns a variable then makes the copy.
 
     Args:
-        model: a :class:`~ntk_keras.PINNModel`, compiled.
+        model: compiled :class:`~ntk_keras.PINNModel`.
     """
     held = [*model.variables, *model.optimizer.variables, *model.weighting.state]
     each = {id(v): v for v in held if v is not model.failure_steps}
@@ -54,18 +54,19 @@ def apply_if_finite(
     losses: Sequence[tf.Tensor],
     before: Sequence[tuple[keras.Variable, tf.Tensor]],
 ) -> None:
-    """The optimizer's step; from the first that is not finite on, none.
+    """Applies the optimizer's step; from the first non-finite step on, applies none.
 
-    What an optimizer makes of finite gradients may overflow too, so its step is made and looked at.
-    If it is refused, the culprit is noted and every variable gets back its value from ``before``
-    the step. Gradients that overflow are left to an optimizer that scales the loss, as long as it
-    may find a scale.
+    What an optimizer makes of finite gradients may also overflow, so the step is taken and then
+    checked. If it is refused, the cause is recorded and every variable gets back its value from
+    ``before`` the step. Gradients that overflow are left to an optimizer that scales the loss, as
+    long as it may find a scale.
 
     Args:
-        model: a :class:`~ntk_keras.PINNModel`.
-        gradients: of its trainable variables; or their changes, of an optimizer that finds these.
-        losses: of its terms.
-        before: what :func:`state_of` gave when the step began.
+        model: :class:`~ntk_keras.PINNModel`.
+        gradients: gradients of its trainable variables, or their changes for an optimizer that
+            computes these.
+        losses: losses of its terms.
+        before: result of :func:`state_of` when the step began.
     """
     optimizer, trained = model.optimizer, model.trainable_variables
     step = tf.cast(tf.convert_to_tensor(optimizer.iterations), tf.int64)
@@ -84,7 +85,7 @@ def apply_if_finite(
     in_layers = [v.value for v in model.network.non_trainable_variables]
 
     def settle() -> None:
-        """Looks at everything by itself, and undoes the step unless all is well."""
+        """Checks everything separately, and undoes the step unless all is finite."""
         flags = _what_is_finite(losses, gradients) if on_all is None else on_all
         others = tf.stack([flags[-1] | skips, *map(_are_finite, (updated, in_layers))])
         finite = tf.concat([flags[:-1], [tf.reduce_all(others)]], axis=0)
@@ -98,15 +99,15 @@ def apply_if_finite(
         settle()  # replicas cannot meet inside tf.cond
         return
     total = _sum([*losses, *gradients, *updated, *in_layers])
-    # A sum may overflow where no entry does: that is for `settle` to find out.
+    # A sum may overflow where no entry does: `settle` determines that.
     sound = tf.math.is_finite(total) & (tf.reduce_max(known) < 0)
-    # A function that stays one: TensorFlow would visit every operation of a branch not taken.
+    # A persistent function, as TensorFlow would visit all of a branch that is not taken.
     whole = tf.function(settle, autograph=False, experimental_attributes={"_noinline": True})
     tf.cond(sound, lambda: None, whole)
 
 
 def _what_is_finite(losses: Sequence[tf.Tensor], gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Whether each loss, and in the end the whole gradient, is finite on all replicas."""
+    """Whether each loss, and finally the whole gradient, is finite on all replicas."""
     good = tf.stack([*map(tf.math.is_finite, losses), _are_finite(gradients)])
     return replicas.all_reduce_sum(tf.cast(~good, tf.int32)) == 0
 
@@ -117,9 +118,9 @@ def _are_finite(tensors: Iterable[Any]) -> tf.Tensor:
 
 
 def _sum(tensors: Iterable[Any]) -> tf.Tensor:
-    """The sum of all entries of tensors, which is finite only if all of them are.
+    """Returns the sum of all entries of tensors, which is finite only if all of them are.
 
-    Tensors of one shape are added up first, which makes few operations.
+    Tensors of one shape are added first, which takes few operations.
     """
     floats = [tf.convert_to_tensor(x) for x in tensors if x.dtype.is_floating]
     widest = max((x.dtype for x in floats), key=lambda dtype: dtype.size)

@@ -8,10 +8,10 @@ __all__ = ["EpochHistory"]
 
 
 class EpochHistory(keras.callbacks.History):
-    """As Keras' ``History``, and says at which epochs each value was logged.
+    """Keras' ``History``, with the epochs at which each value was logged.
 
     Attributes:
-        epochs_by_name: by name as ``history``, the epochs of its values: validation may skip some.
+        epochs_by_name: epochs of the values by name, as in ``history``; validation may skip some.
     """
 
     def __init__(self) -> None:

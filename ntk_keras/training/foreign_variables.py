@@ -1,4 +1,4 @@
-"""Variables that a residual reads and no training changes, as they belong to something else."""
+"""Variables that a residual reads but training does not change, as others own them."""
 
 import gc
 import warnings
@@ -16,12 +16,12 @@ def warn_of_foreign(term: Term, read: Iterable[Any], own: Iterable[keras.Variabl
     """Warns of variables that a residual reads, could be trained, and are not the network's own.
 
     Args:
-        term: whose residual it is.
-        read: the ``tf.Variable`` objects that it read and that say they are trainable.
-        own: those of the network and the coefficients.
+        term: term with the residual.
+        read: ``tf.Variable`` objects that it read and that are marked as trainable.
+        own: variables of the network and the coefficients.
 
     Warns:
-        UserWarning: with the way to train them, and to keep them fixed.
+        UserWarning: says how to train them, and how to keep them fixed.
     """
     known = {id(variable.value) for variable in own}
     foreign = [variable for variable in read if id(variable) not in known]
@@ -46,7 +46,7 @@ def warn_of_foreign(term: Term, read: Iterable[Any], own: Iterable[keras.Variabl
 
 
 def _holders(variables: Sequence[Any]) -> dict[int, keras.Variable]:
-    """The ``keras.Variable`` that holds each ``tf.Variable``, by id, where there is one."""
+    """Returns the ``keras.Variable`` that holds each ``tf.Variable``, by id, if there is one."""
     wanted = set(map(id, variables))
     # Keras freezes its own variable and not the one it holds, which does not know its holder.
     every = [v for v in gc.get_objects() if issubclass(type(v), keras.Variable)]

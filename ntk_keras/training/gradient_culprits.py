@@ -1,4 +1,4 @@
-"""What is not finite where a residual is, its square or gradient: asked once a step was refused."""
+"""The causes of a refused step: what is not finite in a residual, its square or gradient."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,15 +18,15 @@ _MAX_NAMES = 3
 def describe_bad_gradients(
     blocks: Mapping[str, Block], variables: Sequence[keras.Variable]
 ) -> list[str]:
-    """The terms whose own gradient is not finite, each with where and by what, as text.
+    """Describes the terms whose own gradient is not finite, with where and by which variable.
 
     Args:
-        blocks: the residuals by term, at the present parameters.
-        variables: that are trained.
+        blocks: residuals by term, at the current parameters.
+        variables: variables that are trained.
 
     Returns:
-        A text for each of them; none where only their sum overflows, or what fails cannot be
-        evaluated once more.
+        A text for each of them; none if only their sum overflows, or the failure cannot be
+        evaluated again.
     """
     found = []
     for name, block in blocks.items():
@@ -46,7 +46,7 @@ def overflows(block: Block) -> bool:
     """Whether a residual is finite and the sum of its squares is not.
 
     Args:
-        block: the residual, at the present parameters.
+        block: residual at the current parameters.
     """
     try:
         residual = block()
@@ -62,7 +62,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _bad_variables(block: Block, points: object, variables: Sequence[keras.Variable]) -> list[str]:
-    """Those by which the gradient of 1/2 |R|^2 at some points is not finite, or that of R."""
+    """Returns variables whose gradient of ``1/2 |R|^2`` or R at some points is not finite."""
     sources = watchable(variables)
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(sources)
@@ -77,7 +77,7 @@ def _bad_variables(block: Block, points: object, variables: Sequence[keras.Varia
 
 
 def _bad_point(block: Block, variables: Sequence[keras.Variable]) -> object:
-    """One point where the gradient is not finite by itself, by bisection; None without any."""
+    """Returns a point where the gradient is not finite by itself, by bisection; None if none."""
     points, count = block.points, tf.nest.flatten(block.points)[0].shape[0]
     while count > 1:
         half = count // 2

@@ -110,8 +110,7 @@ def check_numbers(what: str, values: Any, real: bool = False) -> None:
 
 
 def is_array_like(value: Any) -> bool:
-    """Whether a value, such as a pandas frame, can become an array but is neither that nor a
-    tensor.
+    """Whether a value such as a pandas frame, neither array nor tensor, can become an array.
 
     Args:
         value: anything.

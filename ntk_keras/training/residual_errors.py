@@ -1,4 +1,4 @@
-"""What is wrong with a residual, said with the way to fix it."""
+"""Errors of residuals, with the way to fix them."""
 
 import contextlib
 import inspect
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-# What says nothing about a residual, and is told apart by its type.
+# Errors that say nothing about a residual, recognised by their types.
 _OF_THE_MACHINE = (
     MemoryError,
     tf.errors.AbortedError,
@@ -39,14 +39,14 @@ _OF_THE_MACHINE = (
 
 @contextlib.contextmanager
 def named_failure(term: Term, points: Any, network: keras.layers.Layer) -> Iterator[None]:
-    """Adds to what a residual raises which term it is, and the shapes that met.
+    """Adds the term and the shapes that met to an error of a residual.
 
-    Memory that runs out, a device that is lost and an interrupt keep their types and texts.
+    Memory that runs out, a lost device and an interrupt keep their types and texts.
 
     Args:
-        term: whose residual is evaluated.
-        points: where.
-        network: with which.
+        term: term whose residual is evaluated.
+        points: points of the evaluation.
+        network: network that is evaluated.
     """
     try:
         yield
@@ -62,7 +62,7 @@ def named_failure(term: Term, points: Any, network: keras.layers.Layer) -> Itera
 
 
 def _mend(error: Exception, term: Term, points: Any, network: keras.layers.Layer) -> str:
-    """What to do, as far as the kind of error and the place it was raised at tell; else nothing."""
+    """Returns the fix, as far as type and place of the error tell, or nothing."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     modules = [frame.f_globals.get("__name__", "") for frame in frames]
     if isinstance(error, TypeError) and not _takes_two(term.residual):
@@ -112,12 +112,12 @@ def _takes_two(residual: Any) -> bool:
     return True
 
 
-# How TensorFlow says that tensors of two dtypes meet, eagerly and in a graph.
+# Phrases of TensorFlow for tensors of two dtypes that meet, eagerly and in a graph.
 _DTYPES_DIFFER = re.compile(r"was expected to be a \w+ tensor but is a|does not match type \w+ of")
 
 
 def _mend_of_dtypes(error: Exception, points: Any) -> str:
-    """What to do about dtypes that do not fit, where they may be why a residual failed."""
+    """Returns the fix for dtypes that do not fit, if they may be why a residual failed."""
     kinds = tf.errors.InvalidArgumentError | TypeError | ValueError
     if not (isinstance(error, kinds) and _DTYPES_DIFFER.search(str(error))):
         return ""
@@ -145,9 +145,9 @@ def check_residual(term: Term, residual: Any, points: Any) -> None:
     """Checks what a residual returned.
 
     Args:
-        term: for the message.
-        residual: what it returned.
-        points: where.
+        term: term, for the message.
+        residual: result of the residual.
+        points: points of the evaluation.
 
     Raises:
         ValueError: if it is not a real tensor ``[n]`` or ``[n, k]`` with a row for each point.
@@ -169,7 +169,7 @@ def check_residual(term: Term, residual: Any, points: Any) -> None:
 
 
 def _reshaping(shape: Sequence[int]) -> str:
-    """How a residual gets a row for each point."""
+    """Returns code that gives a residual a row for each point."""
     if len(shape) > 2:
         return "Pick what the equation speaks of: derivatives are [n, outputs, d], as in [:, 0, 1]."
     return (
@@ -183,9 +183,9 @@ def check_finite(term: Term, residual: tf.Tensor, points: Any) -> None:
     """Raises ValueError for a residual that is NaN or infinite before training has begun.
 
     Args:
-        term: for the message.
-        residual: ``[n]`` or ``[n, k]``.
-        points: where.
+        term: term, for the message.
+        residual: tensor ``[n]`` or ``[n, k]``.
+        points: points of the evaluation.
     """
     rows = np.argwhere(~np.isfinite(np.reshape(residual, [len(residual), -1])))
     if len(rows):
@@ -208,9 +208,9 @@ def check_squares(term: Term, squares: np.longdouble, dtype: tf.DType) -> None:
     """Raises ValueError for finite residuals whose loss is infinite before training has begun.
 
     Args:
-        term: for the message.
-        squares: their sum, or mean where losses are means.
-        dtype: of the residual.
+        term: term, for the message.
+        squares: sum of squares, or mean if losses are means.
+        dtype: dtype of the residual.
     """
     if squares > np.longdouble(dtype.max):
         raise ValueError(
@@ -224,8 +224,8 @@ def warn_of_underflow(term: Term, residual: tf.Tensor) -> None:
     """Warns of residuals, not all of them zero, whose squares are zero in their dtype.
 
     Args:
-        term: for the message.
-        residual: ``[n]`` or ``[n, k]``.
+        term: term, for the message.
+        residual: tensor ``[n]`` or ``[n, k]``.
     """
     largest = np.max(np.abs(residual))
     if 0 < largest < math.sqrt(np.finfo(largest.dtype).tiny):
@@ -238,11 +238,11 @@ def warn_of_underflow(term: Term, residual: tf.Tensor) -> None:
 
 
 def refuse_change(term: Term, assigned: Sequence[keras.Variable]) -> None:
-    """Raises ValueError for a residual that is another one at the next evaluation.
+    """Raises ValueError for a residual that differs at the next evaluation.
 
     Args:
-        term: for the message.
-        assigned: what layers assign in training.
+        term: term, for the message.
+        assigned: variables that layers assign in training.
     """
     why = (
         "which would drown the kernel. Either the residual draws random points itself: have them "
@@ -265,9 +265,9 @@ def check_components(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None:
     """Checks that a point has the same axes and components whatever the other points.
 
     Args:
-        term: for the message.
-        residual: at all points, ``[n]`` or ``[n, k]``.
-        first: what the residual returned at the first point alone.
+        term: term, for the message.
+        residual: residual at all points, ``[n]`` or ``[n, k]``.
+        first: residual at the first point alone.
 
     Raises:
         ValueError: if the axis of points is lost, or the number of components is that of points.
@@ -291,5 +291,5 @@ def check_components(term: Term, residual: tf.Tensor, first: tf.Tensor) -> None:
 
 
 def _shapes(points: Any) -> str:
-    """The shapes of a nest of points, for messages."""
+    """Returns the shapes of a nest of points, for messages."""
     return str(tf.nest.map_structure(lambda x: tuple(x.shape), points))

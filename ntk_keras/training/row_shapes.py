@@ -1,4 +1,4 @@
-"""The shape of a residual: where TensorFlow does not know it, and where it comes in parts."""
+"""The shape of a residual that TensorFlow does not know, and residuals in parts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,22 +11,23 @@ __all__ = ["RowShapes", "side_by_side"]
 class RowShapes:
     """Gives residuals their static shapes.
 
-    A graph knows nothing of what Python code returns to it. The number of rows is that of points;
-    the shape of a row was seen when the residual was evaluated eagerly, as every one is first.
+    A graph knows nothing about what Python code returns to it. The number of rows is that of
+    points; the shape of a row was seen when the residual was evaluated eagerly, as every one is
+    first.
     """
 
     def __init__(self) -> None:
         self._seen: dict[int, tf.TensorShape] = {}
 
     def __call__(self, values: Any, points: Any) -> Any:
-        """The values with all of their shape that can be told; what is no tensor as it is.
+        """Returns the values with as much of their shape as is known; others unchanged.
 
         Args:
-            values: what a residual returned, a tensor or a list or tuple of components.
-            points: where.
+            values: result of a residual, a tensor or a list or tuple of components.
+            points: points of the evaluation.
 
         Raises:
-            ValueError: for a row of which nothing is known.
+            ValueError: if nothing is known of a row.
         """
         if isinstance(values, tuple | list):
             shaped = [self._with_shape(i, value, points) for i, value in enumerate(values)]
@@ -52,14 +53,14 @@ class RowShapes:
 
 
 def side_by_side(values: Any) -> Any:
-    """The components of a tuple as columns, ``[n, k]``; anything else as it is.
+    """Returns the components of a tuple as columns, ``[n, k]``; anything else unchanged.
 
     Args:
-        values: what a residual returned.
+        values: result of a residual.
 
     Raises:
-        ValueError: for components by name, or a complex one, whose imaginary part a cast to the
-            others would drop.
+        ValueError: if components are by name, or one is complex, as casting would drop its
+            imaginary part.
     """
     if isinstance(values, Mapping):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Says, once for each group, that a bound holds its weight or that its trace is zero."""
+"""Warnings, once for each group, that a bound holds its weight or that its trace is zero."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ __all__ = ["warn_in_step", "warn_of_bounds", "warn_of_held_weights", "warn_of_ze
 
 _INTERVAL = 1000  # steps of a loop of one's own from one look at the weights to the next
 
-# Why a trace is zero, by whether the residuals are: True, False, or None where that is not known.
+# Reasons for a zero trace, by whether the residuals are zero: True, False, or None if unknown.
 _REASONS = {
     False: "the residuals of this group hardly depend on the network (a dead activation, an unused "
     "output), or too few samples were averaged",
@@ -25,14 +25,14 @@ _REASONS = {
 
 
 def warn_of_bounds(weighting: Weighting, sizes: Mapping[str, float]) -> list[str]:
-    """Warns of weights that are not what their strategy would make them; not in a graph.
+    """Warns of weights that are not what their strategy would choose; not in a graph.
 
     Args:
-        weighting: that has its state.
-        sizes: of the residuals by term, zero where all of them are; empty where none is known.
+        weighting: weighting with its state.
+        sizes: sizes of the residuals by term, zero if all are; empty if none is known.
 
     Returns:
-        The groups whose weight a bound holds at present.
+        The groups whose weight a bound currently holds.
     """
     if not isinstance(weighting, Adaptive) or not weighting.has_updated:
         return []
@@ -53,12 +53,12 @@ def warn_of_zero_traces(
     """Warns of traces that are not positive.
 
     Args:
-        warned: the groups of which something was said, which this adds to.
-        traces: by group.
+        warned: groups that were warned of, which this extends.
+        traces: traces by group.
         vanishes: whether all residuals of a group are zero; None if that is not known.
 
     Returns:
-        The groups of such traces.
+        The groups with such traces.
     """
     zero = [group for group, trace in traces.items() if trace <= 0]
     new = [group for group in zero if group not in warned]
@@ -79,8 +79,8 @@ def warn_of_held_weights(warned: set[str], held: Mapping[str, str]) -> None:
     """Warns of weights that a bound holds.
 
     Args:
-        warned: the groups of which something was said, which this adds to.
-        held: what to know of it, by group.
+        warned: groups that were warned of, which this extends.
+        held: explanations by group.
     """
     for group, reason in held.items():
         if group not in warned:
@@ -89,13 +89,13 @@ def warn_of_held_weights(warned: set[str], held: Mapping[str, str]) -> None:
 
 
 def warn_in_step(weighting: Weighting, residuals: Mapping[str, tf.Tensor]) -> None:
-    """The same from within a step of a loop of one's own: after its first update, and rarely later.
+    """Does the same from within a step of a custom loop: after its first update, then rarely.
 
-    A step that XLA compiles cannot speak; there the warning waits until the weights are read.
+    A step that XLA compiles cannot warn; the warning waits until the weights are read.
 
     Args:
-        weighting: after its update.
-        residuals: by term, each ``[n_b]``.
+        weighting: weighting after its update.
+        residuals: residuals by term, each ``[n_b]``.
     """
     if not isinstance(weighting, Adaptive) or private_names.in_xla():
         return

@@ -1,4 +1,4 @@
-"""The weighting of a new model: its state, and where causal weights find the time of points."""
+"""The weighting of a new model: its state, and the time columns of causal weights."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,11 +13,11 @@ __all__ = ["find_times", "prepare_weighting", "sizes_of"]
 
 
 def sizes_of(terms: Sequence[Term], found: dict[str, int]) -> dict[str, int | None]:
-    """The number of residual entries of every term, None where it may change.
+    """Returns the number of residual entries of every term, None if it may change.
 
     Args:
-        terms: of the model.
-        found: how many entries the terms have that have points.
+        terms: terms of the model.
+        found: number of entries of the terms that have points.
     """
     return {term.name: None if term.redrawn else found.get(term.name) for term in terms}
 
@@ -26,8 +26,8 @@ def prepare_weighting(model: Any, sizes: dict[str, int]) -> None:
     """Creates the state of a model's weighting.
 
     Args:
-        model: a :class:`~ntk_keras.PINNModel` that has all else.
-        sizes: how many residual entries the terms have that have points.
+        model: :class:`~ntk_keras.PINNModel` that is otherwise complete.
+        sizes: number of residual entries of the terms that have points.
 
     Raises:
         ValueError: for what the weighting refuses, and as :func:`find_times` does.
@@ -41,15 +41,15 @@ def prepare_weighting(model: Any, sizes: dict[str, int]) -> None:
 
 
 def find_times(model: Any) -> None:
-    """Finds columns of time and initial conditions, if there are causal weights.
+    """Finds time columns and initial conditions, if there are causal weights.
 
     Args:
-        model: a :class:`~ntk_keras.PINNModel`.
+        model: :class:`~ntk_keras.PINNModel`.
 
     Raises:
-        ValueError: for causal weights of a term that there is not, of columns without such a name,
-            or of points that all have one time; for initial conditions that are not named, where
-            no term that waits has points of its own.
+        ValueError: if causal weights refer to an unknown term, to columns without such a name, or
+            to points at a single time; or if initial conditions are not named and no term that
+            waits has its own points.
     """
     causal, in_time = model.weighting.causal, model.weighting.in_time
     if causal is None:
@@ -72,7 +72,7 @@ def find_times(model: Any) -> None:
 
 
 def _first_time(columns: Mapping[str, int], points: Mapping[str, Any]) -> float:
-    """The first time of the terms that wait, checked, as far as they have points."""
+    """Returns the first time of the waiting terms, checked, as far as they have points."""
     first = -np.inf
     for name, column in columns.items():
         if name not in points:  # they come with the data
@@ -95,7 +95,7 @@ def _at_time(
     axes: Mapping[str, Sequence[str] | None],
     points: Mapping[str, Any],
 ) -> list[str]:
-    """The terms all of whose points have one time, which is not after the first."""
+    """Returns the terms whose points all have one time, which is not after the first."""
     found = []
     for name in names:
         known = list(axes[name] or ())
