@@ -1,4 +1,4 @@
-"""Checks of what the derivative functions are given."""
+"""Checks of the arguments of derivative functions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +13,13 @@ __all__ = ["as_axes", "as_points", "as_second_order"]
 
 
 def as_points(points: Any) -> tf.Tensor:
-    """Points as a tensor of floats ``[n, d]``, ``d`` known.
+    """Returns points as a tensor of floats ``[n, d]``, with ``d`` known.
 
     Args:
-        points: an array, tensor or variable.
+        points: array, tensor or variable.
 
     Raises:
-        ValueError: for anything of another shape or kind.
+        ValueError: if the shape or kind is another one.
     """
     points = tf.convert_to_tensor(points)
     if points.shape.rank != 2 or points.shape[1] is None:
@@ -41,27 +41,27 @@ def as_points(points: Any) -> tf.Tensor:
 
 
 def as_axes(axes: Any, points: tf.Tensor, u: Any) -> list[int]:
-    """Columns as a list; all of them by default.
+    """Returns columns as a list; all of them by default.
 
     Args:
         axes: names or indices of inputs, or one of them.
-        points: ``[n, d]``.
-        u: that is differentiated.
+        points: points ``[n, d]``.
+        u: function that is differentiated.
 
     Raises:
-        ValueError: for an axis that is not an input, or a name where there are no names.
+        ValueError: if an axis is not an input, or a name is used where there are none.
     """
     return list(range(points.shape[1])) if axes is None else columns_of(axes, points, u)
 
 
 def as_second_order(coefficients: Any, points: tf.Tensor, u: Any) -> SecondOrder:
-    """The channel sum_k c_k d_k^2 of these coefficients.
+    """Returns the channel ``sum_k c_k d_k^2`` of these coefficients.
 
     Args:
-        coefficients: ``[d]`` or ``[n, d]``, numbers or tensors; or a sequence of d numbers and
-            tensors, a tensor being a scalar or ``[n]``; or these by axis, others being zero.
-        points: ``[n, d]``.
-        u: that is differentiated.
+        coefficients: numbers or tensors ``[d]`` or ``[n, d]``; or a sequence of d numbers and
+            tensors, each a scalar or ``[n]``; or these by axis, others being zero.
+        points: points ``[n, d]``.
+        u: function that is differentiated.
 
     Raises:
         ValueError: unless there is one real coefficient for each input, at least one of them not
@@ -95,7 +95,7 @@ def as_second_order(coefficients: Any, points: tf.Tensor, u: Any) -> SecondOrder
 
 
 def _in_order(coefficients: Mapping[Any, Any], points: tf.Tensor, u: Any) -> list[Any]:
-    """Coefficients by axis as one for each input."""
+    """Returns coefficients by axis as one for each input."""
     places = columns_of(list(coefficients), points, u)
     if len(set(places)) < len(places):
         raise ValueError(
@@ -112,12 +112,12 @@ def _is_complex(value: Any) -> bool:
 
 
 def _is_computed(value: Any) -> bool:
-    """Whether a tensor or variable, whose value may be unknown or differentiated by."""
+    """Whether it is a tensor or variable, whose value may be unknown or differentiated by."""
     return tf.is_tensor(value) or hasattr(value, "__tf_tensor__")
 
 
 def _mixed(coefficients: Sequence[Any], points: tf.Tensor) -> SecondOrder:
-    """Numbers stay numbers, so that zeros cost nothing; tensors stay differentiable."""
+    """Keeps numbers as numbers, so that zeros cost nothing, and tensors differentiable."""
     tensors = [
         tf.cast(tf.convert_to_tensor(c), points.dtype) if _is_computed(c) else float(c)
         for c in coefficients

@@ -18,13 +18,13 @@ _NAMES: contextvars.ContextVar[tuple[str, ...] | None] = contextvars.ContextVar(
 
 
 def as_names(axes: Any) -> tuple[str, ...] | None:
-    """Names of all columns, checked; None if there are none.
+    """Returns checked names of all columns; None if there are none.
 
     Args:
-        axes: a sequence of names, or the only name.
+        axes: sequence of names, or a single name.
 
     Raises:
-        ValueError: for what is no name, or one that occurs twice.
+        ValueError: if one is not a name, or occurs twice.
     """
     if axes is None:
         return None
@@ -39,10 +39,10 @@ def as_names(axes: Any) -> tuple[str, ...] | None:
 
 @contextlib.contextmanager
 def named_columns(u: Any) -> Iterator[None]:
-    """Lets functions of one's own within a residual, which have no names, go by those of ``u``.
+    """Gives custom functions within a residual, which have no names, those of ``u``.
 
     Args:
-        u: what the residual is given.
+        u: network view that the residual is given.
     """
     token = _NAMES.set(getattr(u, "axes", None))
     try:
@@ -52,15 +52,15 @@ def named_columns(u: Any) -> Iterator[None]:
 
 
 def columns_of(axes: Any, points: tf.Tensor, u: Any) -> list[int]:
-    """The columns of axes.
+    """Returns the columns of axes.
 
     Args:
         axes: names, indices or both, or one of them.
-        points: ``[n, d]``.
-        u: that is differentiated, a view with ``axes`` if there are names.
+        points: points ``[n, d]``.
+        u: function that is differentiated, a view with ``axes`` if there are names.
 
     Raises:
-        ValueError: for an axis that is not an input, or a name where there are no names.
+        ValueError: if an axis is not an input, or a name is used where there are none.
     """
     width = points.shape[1]
     given = np.atleast_1d(np.asarray(axes, dtype=object)).tolist()

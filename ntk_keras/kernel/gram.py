@@ -1,14 +1,14 @@
-"""The whole kernel K = J J^T from factored Jacobians, layer by layer.
+"""The whole kernel ``K = J J^T`` from factored Jacobians, layer by layer.
 
-A layer's part of row i of J is sum_s a_s (x) d_s for its kernel and the cotangent of the value for
-its bias (:mod:`ntk_keras.kernel.factored`). Two ways lead to the layer's part of K:
+A layer's part of row i of J is ``sum_s a_s (x) d_s`` for its kernel and the cotangent of the value
+for its bias (:mod:`ntk_keras.kernel.factored`). The layer's part of K can be computed in two ways:
 
-- from factors, K_ij += sum_{s,t} (a_s . a_t') (d_s . d_t'): no row of J is formed;
+- from factors, ``K_ij += sum_{s,t} (a_s . a_t') (d_s . d_t')``: no row of J is formed;
 - from rows, formed for this layer alone, in pieces that fit into memory.
 
-The first takes operations in proportion to the square of the channels, the second to the entries of
-the layer's kernel, so wide layers go the first way and narrow ones the second. Pieces of rows are
-put together, as many as fit, so that there is one product for all of them: each is ``[n, n]``.
+The operations of the first grow with the square of the channels, those of the second with the
+entries of the layer's kernel, so wide layers take the first and narrow ones the second. Pieces of
+rows are combined, as many as fit, so that there is one product for all of them: each is ``[n, n]``.
 """
 
 import functools
@@ -64,11 +64,11 @@ class _Piece(NamedTuple):
 
 
 def gram(jacobians: Sequence[FactoredJacobian], which: Iterable[int]) -> tf.Tensor:
-    """K of stacked blocks.
+    """Returns K of stacked blocks.
 
     Args:
-        jacobians: of the blocks, in their order.
-        which: the variables that count.
+        jacobians: Jacobians of the blocks, in their order.
+        which: indices of the variables that count.
 
     Returns:
         ``[n, n]``, symmetric.
@@ -99,11 +99,11 @@ def gram(jacobians: Sequence[FactoredJacobian], which: Iterable[int]) -> tf.Tens
 def rows_of(
     jacobian: FactoredJacobian, which: Sequence[int], subset: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Rows of J.
+    """Returns rows of J.
 
     Args:
-        jacobian: of a block.
-        which: the variables that count, in the order of columns.
+        jacobian: Jacobian of a block.
+        which: indices of the variables that count, in the order of columns.
         subset: indices of points, or of entries of a block with coupled ones; all by default.
 
     Returns:
@@ -134,10 +134,10 @@ def rows_of(
 
 
 def symmetric_product(factor: tf.Tensor, axis: int) -> tf.Tensor:
-    """X X^T or X^T X. Of a large one, blocks below the diagonal are those above, not computed.
+    """Returns ``X X^T`` or ``X^T X``; of a large one, blocks below the diagonal are copied.
 
     Args:
-        factor: X, a matrix.
+        factor: matrix X.
         axis: 0 for products of its rows, 1 for those of its columns.
     """
     size = factor.shape[axis]

@@ -1,4 +1,4 @@
-"""The stacked residual as somebody else's tape has recorded it."""
+"""The stacked residual as an external tape has recorded it."""
 
 from collections.abc import Mapping
 
@@ -14,18 +14,19 @@ __all__ = ["TapeLinearization"]
 
 
 class TapeLinearization(Linearization):
-    """R(theta) as somebody else's persistent tape has recorded it, with products by J and J^T.
+    """The residual ``R(theta)`` recorded by an external tape, with products by J and ``J^T``.
 
-    What needs residuals at other parameters or points is not to be had from a tape.
+    A tape cannot provide residuals at other parameters or points.
 
     Args:
-        residuals: by name, ``[n]`` or ``[n, k]``, computed from ``variables`` under ``tape``.
-        tape: persistent.
-        variables: the parameters theta.
+        residuals: tensors ``[n]`` or ``[n, k]`` by name, computed from ``variables`` under
+            ``tape``.
+        tape: persistent tape.
+        variables: parameters theta.
 
     Raises:
-        ValueError: for what is no residual or complex; for a tape that is not persistent, or that
-            has recorded no way from a residual to the variables.
+        ValueError: if a residual is not one or complex, or the tape is not persistent or has
+            recorded no path from a residual to the variables.
     """
 
     def __init__(
@@ -48,10 +49,10 @@ class TapeLinearization(Linearization):
         self._check()
 
     def rows(self, name: str, subset: tf.Tensor | None = None) -> tf.Tensor:
-        """Rows of J by a reverse pass through the tape for each entry.
+        """Returns rows of J by a reverse pass through the tape for each entry.
 
         Args:
-            name: of a block.
+            name: name of a block.
             subset: indices of its entries; all by default.
 
         Returns:
@@ -87,7 +88,7 @@ class TapeLinearization(Linearization):
 
 
 def _refuse() -> tf.Tensor:
-    """Stands for the function of a recorded residual, which is not known."""
+    """Replaces the function of a recorded residual, which is not known."""
     raise ValueError(
         "A tape holds residuals at the present parameters and points only. Give functions that "
         'compute them instead, or choose an estimator that needs no others: "reverse" or "product".'

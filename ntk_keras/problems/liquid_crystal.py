@@ -1,9 +1,9 @@
 """The liquid crystal of Section 5.2.3: the flow of a Q-tensor in two dimensions.
 
-Q_t = L Lap Q - a Q - c Tr(Q^2) Q on a square, Q = 0 on its boundary, for symmetric and trace-free
-Q = [[q1, q2], [q2, -q1]]: the network's outputs are (q1, q2), and Tr Q^2 = 2 |q|^2. Columns of
-points are (t, x, y). The reference is a finite element solution, which needs the extra ``fem`` the
-first time it is computed.
+It is ``Q_t = L Lap Q - a Q - c Tr(Q^2) Q`` on a square, with ``Q = 0`` on its boundary, for
+symmetric and trace-free ``Q = [[q1, q2], [q2, -q1]]``. The network's outputs are (q1, q2), and
+``Tr Q^2 = 2 |q|^2``. Columns of points are (t, x, y). The reference is a finite element solution,
+which needs the extra ``fem`` when it is first computed.
 """
 
 import dataclasses
@@ -98,26 +98,26 @@ class Parameters:
 
 @dataclasses.dataclass(frozen=True)
 class _Residual:
-    """A residual that knows the parameters, and that Keras can save."""
+    """A residual with the parameters, which Keras can save."""
 
     parameters: Parameters
 
     def get_config(self) -> dict[str, Any]:
-        """The parameters, for Keras."""
+        """Returns the parameters, for Keras."""
         return dataclasses.asdict(self.parameters)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "_Residual":
-        """The residual of a configuration."""
+        """Creates the residual from its configuration."""
         return cls(Parameters(**config))
 
 
 @keras.saving.register_keras_serializable("ntk_keras.liquid_crystal")
 class Flow(_Residual):
-    """The flow, q_t - L Lap q + a q + 2 c |q|^2 q."""
+    """The flow, ``q_t - L Lap q + a q + 2 c |q|^2 q``."""
 
     def __call__(self, u: Network, points: tf.Tensor) -> tf.Tensor:
-        """The residual, ``[n, 2]``."""
+        """Returns the residual, ``[n, 2]``."""
         q = u(points)
         square = tf.reduce_sum(q**2, axis=1, keepdims=True)
         return (
@@ -129,24 +129,24 @@ class Flow(_Residual):
 
 @keras.saving.register_keras_serializable("ntk_keras.liquid_crystal")
 class Start(_Residual):
-    """The value less that at the start."""
+    """The value minus that at the start."""
 
     def __call__(self, u: Network, points: tf.Tensor) -> tf.Tensor:
-        """The residual, ``[n, 2]``."""
+        """Returns the residual, ``[n, 2]``."""
         return u(points) - initial_tensor(points[:, 1], points[:, 2], self.parameters.initial)
 
 
 @keras.saving.register_keras_serializable("ntk_keras.liquid_crystal")
 def boundary_value(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """The value itself, zero on the boundary, ``[n, 2]``."""
+    """Returns the value itself, zero on the boundary, ``[n, 2]``."""
     return u(points)
 
 
 def initial_director(x: tf.Tensor, y: tf.Tensor, initial: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """The components of d, not of unit length; of the shape of ``x`` and ``y``.
+    """Returns the components of d, not of unit length, in the shape of ``x`` and ``y``.
 
-    Printed, d = (A, B) / sqrt(1 + A^2 + B^2) with A = (2 - x)(2 + x)(2 - y)(2 + y) and
-    B = sin(pi x) sin(pi y).
+    The printed formula is ``d = (A, B) / sqrt(1 + A^2 + B^2)`` with
+    ``A = (2 - x)(2 + x)(2 - y)(2 + y)`` and ``B = sin(pi x) sin(pi y)``.
     """
     first = (4 - x**2) * (4 - y**2)
     second = tf.sin(math.pi * x) * tf.sin(math.pi * y)
@@ -156,33 +156,34 @@ def initial_director(x: tf.Tensor, y: tf.Tensor, initial: str) -> tuple[tf.Tenso
 
 
 def initial_tensor(x: tf.Tensor, y: tf.Tensor, initial: str) -> tf.Tensor:
-    """(q1, q2) of d d^T - |d|^2 / 2 I, ``[..., 2]``."""
+    """Returns ``(q1, q2)`` of ``d d^T - |d|^2 / 2 I``, ``[..., 2]``."""
     d1, d2 = initial_director(x, y, initial)
     return tf.stack([(d1**2 - d2**2) / 2, d1 * d2], axis=-1)
 
 
 def director_angles(q: np.ndarray) -> np.ndarray:
-    """The angle of v_1, the eigenvector of the positive eigenvalue, from the x axis; radians.
+    """Returns the angle of ``v_1``, the eigenvector of the positive eigenvalue, in radians.
 
-    Q = lambda_1 [[cos 2 phi, sin 2 phi], [sin 2 phi, -cos 2 phi]], phi in [-pi/2, pi/2].
+    It is measured from the x axis:
+    ``Q = lambda_1 [[cos 2 phi, sin 2 phi], [sin 2 phi, -cos 2 phi]]`` with phi in [-pi/2, pi/2].
 
     Args:
-        q: ``[..., 2]``.
+        q: values ``[..., 2]``.
     """
     return np.arctan2(q[..., 1], q[..., 0]) / 2
 
 
 def transmitted_light(q: np.ndarray) -> np.ndarray:
-    """|lambda_1 (v_1 . e_x)|, the contours of Figure 10; lambda_1 = |q|.
+    """Returns ``|lambda_1 (v_1 . e_x)|``, the contours of Figure 10, with ``lambda_1 = |q|``.
 
     Args:
-        q: ``[..., 2]``.
+        q: values ``[..., 2]``.
     """
     return np.linalg.norm(q, axis=-1) * np.abs(np.cos(director_angles(q)))
 
 
 def terms(settings: Settings, parameters: Parameters) -> list[Term]:
-    """Two groups, the equation and conditions on Q itself, as for the wave."""
+    """Returns two groups, the equation and conditions on Q itself, as for the wave."""
     n, box = settings.points, parameters.box
     faces = {
         "left": box.face(x=parameters.lower),
@@ -201,30 +202,30 @@ def terms(settings: Settings, parameters: Parameters) -> list[Term]:
 
 
 def reference(parameters: Parameters) -> fem.Solution:
-    """The finite element solution, from disk if it was computed before."""
+    """Returns the finite element solution, from disk if it was computed before."""
     settings = parameters.reference()
     x, y = (tf.constant(line) for line in fem.lines(settings))
     return fem.solve_cached(initial_tensor(x, y, parameters.initial).numpy(), settings)
 
 
 def errors_at_frames(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Relative L2 errors ||Q - Q_ref|| / ||Q_ref|| at each time, ``[frames]``.
+    """Returns relative L2 errors ``||Q - Q_ref|| / ||Q_ref||`` at each time, ``[frames]``.
 
     Args:
-        prediction: (q1, q2) on the grid, ``[frames, nx, ny, 2]``.
-        truth: the same of the reference.
+        prediction: values of ``(q1, q2)`` on the grid, ``[frames, nx, ny, 2]``.
+        truth: values of the reference, of the same shape.
     """
     squares = [np.sum(q**2, axis=(1, 2, 3)) for q in (prediction - truth, truth)]
     return np.sqrt(squares[0] / squares[1])
 
 
 def figure(prediction: np.ndarray, truth: np.ndarray, box: Box) -> Figure:
-    """Light and directors of reference and network at the paper's three times (Figure 10).
+    """Draws light and directors of reference and network at the paper's three times (Figure 10).
 
     Args:
-        prediction: (q1, q2) on the grid, ``[frames, nx, ny, 2]``.
-        truth: the same of the reference.
-        box: of the problem.
+        prediction: values of ``(q1, q2)`` on the grid, ``[frames, nx, ny, 2]``.
+        truth: values of the reference, of the same shape.
+        box: box of the problem.
     """
     lines = box.lines(*GRID)
     fields = {"finite elements": truth[SHOWN], "network": prediction[SHOWN]}
@@ -269,7 +270,7 @@ PRESETS = {
 
 
 def problem(**parameters: Any) -> Problem:
-    """The problem with :class:`Parameters` by name; the others keep their defaults."""
+    """Returns the problem with :class:`Parameters` by name; the others keep their defaults."""
     chosen = Parameters(**parameters)
 
     @functools.cache

@@ -1,4 +1,5 @@
-"""The Poisson equation of Section 5.1: u_xx = -16 pi^2 sin(4 pi x) on (0, 1), u = 0 at the ends."""
+"""The Poisson equation of Section 5.1: ``u_xx = -16 pi^2 sin(4 pi x)``, zero at the ends of (0,
+1)."""
 
 import math
 
@@ -17,19 +18,19 @@ BOX = Box(x=(0, 1))
 
 @keras.saving.register_keras_serializable("ntk_keras.poisson")
 def equation(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """The Poisson residual, u_xx + 16 pi^2 sin(4 pi x)."""
+    """Returns the Poisson residual, ``u_xx + 16 pi^2 sin(4 pi x)``."""
     forcing = -16 * math.pi**2 * tf.sin(4 * math.pi * points[:, 0])
     return derivatives.laplacian(u, points)[:, 0] - forcing
 
 
 @keras.saving.register_keras_serializable("ntk_keras.poisson")
 def boundary_value(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """The value itself, zero on the boundary."""
+    """Returns the value itself, zero on the boundary."""
     return u(points)[:, 0]
 
 
 def terms(settings: Settings) -> list[Term]:
-    """Two groups, the paper's D and B."""
+    """Returns two groups, the paper's D and B."""
     return [
         Term("equation", equation, BOX.interior(settings.points["equation"])),
         Term("left", boundary_value, np.array([[0.0]]), group="boundary"),
@@ -38,7 +39,7 @@ def terms(settings: Settings) -> list[Term]:
 
 
 def solution(points: np.ndarray) -> np.ndarray:
-    """sin(4 pi x), ``[m, 1]``."""
+    """Returns ``sin(4 pi x)``, ``[m, 1]``."""
     return np.sin(4 * math.pi * points)
 
 

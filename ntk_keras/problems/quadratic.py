@@ -1,9 +1,10 @@
 """The quadratically parameterized predictor of Section 5.2.1: a regression with three parameters.
 
-f_theta(x) = (theta * theta) . (1, x, x^2) is fitted to noisy samples of pi x^2 + e x + sqrt(2) on
-[-1, 1]. No equation is solved and no network trained: the point is a kernel small enough to look
-at, K = J J^T with J_ij = 2 theta_j x_i^j, that changes as theta does. There is one group of
-residuals, so its weight is Tr K / Tr K = 1, and Algorithm 3 trains by plain gradient descent.
+The predictor ``f_theta(x) = (theta * theta) . (1, x, x^2)`` is fitted to noisy samples of
+``pi x^2 + e x + sqrt(2)`` on [-1, 1]. No equation is solved and no network trained. The purpose is
+a kernel that is small enough to inspect, ``K = J J^T`` with ``J_ij = 2 theta_j x_i^j``, and that
+changes with theta. There is one group of residuals, so its weight is ``Tr K / Tr K = 1``, and
+Algorithm 3 trains by plain gradient descent.
 """
 
 import dataclasses
@@ -56,11 +57,11 @@ class Parameters:
 
 @keras.saving.register_keras_serializable("ntk_keras")
 class QuadraticPredictor(keras.layers.Layer):
-    """f_theta(x) = (theta * theta) . (1, x, x^2), ``[n, 1]`` to ``[n, 1]``.
+    """The predictor ``f_theta(x) = (theta * theta) . (1, x, x^2)``, ``[n, 1]`` to ``[n, 1]``.
 
     Args:
-        start: every entry of theta before training.
-        **kwargs: as for any Keras layer.
+        start: initial value of every entry of theta.
+        **kwargs: further arguments of a Keras layer.
     """
 
     def __init__(self, start: float = 0.47, **kwargs: Any):
@@ -68,13 +69,13 @@ class QuadraticPredictor(keras.layers.Layer):
         self.start = start
 
     def build(self, input_shape: Any) -> None:
-        """Makes theta, ``[3]``."""
+        """Creates theta, ``[3]``."""
         self.theta = self.add_weight(
             shape=(3,), initializer=keras.initializers.Constant(self.start), name="theta"
         )
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """The predictions."""
+        """Returns the predictions."""
         features = tf.concat([tf.ones_like(x), x, x**2], axis=1)
         return tf.linalg.matvec(features, self.theta**2)[:, tf.newaxis]
 
@@ -84,29 +85,29 @@ class QuadraticPredictor(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ntk_keras.quadratic")
 def misfit(u: Network, samples: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-    """The residual, f_theta(x_i) - y_i."""
+    """Returns the residual, ``f_theta(x_i) - y_i``."""
     x, y = samples
     return (u(x) - y)[:, 0]
 
 
 def data(num_points: int, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
-    """Equispaced x and noisy y, each ``[n, 1]``."""
+    """Returns equispaced x and noisy y, each ``[n, 1]``."""
     x = BOX.grid(num_points)
     noise = np.random.default_rng(parameters.data_seed).standard_normal(x.shape)
     return x, solution(x) + parameters.noise * noise
 
 
 def solution(points: np.ndarray) -> np.ndarray:
-    """The true output, pi x^2 + e x + sqrt(2), ``[m, 1]``."""
+    """Returns the true output, ``pi x^2 + e x + sqrt(2)``, ``[m, 1]``."""
     return np.polynomial.polynomial.polyval(points, TRUE_COEFFICIENTS)
 
 
 def exact_kernel(x: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """K_ij = sum_k 4 theta_k^2 x_i^k x_j^k by formula, to hold others against.
+    """Returns ``K_ij = sum_k 4 theta_k^2 x_i^k x_j^k`` by formula, for comparison.
 
     Args:
-        x: ``[n, 1]``.
-        theta: ``[3]``.
+        x: points ``[n, 1]``.
+        theta: parameters ``[3]``.
 
     Returns:
         ``[n, n]``.
@@ -116,12 +117,12 @@ def exact_kernel(x: np.ndarray, theta: np.ndarray) -> np.ndarray:
 
 
 def terms(settings: Settings, parameters: Parameters) -> list[Term]:
-    """One term, the misfit of all samples."""
+    """Returns one term, the misfit of all samples."""
     return [Term("data", misfit, data(settings.points["data"], parameters))]
 
 
 def network(settings: Settings, parameters: Parameters) -> keras.Model:
-    """The predictor as a Keras model; width and depth have no meaning."""
+    """Returns the predictor as a Keras model; width and depth have no meaning."""
     predictor = QuadraticPredictor(parameters.start, dtype=settings.dtype, name="predictor")
     return keras.Sequential([keras.Input((1,), dtype=settings.dtype), predictor], name="network")
 
@@ -149,7 +150,7 @@ PAPER = Settings(
 
 
 def problem(**parameters: Any) -> Problem:
-    """The problem with :class:`Parameters` by name; the others keep their defaults."""
+    """Returns the problem with :class:`Parameters` by name; the others keep their defaults."""
     chosen = Parameters(**parameters)
     return Problem(
         name="quadratic",

@@ -1,7 +1,7 @@
 """The wave equation of Section 5.2.2, equation (15).
 
-u_tt - 4 u_xx = 0 on (0, 1)^2 with u = 0 at both ends, u_t = 0 and
-u = sin(pi x) + 1/2 sin(4 pi x) at t = 0. Columns of points are (t, x).
+It is ``u_tt - 4 u_xx = 0`` on (0, 1)^2 with ``u = 0`` at both ends, and ``u_t = 0`` and
+``u = sin(pi x) + 1/2 sin(4 pi x)`` at t = 0. Columns of points are (t, x).
 """
 
 import math
@@ -22,31 +22,31 @@ BOX = Box(t=(0, 1), x=(0, 1))
 
 @keras.saving.register_keras_serializable("ntk_keras.wave")
 def equation(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """The wave operator, u_tt - c^2 u_xx."""
+    """Returns the wave operator, ``u_tt - c^2 u_xx``."""
     return derivatives.second_order(u, points, [1, -(SPEED**2)])[:, 0]
 
 
 @keras.saving.register_keras_serializable("ntk_keras.wave")
 def initial_velocity(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """The derivative u_t, zero at the start."""
+    """Returns the derivative ``u_t``, zero at the start."""
     return derivatives.partial(u, points, 0)[:, 0]
 
 
 @keras.saving.register_keras_serializable("ntk_keras.wave")
 def initial_value(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """The value less that at the start."""
+    """Returns the value minus that at the start."""
     x = points[:, 1]
     return u(points)[:, 0] - tf.sin(math.pi * x) - tf.sin(4 * math.pi * x) / 2
 
 
 @keras.saving.register_keras_serializable("ntk_keras.wave")
 def boundary_value(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """The value itself, zero on the boundary."""
+    """Returns the value itself, zero on the boundary."""
     return u(points)[:, 0]
 
 
 def terms(settings: Settings) -> list[Term]:
-    """Three groups, the paper's D, Dt and B: equation, velocity, and conditions on u itself."""
+    """Returns three groups, the paper's D, Dt and B: equation, velocity, and conditions on u."""
     n = settings.points
     start, left, right = BOX.face(t=0), BOX.face(x=0), BOX.face(x=1)
     return [
@@ -59,7 +59,7 @@ def terms(settings: Settings) -> list[Term]:
 
 
 def solution(points: np.ndarray) -> np.ndarray:
-    """sin(pi x) cos(2 pi t) + 1/2 sin(4 pi x) cos(8 pi t), ``[m, 1]``."""
+    """Returns ``sin(pi x) cos(2 pi t) + 1/2 sin(4 pi x) cos(8 pi t)``, ``[m, 1]``."""
     t, x = points[:, :1], points[:, 1:]
     pi = math.pi
     return np.sin(pi * x) * np.cos(SPEED * pi * t) + 0.5 * np.sin(4 * pi * x) * np.cos(

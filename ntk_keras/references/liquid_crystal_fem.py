@@ -198,7 +198,7 @@ class _Scheme:
         self._solve_rest = scipy.sparse.linalg.splu(self.rest.tocsc()).solve
 
     def states(self, q: np.ndarray) -> Iterator[tuple[np.ndarray, float, float]]:
-        """Q, its energy and what the step to it dissipated (0 at the start), step after step."""
+        """Yields Q, its energy and the dissipation of the step to it (0 at the start)."""
         r = self.auxiliary(q)
         yield q, self.energy(q, r), 0.0
         for _ in range(self.settings.steps):
@@ -208,13 +208,13 @@ class _Scheme:
             yield q, self.energy(q, r), self.squared_norm(change) / self.settings.time_step
 
     def auxiliary(self, q: np.ndarray) -> np.ndarray:
-        """The field r of Q."""
+        """Returns the field r of Q."""
         s = self.settings
         square = 2 * np.sum(q**2, axis=0)  # Tr Q^2
         return np.sqrt(2 * (s.a / 2 * square + s.c / 4 * square**2 + s.offset))
 
     def slope(self, q: np.ndarray) -> np.ndarray:
-        """The two components of P = (a Q + c Tr(Q^2) Q) / r."""
+        """Returns the two components of ``P = (a Q + c Tr(Q^2) Q) / r``."""
         s = self.settings
         return (s.a + 2 * s.c * np.sum(q**2, axis=0)) * q / self.auxiliary(q)
 
@@ -249,11 +249,11 @@ class _Scheme:
         return d.reshape(shape)
 
     def energy(self, q: np.ndarray, r: np.ndarray) -> float:
-        """E = L/2 ||grad Q||^2 + 1/2 ||r||^2, where ||grad Q||^2 = 2 sum_i q_i^T S q_i."""
+        """Returns ``L/2 ||grad Q||^2 + 1/2 ||r||^2``, ``||grad Q||^2 = 2 sum_i q_i^T S q_i``."""
         return float(np.sum(q * (self.stiffness @ q.T).T) + np.sum(self.mass * r**2) / 2)
 
     def squared_norm(self, q: np.ndarray) -> float:
-        """||Q||^2 = 2 sum_i q_i^T gamma q_i."""
+        """Returns ``||Q||^2 = 2 sum_i q_i^T gamma q_i``."""
         return float(2 * np.sum(self.mass * q**2))
 
     def from_grid(self, values: np.ndarray) -> np.ndarray:

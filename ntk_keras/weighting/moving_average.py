@@ -1,4 +1,4 @@
-"""Algorithm 3's moving average of kernel estimates, and how far noise leaves it from its mean."""
+"""Algorithm 3's moving average of kernel estimates, and the noise that remains in it."""
 
 import tensorflow as tf
 
@@ -6,11 +6,11 @@ __all__ = ["average_variance", "moved", "rate_of_update", "square", "update_vari
 
 
 def rate_of_update(averaging_rate: float, update_every: int) -> float:
-    """What an average moves by at an update: alpha for each step since the last one.
+    """Returns how far an average moves at an update: alpha for each step since the last one.
 
     Args:
-        averaging_rate: alpha, per step.
-        update_every: n steps from one update to the next.
+        averaging_rate: rate alpha, per step.
+        update_every: number n of steps from one update to the next.
 
     Returns:
         ``1 - (1 - alpha)^n``.
@@ -21,12 +21,12 @@ def rate_of_update(averaging_rate: float, update_every: int) -> float:
 
 
 def moved(average: tf.Tensor, mean: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-    """K_t = (1 - alpha) K_{t-1} + alpha K^.
+    """Returns ``K_t = (1 - alpha) K_{t-1} + alpha K^``.
 
     Args:
-        average: K_{t-1}, or its traces.
-        mean: K^, of this update's samples.
-        rate: alpha; one where there is no average yet.
+        average: average ``K_{t-1}``, or its traces.
+        mean: mean ``K^`` of this update's samples.
+        rate: rate alpha; one if there is no average yet.
     """
     return (1 - rate) * average + rate * mean
 
@@ -34,36 +34,36 @@ def moved(average: tf.Tensor, mean: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
 def update_variance(
     variance: tf.Tensor, mean: tf.Tensor, average: tf.Tensor, rate: tf.Tensor
 ) -> tf.Tensor:
-    """The variance of an update, followed along the run.
+    """Returns the variance of an update, followed along the run.
 
-    The distance d of an update from the average tells: at rest E[d^2] is 2 / (2 - alpha) times the
-    variance.
+    It comes from the distance d of an update from the average: at rest ``E[d^2]`` is
+    ``2 / (2 - alpha)`` times the variance.
 
     Args:
-        variance: followed so far.
-        mean: of this update's samples.
-        average: before it moves.
-        rate: alpha.
+        variance: variance followed so far.
+        mean: mean of this update's samples.
+        average: average before it moves.
+        rate: rate alpha.
     """
     observed = square(mean - average) * (2 - rate) / 2
     return (1 - rate) * variance + rate * observed
 
 
 def average_variance(variance: tf.Tensor, update: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-    """The variance of the moving average after an update.
+    """Returns the variance of the moving average after an update.
 
     Args:
-        variance: of the average before.
+        variance: variance of the average before.
         update: variance of the update.
-        rate: alpha.
+        rate: rate alpha.
     """
     return (1 - rate) ** 2 * variance + rate**2 * update
 
 
 def square(values: tf.Tensor) -> tf.Tensor:
-    """The squares, the largest number in place of what is beyond: they only measure noise.
+    """Returns the squares, capped at the largest number, as they only measure noise.
 
     Args:
-        values: of any shape.
+        values: tensor of any shape.
     """
     return tf.minimum(values**2, values.dtype.max)
