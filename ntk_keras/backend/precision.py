@@ -71,7 +71,7 @@ def scaling(optimizer: Any) -> keras.optimizers.Optimizer:
 
 
 def finds_scale(optimizer: Any) -> tf.Tensor:
-    """Whether a smaller scale may still mend a gradient that is not finite.
+    """Whether a smaller scale may still fix a gradient that is not finite.
 
     Args:
         optimizer: one that scales, built.

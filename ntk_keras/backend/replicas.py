@@ -28,7 +28,7 @@ __all__ = [
 
 
 def num_replicas() -> int:
-    """The number of replicas that run the present step."""
+    """The number of replicas that run the current step."""
     context = tf.distribute.get_replica_context()
     return 1 if context is None else context.num_replicas_in_sync
 

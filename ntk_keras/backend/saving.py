@@ -1,4 +1,4 @@
-"""What Keras needs to save functions, objects of one's own and nests of points in a `.keras` file.
+"""What Keras needs to save functions, custom objects and nests of points in a `.keras` file.
 
 A file holds names, not code: whoever loads it must be able to find a function by the name it was
 registered under.
@@ -93,7 +93,7 @@ def check_loadable(what: str, value: Any) -> None:
 
     Raises:
         ValueError: if it cannot be loaded, or is loaded as something else; the message names the
-            part and the mend.
+            part and the fix.
     """
     config = keras.saving.serialize_keras_object(value)
     if not (isinstance(value, keras.Model) and "layers" in config["config"]):
@@ -176,7 +176,7 @@ def _rebuilt(what: str, config: Any) -> Any:
 
 
 def _culprit(config: Any, error: Exception) -> str:
-    """Which part of a configuration cannot be read, and the mend."""
+    """Returns the part of a configuration that cannot be read, and the fix."""
     config = config if isinstance(config, Mapping) else {}
     inner = config["config"] if isinstance(config.get("config"), Mapping) else {}
     for name, part in inner.items():

@@ -1,8 +1,8 @@
-"""Parameters of layers that are no kernel of a product: factors and summands of columns.
+"""Parameters of layers other than the kernel of a product: factors and summands of columns.
 
 Entry by entry, a row of parameters meets every point in the same way. It is the kernel of a product
-with a column of ones, and so a hook is told of it: its part of the Jacobian is then kept as that of
-any Dense layer, and it may have as many entries as there are neurons.
+with a column of ones, and is reported to the hook as such. Its part of the Jacobian is then kept as
+that of any Dense layer, and it may have as many entries as there are neurons.
 """
 
 import dataclasses
@@ -20,11 +20,11 @@ __all__ = ["LayerParameter", "parameter"]
 
 @dataclasses.dataclass(frozen=True)
 class LayerParameter:
-    """One parameter of a layer, as a hook is told of it: the kernel of a layer without a bias.
+    """One parameter of a layer as a hook receives it: the kernel of a layer without a bias.
 
     Attributes:
-        layer: whose parameter it is.
-        attribute: under which the layer has it.
+        layer: layer with the parameter.
+        attribute: name of the layer's attribute.
     """
 
     layer: Any
@@ -32,7 +32,7 @@ class LayerParameter:
 
     @property
     def name(self) -> str:
-        """The layer's."""
+        """The layer's name."""
         return self.layer.name
 
     @property
@@ -42,18 +42,18 @@ class LayerParameter:
 
     @property
     def bias(self) -> None:
-        """There is none."""
+        """None, as there is no bias."""
         return None
 
 
 def parameter(layer: Any, attribute: str, like: Jet, hook: LayerHook | None) -> Jet:
-    """A parameter as a jet, for :func:`~ntk_keras.derivatives.taylor.multiply` and ``add``.
+    """Returns a parameter as a jet, for :func:`~ntk_keras.derivatives.taylor.multiply` and ``add``.
 
     Args:
-        layer: whose parameter it is.
-        attribute: under which the layer has it: a scalar, or a row ``[width]``.
-        like: what it meets, or any other jet at the same points.
-        hook: told of it as of a product with ones.
+        layer: layer with the parameter.
+        attribute: name of the layer's attribute: a scalar, or a row ``[width]``.
+        like: jet that it meets, or any other jet at the same points.
+        hook: function called for it as for a product with ones.
     """
 
     def compute(missing: Sequence[Stack]) -> Values:

@@ -37,8 +37,10 @@ class NaturalGradient(keras.optimizers.Optimizer):
     The damping ``mu``, in units of the mean eigenvalue of ``S K S``, falls after long steps and
     grows after short ones.
 
-    Example:
-        >>> model.compile(optimizer=nk.optimizers.NaturalGradient())
+    Example::
+
+        model.compile(optimizer=nk.optimizers.NaturalGradient())
+        model.fit(epochs=10, steps_per_epoch=50)
 
     Args:
         learning_rate: longest step that is tried, as a fraction of the full one.
@@ -197,10 +199,11 @@ def natural_gradient(
     The step is ``theta - e d``, with a length e of your choice. It takes all rows of J, by a
     reverse pass for each residual if a tape has recorded them.
 
-    Example:
-        >>> with tf.GradientTape(persistent=True) as tape:
-        ...     residuals = {"equation": equation(network, points), "edge": edge(network, ends)}
-        >>> d = nk.optimizers.natural_gradient(residuals, network.trainable_variables, tape)
+    Example::
+
+        with tf.GradientTape(persistent=True) as tape:
+            residuals = {"equation": equation(network, points), "edge": edge(network, ends)}
+        d = nk.optimizers.natural_gradient(residuals, network.trainable_variables, tape)
 
     Args:
         residuals: tensors ``[n]`` or ``[n, k]`` by name, recorded by the tape; or blocks, without

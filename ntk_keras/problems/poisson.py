@@ -1,5 +1,7 @@
-"""The Poisson equation of Section 5.1: ``u_xx = -16 pi^2 sin(4 pi x)``, zero at the ends of (0,
-1)."""
+"""The Poisson equation of Section 5.1, with zero values at both ends.
+
+It is ``u_xx = -16 pi^2 sin(4 pi x)`` on (0, 1).
+"""
 
 import math
 

@@ -1,12 +1,14 @@
-"""What noise in rows of a least-squares problem does to some of its parameters.
+"""The effect of noise in the rows of a least-squares problem on some of its parameters.
 
-Minimise 1/2 ||W^(1/2) (r + J d)||^2, linear in d = (d_net, d_k). With X = W^(1/2) J and P the
-projector off the range of X_net, damped a little, the network's parameters are profiled out:
+The problem is to minimise ``1/2 ||W^(1/2) (r + J d)||^2``, linear in ``d = (d_net, d_k)``. With
+``X = W^(1/2) J`` and P the projector off the range of ``X_net``, damped a little, the network's
+parameters are profiled out:
 
     d_k = -A r,  A = (X_k^T P X_k)^-1 X_k^T P W^(1/2),   what is left of r is B r.
 
-Noise of covariance S in r gives d_k the covariance A S A^T, and what is left of r B S B^T. Weights
-W are those of the loss, whatever the noise is: no row is noisy because its weight is small.
+Noise of covariance S in r gives ``d_k`` the covariance ``A S A^T``, and the rest of r ``B S B^T``.
+The weights W are those of the loss, whatever the noise is: no row is noisy because its weight is
+small.
 """
 
 import dataclasses
@@ -25,13 +27,13 @@ _ROUNDS = 5  # that variances and their weights take
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows of J and r of one term, or fewer that stand for them.
+    """Rows of J and r of one term, or fewer rows that represent them.
 
     Attributes:
-        jacobian: ``[m, p]``.
-        residual: ``[m]``.
-        weight: of the loss, ``[m]``.
-        num_left_out: how many rows there are beside these, on which neither J nor r depends.
+        jacobian: rows of J, ``[m, p]``.
+        residual: entries of r, ``[m]``.
+        weight: weights of the loss, ``[m]``.
+        num_left_out: number of further rows, on which neither J nor r depends.
     """
 
     jacobian: np.ndarray
@@ -40,7 +42,7 @@ class Rows:
     num_left_out: int = 0
 
     def reduced(self) -> "Rows":
-        """At most ``p + 1`` rows of the same J^T J, J^T r and r^T r, if all have one weight."""
+        """Returns at most ``p + 1`` rows of equal J^T J, J^T r and r^T r, if weights are equal."""
         count, size = self.jacobian.shape
         if count <= size + 1 or np.ptp(self.weight) > 0:
             return self
@@ -50,7 +52,7 @@ class Rows:
         return Rows(triangle[:, :-1], triangle[:, -1], self.weight[: len(triangle)], left_out)
 
     def followed_by(self, others: "Rows") -> "Rows":
-        """These rows and others of the same term."""
+        """Returns these rows and others of the same term."""
         return Rows(
             np.concatenate([self.jacobian, others.jacobian]),
             np.concatenate([self.residual, others.residual]),
@@ -61,12 +63,12 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """How coefficients and residuals answer to a change of the rows.
+    """The response of coefficients and residuals to a change of the rows.
 
     Attributes:
-        influence: A, ``[k, m]``, zero for a coefficient that the rows do not determine.
-        explained: E with B = W^(-1/2) (I - E E^T) W^(1/2), ``[m, p]``.
-        root: W^(1/2), ``[m]``.
+        influence: matrix A, ``[k, m]``, zero for a coefficient that the rows do not determine.
+        explained: matrix E with ``B = W^(-1/2) (I - E E^T) W^(1/2)``, ``[m, p]``.
+        root: vector ``W^(1/2)``, ``[m]``.
         determined: whether the rows determine a coefficient, ``[k]``.
     """
 
@@ -76,25 +78,25 @@ class Profile:
     determined: np.ndarray
 
     def left(self, rows: slice, columns: slice) -> np.ndarray:
-        """A part of B, all of which may be large."""
+        """Returns a part of B, all of which may be large."""
         part = -self.explained[rows] @ self.explained[columns].T
         if rows == columns:
             part += np.eye(len(part))
         return part * self.root[columns] / self.root[rows, np.newaxis]
 
     def left_of(self, residual: np.ndarray) -> np.ndarray:
-        """B r, ``[m]``."""
+        """Returns ``B r``, ``[m]``."""
         weighted = self.root * residual
         return (weighted - self.explained @ (self.explained.T @ weighted)) / self.root
 
 
 def profile_out(jacobian: np.ndarray, weight: np.ndarray, is_coefficient: np.ndarray) -> Profile:
-    """Profiles all parameters out but the coefficients.
+    """Profiles out all parameters except the coefficients.
 
     Args:
-        jacobian: J of all terms, ``[m, p]``.
-        weight: of the rows, ``[m]``, positive.
-        is_coefficient: of the columns, ``[p]``.
+        jacobian: matrix J of all terms, ``[m, p]``.
+        weight: positive weights of the rows, ``[m]``.
+        is_coefficient: mask of the columns that are coefficients, ``[p]``.
     """
     root = np.sqrt(weight)
     weighted = root[:, np.newaxis] * jacobian
@@ -114,9 +116,9 @@ def profile_out(jacobian: np.ndarray, weight: np.ndarray, is_coefficient: np.nda
 
 
 def _basis(matrix: np.ndarray) -> np.ndarray:
-    """Q with Q Q^T = X (X^T X + mu I)^-1 X^T, ``[m, p]``: rows of an orthogonal basis.
+    """Returns Q with ``Q Q^T = X (X^T X + mu I)^-1 X^T``, ``[m, p]``: rows of an orthogonal basis.
 
-    From Q R = [X; sqrt(mu) I], which squares no condition number.
+    It comes from ``Q R = [X; sqrt(mu) I]``, which does not square the condition number.
     """
     count, size = matrix.shape
     if size > count:
@@ -129,20 +131,20 @@ def _basis(matrix: np.ndarray) -> np.ndarray:
 def noise_variances(
     profile: Profile, residual: np.ndarray, terms: Sequence[Rows], chosen: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The noise of terms, from what their rows and the network's freedom leave of it.
+    """Estimates the noise of terms from what their rows and the network's freedom leave of it.
 
-    Of noise of variance s_c in the terms c, E ||(B r)_b||^2 = sum_c s_c ||B_bc||^2: solved for
-    s >= 0 by least squares, each equation weighted by the variance of its left side for normal
-    noise.
+    For noise of variance ``s_c`` in the terms c, ``E ||(B r)_b||^2 = sum_c s_c ||B_bc||^2``. This
+    is solved for ``s >= 0`` by least squares, each equation weighted by the variance of its left
+    side for normal noise.
 
     Args:
-        profile: of all terms' rows.
-        residual: r of all terms, ``[m]``.
-        terms: all of them, in the order of these rows.
-        chosen: which of them are noisy.
+        profile: profile of all terms' rows.
+        residual: residual r of all terms, ``[m]``.
+        terms: all terms, in the order of these rows.
+        chosen: indices of the noisy terms.
 
     Returns:
-        Variances of the chosen terms, and the degrees of freedom ||B_bb||^2 that they have.
+        Variances of the chosen terms, and their degrees of freedom ``||B_bb||^2``.
     """
     ends = np.cumsum([len(rows.residual) for rows in terms])
     places = [slice(end - len(rows.residual), end) for end, rows in zip(ends, terms, strict=True)]
@@ -170,6 +172,6 @@ def noise_variances(
 
 
 def _inner_products(matrices: Sequence[np.ndarray]) -> np.ndarray:
-    """<A_c, A_d> of all pairs."""
+    """Returns ``<A_c, A_d>`` of all pairs."""
     flat = np.stack([np.ravel(matrix) for matrix in matrices])
     return flat @ flat.T

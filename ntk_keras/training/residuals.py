@@ -1,4 +1,4 @@
-"""The residuals of a model's terms as blocks, and what is known of how each is differentiated."""
+"""The residuals of a model's terms as blocks, and how each of them is differentiated."""
 
 import contextlib
 import dataclasses
@@ -30,13 +30,13 @@ __all__ = ["Residuals"]
 
 @dataclasses.dataclass
 class _Inspected:
-    """What was found out about a term, and for what it holds.
+    """The results of inspecting a term, and the conditions under which they are valid.
 
     Attributes:
-        residual: of the term.
-        specs: of its points, all but their number.
+        residual: residual of the term.
+        specs: specifications of its points, except their number.
         trained: identities of the variables that are trained.
-        entries_per_point: of the residual.
+        entries_per_point: number of residual entries per point.
         finite: whether all entries are known to be finite where training starts.
     """
 
@@ -47,7 +47,7 @@ class _Inspected:
     finite: bool = False
 
     def holds(self, term: Term, points: Any, trained: frozenset[int]) -> bool:
-        """Whether it holds for these points and variables."""
+        """Whether the results are valid for these points and variables."""
         known = self.specs, self.trained
         return self.residual is term.residual and known == (_specs(points), trained)
 
@@ -60,14 +60,15 @@ class Residuals:
     """Evaluates terms with a network, each by a view that remembers which derivatives it needs.
 
     Args:
-        network: whose variables are trained.
-        terms: the loss terms.
-        coefficients: the unknown coefficients.
+        network: network whose variables are trained.
+        terms: loss terms.
+        coefficients: unknown coefficients.
         derivatives: how residuals differentiate the network.
         reduction: ``"sum"`` or ``"mean"``.
 
     Raises:
-        ValueError: for a network that ``derivatives="taylor"`` cannot serve, naming the layer.
+        ValueError: if ``derivatives="taylor"`` cannot serve the network; the message names the
+            layer.
     """
 
     def __init__(
@@ -86,8 +87,8 @@ class Residuals:
         self._derivatives = derivatives
         self._reduction = reduction
         self._requested = {term.name: RequestedDerivatives() for term in terms}
-        # By term, once it was evaluated: why its Jacobian is not factored, None if it is; which
-        # holds for the parameters that were trained then.
+        # By term, once it was evaluated: why its Jacobian is not factored, None if it is. This is
+        # valid for the parameters that were trained then.
         self.not_factored: dict[str, str | None] = {}
         self._coupled: dict[str, bool] = {}  # likewise: whether its rows depend on other points
         self._factored_for: frozenset[int] = frozenset()
@@ -96,18 +97,18 @@ class Residuals:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """What is trained: the network's variables and the coefficients."""
+        """The trained variables: those of the network and the coefficients."""
         return [*self._network.trainable_variables, *self._coefficients.trainable_variables]
 
     def blocks(
         self, points: Mapping[str, Any], training: bool, assigns: bool = False
     ) -> dict[str, Block]:
-        """The residual blocks of those terms that ``points`` names, scaled by the reduction.
+        """Returns the residual blocks of the terms in ``points``, scaled by the reduction.
 
         Args:
-            points: by term, a nest of tensors each.
+            points: nest of tensors by term.
             training: whether the network is called as in training.
-            assigns: whether what layers assign then is kept, as averages of BatchNormalization.
+            assigns: whether assignments of layers are kept, such as BatchNormalization averages.
         """
         coarse = precision.half_precision(self._network)
         served = [v for v in self.variables if id(v) in self._factored_for]
@@ -132,11 +133,11 @@ class Residuals:
     ) -> dict[str, int]:
         """Evaluates every residual that has points, and finds out whether it can be factored.
 
-        A few of the points tell; what is known of a term is not looked at again.
+        A few of the points suffice; what is known of a term is not inspected again.
 
         Args:
-            points: by term, a nest of tensors each.
-            uses_kernel: whether the weights follow from the kernel.
+            points: nest of tensors by term.
+            uses_kernel: whether the weights depend on the kernel.
             finite: whether training is about to start, so that every entry must be finite.
 
         Returns:
@@ -182,7 +183,7 @@ class Residuals:
             size = inspect_term(term, at, self._network, view, unknowns)
             found = inspect_in_training(term, at, self._network, view, uses_kernel, unknowns)
             self.not_factored[term.name], self._coupled[term.name] = found
-            # Variables are there now, if they were not: the network is built on the way.
+            # The variables exist now: the network was built on the way if necessary.
             trained = frozenset(map(id, self.variables))
             return _Inspected(term.residual, _specs(at), trained, size // num_rows(at))
 
@@ -195,19 +196,19 @@ class Residuals:
             return look(points)
 
     def evaluate(self, term: Term, points: Any) -> Any:
-        """A term's residual as it returns it, without the scale of the reduction.
+        """Returns a term's residual unchanged, without the scale of the reduction.
 
         Args:
-            term: one of the model's.
-            points: a nest of tensors.
+            term: term of the model.
+            points: nest of tensors.
         """
         return self._evaluate(term, False, False, points)
 
     def compiled(self, term: Term) -> Callable[[Any], Any]:
-        """:meth:`evaluate` of a term as a graph, kept for as long as it has this residual.
+        """Returns :meth:`evaluate` of a term as a graph, kept while the term has this residual.
 
         Args:
-            term: one of the model's.
+            term: term of the model.
         """
         residual, graph = self._compiled.get(term.name, (None, None))
         if graph is None or residual is not term.residual:
@@ -216,7 +217,7 @@ class Residuals:
         return graph
 
     def view(self) -> NetworkView:
-        """The network as one evaluation of a function that is no term sees it."""
+        """Returns the network as a function that is not a term sees it in one evaluation."""
         return NetworkView(
             self._network,
             self._derivatives,
@@ -227,13 +228,13 @@ class Residuals:
         )
 
     def summary(self) -> str:
-        """How each term's residual differentiates the network, and why, as text."""
+        """Describes how each term's residual differentiates the network, and why."""
         reason = NetworkView(self._network, self._derivatives).unsupported
         way = "forward" if reason is None else f"by nested tapes, because {reason}"
         lines = [f"Derivatives of {self._network.name!r}: {way}."]
         for name, requested in self._requested.items():
             reason = self.not_factored.get(name) or "nested tapes"
-            # Those are told of already.
+            # Those are reported already.
             more = "" if reason.startswith("nested tapes") else f"; not factored, {reason}"
             lines.append(f"  {name}: {requested}{more}")
         return "\n".join(lines)
@@ -250,7 +251,7 @@ class Residuals:
             return term.evaluate(self._view(term, training, hook), points)
 
     def _view(self, term: Term, training: bool, hook: LayerHook | None = None) -> NetworkView:
-        """The network as one evaluation of a term's residual sees it."""
+        """Returns the network as a term's residual sees it in one evaluation."""
         return NetworkView(
             self._network,
             self._derivatives,
@@ -263,15 +264,15 @@ class Residuals:
         )
 
     def axes_of(self, term: Term) -> tuple[str, ...] | None:
-        """Names of the columns of a term's points, or those of the others; None without any.
+        """Returns names of the columns of a term's points, or those of the others; None if none.
 
         Args:
-            term: one of the model's.
+            term: term of the model.
         """
         return term.axes or self._axes()
 
     def _axes(self) -> tuple[str, ...] | None:
-        """Names of columns that all terms with any agree on: they feed one network."""
+        """Returns the column names that all terms with names share, as they feed one network."""
         named = {term.axes for term in self._terms} - {None}
         return named.pop() if len(named) == 1 else None
 

@@ -1,4 +1,4 @@
-"""Terms that are given other points or residuals after training began."""
+"""Terms whose points or residuals are replaced after training began."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +16,10 @@ __all__ = ["FollowTerms", "FollowsTerms", "TermChanges", "compiled_with"]
 
 
 class TermChanges:
-    """What the steps of a model were compiled with, compared to what its terms are now.
+    """Compares what the steps of a model were compiled with to what its terms are now.
 
     Args:
-        terms: of the model.
+        terms: terms of the model.
     """
 
     def __init__(self, terms: Sequence[Term]):
@@ -27,11 +27,11 @@ class TermChanges:
         self.accept()
 
     def accept(self) -> None:
-        """Takes the terms as they are now for what the steps are compiled with."""
+        """Records the current terms as those that the steps are compiled with."""
         self._known = [(term.residual, tf.nest.flatten(term.points)) for term in self._terms]
 
     def any(self) -> bool:
-        """Whether a term was given other points or another residual since."""
+        """Whether a term has been given other points or another residual since."""
         for term, (residual, leaves) in zip(self._terms, self._known, strict=True):
             now = tf.nest.flatten(term.points)
             if term.residual is not residual or len(now) != len(leaves):
@@ -42,11 +42,11 @@ class TermChanges:
 
 
 def compiled_with(model: Any, function: Callable[[], Any]) -> Callable[[], Any]:
-    """A function of a model's terms as a graph, which is made anew once a term has changed.
+    """Returns a function of a model's terms as a graph, which is rebuilt once a term has changed.
 
     Args:
-        model: any Keras model; one that has terms is a :class:`~ntk_keras.PINNModel`.
-        function: evaluates it.
+        model: Keras model; one that has terms is a :class:`~ntk_keras.PINNModel`.
+        function: function that evaluates the terms.
     """
     changes = TermChanges(getattr(model, "terms", ()))
     graph: list[Any] = [tf.function(function, autograph=False)]
@@ -62,7 +62,7 @@ def compiled_with(model: Any, function: Callable[[], Any]) -> Callable[[], Any]:
 
 
 class FollowsTerms(MovesPoints):
-    """A model of terms that compiles its steps anew once a term has other points or residuals."""
+    """A model of terms that recompiles its steps once a term has other points or residuals."""
 
     weighting: Weighting
     train_function: Any
@@ -71,11 +71,11 @@ class FollowsTerms(MovesPoints):
     _inspect: Callable[[Mapping[str, Any]], dict[str, int]]
 
     def follow_terms(self) -> None:
-        """Looks at the terms that have changed, as at construction, and drops compiled steps.
+        """Inspects the terms that have changed, as at construction, and drops compiled steps.
 
         Raises:
-            ValueError: for terms that do not fit the network, the state of the weighting or its
-                causal weights.
+            ValueError: if terms do not fit the network, the state of the weighting or its causal
+                weights.
         """
         if self._term_changes.any():
             self._follow_moving()
@@ -85,20 +85,20 @@ class FollowsTerms(MovesPoints):
             self.train_function = self.test_function = None
 
     def make_train_function(self, force: bool = False) -> Any:
-        """As of ``keras.Model``; anew if a term has changed."""
+        """Returns that of ``keras.Model``, rebuilt if a term has changed."""
         self.follow_terms()
         return super().make_train_function(force)
 
     def make_test_function(self, force: bool = False) -> Any:
-        """As of ``keras.Model``; anew if a term has changed."""
+        """Returns that of ``keras.Model``, rebuilt if a term has changed."""
         self.follow_terms()
         return super().make_test_function(force)
 
 
 class FollowTerms(keras.callbacks.Callback):
-    """Has the step that comes next use what the terms are now, whoever changed them.
+    """Makes the next step use the current terms, whoever changed them.
 
-    The last callback of every ``PINNModel.fit``, so that it sees what the others did.
+    It is the last callback of every ``PINNModel.fit``, so that it sees what the others did.
     """
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:

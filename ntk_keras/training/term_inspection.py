@@ -1,4 +1,4 @@
-"""What is found out about a term with a network before anything is trained."""
+"""Inspection of a term with a network before anything is trained."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -35,17 +35,17 @@ __all__ = [
     "some_rows",
 ]
 
-# Why a Jacobian is not factored, and its rows take a reverse pass of all points each.
+# Reasons why a Jacobian is not factored, so that its rows take a reverse pass of all points each.
 COUPLED = "its rows depend on other points"
 
-# How many points are looked at before training, and evaluated at a time.
+# The number of points that are inspected before training, and evaluated at a time.
 _FEW, _MANY = 256, 32768
 
 # Operations that call Python, which XLA does not compile.
 _PYTHON = ("EagerPyFunc", "PyFunc", "PyFuncStateless")
 
 
-# Makes the network view of an evaluation of a residual: in training or not, with or without hook.
+# Creates the network view for an evaluation of a residual, with or without training and hook.
 MakeView = Callable[..., Any]
 
 
@@ -59,19 +59,18 @@ def inspect_term(
     """Evaluates a residual and its dependence on the network; builds the network if need be.
 
     Args:
-        term: what to look at.
-        points: a nest of tensors.
-        network: whose variables are trained.
-        view: the network as one evaluation of the residual is to see it, in training or not.
-        unknowns: what else is trained.
+        term: term to inspect.
+        points: nest of tensors.
+        network: network whose variables are trained.
+        view: function that returns the network view for an evaluation, in training or not.
+        unknowns: other variables that are trained.
 
     Returns:
         The number of residual entries.
 
     Raises:
         ValueError: if the residual fails, has a wrong shape, does not depend on the network, or
-            takes second derivatives of one that is piecewise linear; if a layer adds a loss of its
-            own.
+            takes second derivatives of a piecewise linear one; or if a layer adds its own loss.
 
     Warns:
         UserWarning: if it reads variables that will not be trained, or takes second derivatives
@@ -101,7 +100,7 @@ def _looked_at(
     view: MakeView,
     unknowns: Sequence[keras.Variable],
 ) -> tuple[Any, list[Any], bool]:
-    """A residual, the variables it reads, and whether it depends on one that is trained."""
+    """Returns a residual, the variables it reads, and whether a trained one is among them."""
 
     def look() -> tuple[Any, list[Any], bool]:
         if not network.built:
@@ -128,19 +127,19 @@ def _looked_at(
 
 
 def num_rows(points: Any) -> int:
-    """The number of points.
+    """Returns the number of points.
 
     Args:
-        points: a nest of tensors.
+        points: nest of tensors.
     """
     return tf.nest.flatten(points)[0].shape[0]
 
 
 def some_rows(points: Any) -> Any:
-    """Points that stand for all, the first and the last among them; all if they are few.
+    """Returns representative points, with the first and the last; all if they are few.
 
     Args:
-        points: a nest of tensors.
+        points: nest of tensors.
     """
     count = num_rows(points)
     if count <= _FEW:
@@ -155,10 +154,10 @@ def check_finite_everywhere(
     """Raises ValueError for a residual or loss that is NaN or infinite as training starts.
 
     Args:
-        term: what to look at.
-        points: a nest of tensors, of which all are looked at.
-        network: built.
-        view: the network as one evaluation of the residual is to see it.
+        term: term to inspect.
+        points: nest of tensors, all of which are inspected.
+        network: built network.
+        view: function that returns the network view for an evaluation.
         mean: whether the loss is a mean.
     """
     squares, count = np.longdouble(0), 0
@@ -182,24 +181,24 @@ def inspect_in_training(
     uses_kernel: bool,
     unknowns: Sequence[keras.Variable] = (),
 ) -> tuple[str | None, bool]:
-    """Evaluates a residual as training will, in a graph: twice, and at three points by themselves.
+    """Evaluates a residual as training will, in a graph: twice, and at three points separately.
 
     Args:
-        term: what to look at.
-        points: a nest of tensors.
-        network: built; what its layers assign in training is not kept.
-        view: the network as one evaluation of the residual is to see it, in training or not.
-        uses_kernel: whether the weights follow from the kernel.
-        unknowns: what is trained beside the network.
+        term: term to inspect.
+        points: nest of tensors.
+        network: built network; what its layers assign in training is not kept.
+        view: function that returns the network view for an evaluation, in training or not.
+        uses_kernel: whether the weights depend on the kernel.
+        unknowns: variables that are trained beside the network.
 
     Returns:
-        Why the residual's Jacobian cannot be factored, None if it can; and whether its rows depend
-        on other points. Those of a factored one may by their values alone, which no gradient
-        passes.
+        The reason why the residual's Jacobian cannot be factored, None if it can; and whether its
+        rows depend on other points. Those of a factored one may do so by their values only, through
+        which no gradient passes.
 
     Raises:
-        ValueError: if the residual fails in a graph, its components are points, or, under a
-            kernel, if it is another one at every evaluation.
+        ValueError: if the residual fails in a graph, its components are points, or, under a kernel,
+            if it differs at every evaluation.
     """
     reasons: list[str | None] = []
     assigned: list[keras.Variable] = []
@@ -232,7 +231,7 @@ def inspect_in_training(
     if uses_kernel and not are_close(whole, again):
         refuse_change(term, assigned)
     by_cotangents = reasons[0] is None and single[0].shape[0] == 1
-    # Where it factors a false alarm is dear: a residual that is nearly zero has few digits.
+    # If it factors, a false alarm is costly: a residual that is nearly zero has few digits.
     relative = 0.5 if by_cotangents else None
     by_values = not are_close(tf.gather(whole, rows), tf.concat(single, axis=0), whole, relative)
     by_values = by_values or moved_by_others(_first(evaluated, points), points, whole)
@@ -245,7 +244,7 @@ def _graph(
     points: Any,
     trained: Variables,
 ) -> Callable[[Any], tuple[tf.Tensor, ...]]:
-    """A function of points as a graph; what layers assign in it is not kept but by the scope."""
+    """Returns a function of points as a graph; only the scope keeps what layers assign in it."""
 
     def evaluated(*flat: tf.Tensor) -> tuple[tf.Tensor, ...]:
         values = [tf.identity(v.value) for v in trained]
@@ -260,8 +259,8 @@ def _graph(
 def _first(
     evaluate: Callable[[Any], tuple[tf.Tensor, ...]], points: Any
 ) -> Callable[[Any], tf.Tensor]:
-    """The first of what a graph returns, without the work for the rest."""
-    # Called by another graph it is pruned: passes in reverse cost ten times as much.
+    """Returns the first output of a graph, without the work for the rest."""
+    # Called by another graph it is pruned: reverse passes cost ten times as much.
     graph = tf.function(lambda at: evaluate(at)[0], autograph=False)
     return graph.get_concrete_function(points)
 
@@ -269,7 +268,7 @@ def _first(
 def _examined(
     term: Term, points: Any, trained: Variables, view: MakeView
 ) -> tuple[str | None, tf.Tensor, tf.Tensor]:
-    """Why the Jacobian cannot be factored; the residual; whether points are coupled; in a graph."""
+    """Returns why the Jacobian cannot be factored, the residual, and whether points are coupled."""
     views: list[Any] = []
     residuals: list[tf.Tensor] = []
 
@@ -287,7 +286,7 @@ def _examined(
 def _check_layer_losses(
     term: Term, points: Any, network: keras.layers.Layer, view: MakeView
 ) -> None:
-    """Raises ValueError for a layer that adds a loss of its own, which training would leave out."""
+    """Raises ValueError for a layer that adds its own loss, which training would leave out."""
     adding = [x.name for x in private_names.sublayers(network) if _regularizes_outputs(x)]
     if not adding and view(True).unsupported is not None:  # forward, layers are not called
         with keras.StatelessScope(collect_losses=True) as scope:

@@ -42,7 +42,7 @@ class Term:
             integers that are columns ``[n, d]`` or the only points.
             unchanged.
         axes: names of the columns of points, as in ``("t", "x")``, for use in derivatives. Sampled
-            points have the names of their box; other terms use the names that all terms share.
+            points have those of their box; terms without names use the others' if these agree.
             these agree.
 
     Raises:
