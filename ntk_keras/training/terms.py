@@ -40,10 +40,9 @@ class Term:
             :class:`~ntk_keras.domains.MovingSampler`, which moves them, or None for the data given
             to ``fit``. Floats and complex numbers are cast to the network's precision, as are
             integers that are columns ``[n, d]`` or the only points.
-            unchanged.
+        group: name of the group, whose terms share one weight; by default the term's own name.
         axes: names of the columns of points, as in ``("t", "x")``, for use in derivatives. Sampled
             points have those of their box; terms without names use the others' if these agree.
-            these agree.
 
     Raises:
         ValueError: if a name is empty or has a slash, axes are not names, or points are empty, of
