@@ -7,14 +7,14 @@ __all__ = ["axes_of", "bounds_of", "joined_axes", "same_axes"]
 
 
 def axes_of(dims: int, axes: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Names of axes, by default x, y and z, or x1, x2, ... of more.
+    """Returns names of axes, by default x, y and z, or x1, x2, ... for more.
 
     Args:
         dims: number of axes.
-        axes: their names, if they were given.
+        axes: names of the axes, if given.
 
     Raises:
-        ValueError: for more or fewer names than axes.
+        ValueError: if there are more or fewer names than axes.
     """
     if axes is None:
         return ("x", "y", "z")[:dims] if dims <= 3 else tuple(f"x{k + 1}" for k in range(dims))
@@ -24,14 +24,14 @@ def axes_of(dims: int, axes: Sequence[str] | None = None) -> tuple[str, ...]:
 
 
 def same_axes(first: Any, second: Any) -> tuple[str, ...]:
-    """The axes of two shapes that are combined.
+    """Returns the axes of two shapes that are combined.
 
     Args:
         first: one shape.
-        second: another.
+        second: another shape.
 
     Raises:
-        ValueError: if they differ.
+        ValueError: if the axes differ.
     """
     if first.axes != second.axes:
         raise ValueError(
@@ -43,14 +43,14 @@ def same_axes(first: Any, second: Any) -> tuple[str, ...]:
 
 
 def joined_axes(first: Any, second: Any) -> tuple[str, ...]:
-    """The axes of two shapes that are multiplied.
+    """Returns the axes of two shapes that are multiplied.
 
     Args:
         first: one shape.
-        second: another.
+        second: another shape.
 
     Raises:
-        ValueError: if both have one of the same name.
+        ValueError: if both have an axis of the same name.
     """
     axes = (*first.axes, *second.axes)
     if len(set(axes)) < len(axes):
@@ -63,10 +63,10 @@ def joined_axes(first: Any, second: Any) -> tuple[str, ...]:
 
 
 def bounds_of(shape: Any) -> str:
-    """From where to where a shape reaches along its axes, for messages.
+    """Returns the extent of a shape along its axes, for messages.
 
     Args:
-        shape: which.
+        shape: shape to describe.
     """
     ends = zip(shape.axes, shape.lower, shape.upper, strict=True)
     return ", ".join(f"{axis} from {lower:g} to {upper:g}" for axis, lower, upper in ends)

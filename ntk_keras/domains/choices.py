@@ -1,19 +1,19 @@
-"""Rows that are chosen with probabilities of their own, none twice, within a graph."""
+"""Random choice of distinct rows with given probabilities, within a graph."""
 
 import tensorflow as tf
 
 __all__ = ["chosen_rows", "probabilities_of"]
 
-# Rounds in which probabilities above one are cut and the others raised: three or four are used.
+# Rounds in which probabilities above one are cut and the others raised: three or four suffice.
 _ROUNDS = 10
 
 
 def probabilities_of(scores: tf.Tensor, count: int) -> tf.Tensor:
-    """min(1, a scores) with the a for which they add up to ``count``, or one for each above zero.
+    """Returns ``min(1, a scores)`` with a sum of ``count``, or one for each positive score.
 
     Args:
-        scores: ``[m]``, not negative, m at least ``count``.
-        count: how many are to be chosen.
+        scores: scores ``[m]``, not negative, with m at least ``count``.
+        count: number of rows to choose.
     """
     found = count * scores / tf.reduce_sum(scores)
     for _ in range(_ROUNDS):
@@ -26,15 +26,15 @@ def probabilities_of(scores: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def chosen_rows(probabilities: tf.Tensor, count: int, shift: tf.Tensor) -> tf.Tensor:
-    """Rows that are chosen each with its probability, none twice: systematic sampling.
+    """Returns distinct rows, each chosen with its probability: systematic sampling.
 
-    On a line where every row has its probability as length, those are chosen that the marks
-    ``shift``, ``shift + 1``, ... lie on. All of them once more if they are too few.
+    Every row has its probability as length on a line, and those are chosen that contain the marks
+    ``shift``, ``shift + 1``, ... If these are too few, they are repeated.
 
     Args:
-        probabilities: ``[m]``, at most one.
-        count: what they add up to.
-        shift: uniform in [0, 1).
+        probabilities: probabilities ``[m]``, at most one.
+        count: sum of the probabilities.
+        shift: uniform number in [0, 1).
 
     Returns:
         ``[count]``.

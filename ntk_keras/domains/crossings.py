@@ -1,4 +1,4 @@
-"""Whether points lie inside of a closed boundary: by how often it lies above them."""
+"""Tests of points against a closed boundary, by how often it lies above them."""
 
 import numpy as np
 import tensorflow as tf
@@ -14,8 +14,8 @@ _LARGEST_TABLE, _AT_ONCE = 2**22, 2**21
 class Crossings:
     """Counts the segments (2-D) or triangles (3-D) of a closed boundary above a point.
 
-    Space is cut into columns along the last axis. A point looks at what crosses its own column
-    only, so that a test of n points takes n times the fullest column, not n times the boundary.
+    Space is cut into columns along the last axis. A point is compared only to what crosses its own
+    column, so a test of n points takes n times the fullest column, not n times the boundary.
 
     Args:
         facets: corners of segments or triangles, ``[m, d, d]`` with d 2 or 3.
@@ -37,10 +37,10 @@ class Crossings:
         self._facets = np.pad(numbers, [(0, 0), (0, 1)])
 
     def inside(self, points: tf.Tensor) -> tf.Tensor:
-        """Whether points are inside, ``[n]``; on the boundary itself they may be either.
+        """Whether points are inside, ``[n]``; on the boundary itself either may be returned.
 
         Args:
-            points: ``[n, d]`` in float64.
+            points: points ``[n, d]`` in float64.
         """
         count, dims = points.shape
         at_once = max(_AT_ONCE // self._table.shape[1], 1)
@@ -67,7 +67,7 @@ class Crossings:
         return tf.reduce_sum(crossed, axis=1) % 2 == 1
 
     def _columns(self, flat: np.ndarray) -> np.ndarray:
-        """The facets of each column, ``[columns, k]``, filled by the number of facets."""
+        """Returns the facets of each column, ``[columns, k]``, padded by the number of facets."""
         ends = [(end - self._lower) / self._width for end in (flat.min(axis=1), flat.max(axis=1))]
         # A column more than need be at either end costs little, one less would be wrong.
         first, last = (

@@ -15,13 +15,13 @@ __all__ = ["Faceted", "as_indices", "as_points", "check_flat", "numbered_parts"]
 
 
 class Faceted(Shape):
-    """A shape that is known by its boundary, segments in a plane or triangles in space."""
+    """A shape given by its boundary, segments in a plane or triangles in space."""
 
     _corners: np.ndarray
     _part_of: dict[str, np.ndarray]
 
     def _close(self, corners: np.ndarray, part_of: Mapping[str, np.ndarray]) -> None:
-        """Takes the facets ``[m, d, d]`` of a closed boundary, and which of them each part has."""
+        """Takes the facets ``[m, d, d]`` of a closed boundary, and the facets of each part."""
         self.lower, self.upper = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
         self._corners = corners
         self._part_of = dict(part_of)
@@ -54,17 +54,17 @@ class Faceted(Shape):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Faceted":
-        """The shape of a configuration."""
+        """Creates the shape from its configuration."""
         return cls(**keras.saving.deserialize_keras_object(config))
 
 
 def as_points(what: str, points: Any, dims: Sequence[int]) -> np.ndarray:
-    """Finite points ``[n, d]`` in float64.
+    """Returns finite points ``[n, d]`` in float64.
 
     Args:
-        what: they are, for the message.
-        points: as given.
-        dims: which d may be.
+        what: name of the points, for the message.
+        points: points as given.
+        dims: allowed values of d.
 
     Raises:
         ValueError: for anything else.
@@ -83,16 +83,16 @@ def as_points(what: str, points: Any, dims: Sequence[int]) -> np.ndarray:
 
 
 def as_indices(what: str, indices: Any, width: int, count: int) -> np.ndarray:
-    """Rows of numbers of vertices, ``[m, width]``.
+    """Returns rows of vertex indices, ``[m, width]``.
 
     Args:
-        what: they are, for the message.
-        indices: as given.
-        width: of a row.
+        what: name of the indices, for the message.
+        indices: indices as given.
+        width: width of a row.
         count: number of vertices.
 
     Raises:
-        ValueError: for anything else, or a vertex that is not there.
+        ValueError: for anything else, or a vertex that does not exist.
     """
     array = np.asarray(indices)
     fits = array.ndim == 2 and array.shape[1] == width and array.dtype.kind in "iu"
@@ -109,8 +109,8 @@ def check_flat(what: str, corners: np.ndarray) -> None:
     """Raises ValueError for simplices without length, area or volume.
 
     Args:
-        what: they are, for the message.
-        corners: ``[m, k + 1, d]``.
+        what: name of the simplices, for the message.
+        corners: coordinates ``[m, k + 1, d]``.
     """
     longest = np.max(np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2), axis=1)
     dims = corners.shape[1] - 1
@@ -126,14 +126,14 @@ def check_flat(what: str, corners: np.ndarray) -> None:
 def numbered_parts(
     given: Mapping[str, Any] | None, defaults: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Facets by part: those given, and what is left of the defaults.
+    """Returns facets by part: those given, and the rest of the defaults.
 
     Args:
         given: numbers of facets by name.
         defaults: all facets by name.
 
     Raises:
-        ValueError: for numbers that are not there, or in two parts.
+        ValueError: if a number does not exist, or belongs to two parts.
     """
     count = sum(map(len, defaults.values()))
     named: dict[str, np.ndarray] = {}

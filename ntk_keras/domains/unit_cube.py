@@ -17,24 +17,24 @@ METHODS = ("uniform", "latin_hypercube", "sobol")
 
 
 def check_method(method: str) -> None:
-    """Raises ValueError for a method that is not there.
+    """Raises ValueError for an unknown method.
 
     Args:
-        method: as it was given.
+        method: name of the method.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}. Received method={method!r}.")
 
 
 def draw(method: str, seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Tensor:
-    """New points, drawn by TensorFlow.
+    """Draws new points with TensorFlow.
 
     Args:
         method: one of :data:`METHODS`.
-        seed: ``[2]`` integers.
+        seed: integers ``[2]``.
         n: number of points.
-        d: of dimensions.
-        dtype: of the points.
+        d: number of dimensions.
+        dtype: dtype of the points.
 
     Returns:
         ``[n, d]``, in the unit cube.
@@ -43,13 +43,13 @@ def draw(method: str, seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Te
 
 
 def fixed(method: str, generator: np.random.Generator, n: int, d: int) -> np.ndarray:
-    """Points drawn by NumPy and SciPy.
+    """Draws points with NumPy and SciPy.
 
     Args:
         method: one of :data:`METHODS`.
-        generator: of random numbers.
+        generator: generator of random numbers.
         n: number of points.
-        d: of dimensions.
+        d: number of dimensions.
 
     Returns:
         ``[n, d]``, in the unit cube, in float64.
@@ -66,13 +66,13 @@ def _draw_uniform(seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Tensor
 
 
 def _draw_latin_hypercube(seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Tensor:
-    """One point in each of n slices along every axis; slices are matched at random."""
+    """Draws one point in each of n slices along every axis; slices are matched at random."""
     within, order = (_draw_uniform(fold_in(seed, k), n, d, dtype) for k in (0, 1))
     return (tf.cast(tf.argsort(order, axis=0), dtype) + within) / n
 
 
 def _draw_sobol(seed: tf.Tensor, n: int, d: int, dtype: tf.DType) -> tf.Tensor:
-    """The Sobol sequence under a random shift modulo one (Cranley-Patterson rotation)."""
+    """Draws the Sobol sequence under a random shift modulo one (Cranley-Patterson rotation)."""
     base = _sobol(scipy.stats.qmc.Sobol(d, scramble=False), n)
     return tf.math.floormod(tf.constant(base, dtype) + _draw_uniform(seed, 1, d, dtype), 1)
 
