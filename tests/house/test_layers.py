@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "ntk_keras"
 
-# Packages from the bottom upwards: each imports from those below its own line only, and those of one
+# Packages from the bottom upwards: each imports from those below its own line only; those of one
 # line never see each other. The description of problems (derivatives, domains) and the mathematics
 # of the kernel meet above both.
 FLOORS = [
