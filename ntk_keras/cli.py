@@ -172,7 +172,7 @@ def _parameter(text: str) -> tuple[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ntk-keras",
-        description="Train physics-informed networks whose loss terms weigh themselves.",
+        description="Train physics-informed neural networks with NTK-weighted losses.",
     )
     commands = parser.add_subparsers(required=True)
     commands.add_parser("list", help="list the problems").set_defaults(command=_list)
