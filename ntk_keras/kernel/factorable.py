@@ -1,7 +1,7 @@
-"""Whether the Jacobian of a residual can be kept in factored form, found out before training.
+"""Checks before training whether the Jacobian of a residual can be kept in factored form.
 
-It can where every parameter reaches the residual through products of Dense layers alone, and where
-the residual of a point depends on products at that point alone.
+It can if parameters reach the residual only through products of Dense layers, and if the residual
+of a point depends only on products at that point.
 """
 
 import math
@@ -17,23 +17,23 @@ from ntk_keras.kernel.factored import MAX_ENTRIES, LayerProduct, parameters_of, 
 
 __all__ = ["examine"]
 
-# Different weights of rows in a pattern: their range, 2^16, is far from that of any dtype.
+# Number of different row weights in a pattern. Their range, 2^16, fits into that of any dtype.
 _BASE = 16
 
 
 def examine(
     evaluate: Callable[[LayerHook], tf.Tensor], count: int, variables: Variables
 ) -> tuple[str | None, tf.Tensor]:
-    """Whether the Jacobian of a residual can be factored; while a graph is built.
+    """Returns whether the Jacobian of a residual can be factored. Call it while tracing a graph.
 
     Args:
-        evaluate: the residual, ``[n]`` or ``[n, k]``, which tells a hook of its products.
-        count: the number of points n.
-        variables: the parameters theta.
+        evaluate: residual ``[n]`` or ``[n, k]``, which calls a layer hook for each product.
+        count: number of points n.
+        variables: parameters theta.
 
     Returns:
-        Why it cannot, None if it can as far as the graph shows; and whether points are coupled, a
-        boolean tensor: False where there is a reason already.
+        The reason why it cannot, None if the graph shows none; and a boolean tensor: whether points
+        are coupled. This is False, without a check, if there is a reason or no product.
     """
     found: list[LayerProduct] = []
     read: list[tf.Tensor] = []
@@ -52,7 +52,7 @@ def examine(
 
 
 def _misplaced(found: list[LayerProduct], count: int) -> str | None:
-    """A product at other points than the residual's, or of a parameter that two layers share."""
+    """Returns a reason if a product is at other points, or if two layers share a parameter."""
     owners: dict[int, tuple[Any, Any]] = {}
     for product in found:
         layer, points = product.layer, product.outputs.shape[1]
@@ -68,11 +68,11 @@ def _misplaced(found: list[LayerProduct], count: int) -> str | None:
 def _unseen(
     residual: tf.Tensor, found: list[LayerProduct], read: list[tf.Tensor], variables: Variables
 ) -> str | None:
-    """Parameters that the residual depends on in ways that the products do not show.
+    """Returns a reason if the residual depends on parameters in ways that products do not show.
 
-    Products and the biases added to them are where looking stops, so what they are made of, their
-    inputs and kernels that are computed, is looked at by itself. Parameters of few entries count
-    only if they are a layer's: others take reverse passes of their own, which see everything.
+    Gradients stop at products and at the biases added to them. The inputs of the products and
+    computed kernels are therefore differentiated separately. Parameters with few entries count only
+    if they belong to a layer: others get separate reverse passes, which cover every dependence.
     """
     known = set(map(id, watchable(variables)))
     parameters = {id(v): v for product in found for v in parameters_of(product.layer)}
@@ -96,18 +96,19 @@ def _unseen(
 def _points_are_coupled(
     tape: tf.GradientTape, residual: tf.Tensor, count: int, outputs: list[tf.Tensor]
 ) -> tf.Tensor:
-    """Whether a row of the residual depends on products at other points.
+    """Returns whether a row of the residual depends on products at other points.
 
-    Where none does, a reverse pass from rows with weights gives the same cotangents with these
-    weights; exactly so with powers of two, whose products are not rounded. Components have weights
-    of their own, since theirs could cancel. What stays unseen has no derivative at the present
-    parameters and points, as a branch that is not taken, or one lost in the rounding of its row.
+    If none does, a reverse pass from weighted rows gives the same cotangents times these weights.
+    For powers of two this is exact, because their products are not rounded. Each component has
+    another weight, since components could cancel. Not detected is a dependence without derivative
+    at the current parameters and points, such as a branch that is not taken, or one whose
+    derivative is lost in the rounding of its row.
     """
     components = np.random.default_rng(1).uniform(1, 2, residual.shape[1:])
     across = tf.ones_like(residual) * tf.constant(components, residual.dtype)
     plain = tape.gradient(residual, outputs, across)
     info = np.finfo(residual.dtype.as_numpy_dtype)
-    # Below it numbers are flushed to zero, but for half precision, which has few others.
+    # Smaller numbers are flushed to zero, except in half precision, where they are common.
     smallest = info.smallest_subnormal if residual.dtype == tf.float16 else info.tiny
     differ = []
     for pattern in _patterns(count):
@@ -118,15 +119,15 @@ def _points_are_coupled(
             if alike is not None:
                 expected = column * alike  # [channels, n, units]
                 size = tf.reduce_max(tf.maximum(tf.abs(found), tf.abs(expected)), -1, True)
-                tolerance = 16 * info.eps * size + _BASE**3 * smallest  # sums in another order
+                tolerance = 16 * info.eps * size + _BASE**3 * smallest  # sums in a different order
                 differ.append(tf.reduce_any(tf.abs(found - expected) > tolerance))
     return tf.reduce_any(differ)
 
 
 def _patterns(count: int) -> np.ndarray:
-    """Weights of rows, ``[patterns, n]``, powers of two; every two rows differ in a pattern.
+    """Returns row weights ``[patterns, n]``, powers of two; any two rows differ in some pattern.
 
-    They are the digits of numbers in random order, so that no difference scheme cancels them.
+    They come from the digits of numbers in random order, so that no difference scheme cancels them.
     """
     places = max(1, math.ceil(math.log(count, _BASE)))
     numbers = np.random.default_rng(0).permutation(_BASE**places)[:count]

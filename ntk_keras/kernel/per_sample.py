@@ -1,8 +1,8 @@
-"""Gradients of single residual entries, the rows of J, by a reverse pass for each.
+"""Gradients of single residual entries, the rows of J, by one reverse pass each.
 
-Works for any residual function. Rows are computed in chunks of points, each point's gradient by
-itself, so that no more than a chunk of them is held. A chunk is vectorised, or a loop over its
-points where a residual has branches.
+Works for any residual function. Rows are computed in chunks of points, so that only one chunk is
+held in memory. A chunk is vectorised, or computed point by point if TensorFlow cannot vectorise
+the residual, for example because it branches.
 """
 
 import logging
@@ -18,9 +18,9 @@ from ntk_keras.kernel.block import Block
 
 __all__ = ["CHUNK_BYTES", "flat_rows", "map_entries", "map_gradients", "points_in", "squared_norms"]
 
-# Of Jacobian rows at a time, of which several copies are alive at once. More is no faster.
+# Size of a chunk of Jacobian rows, of which several copies exist at once. More is no faster.
 CHUNK_BYTES = 32 * 2**20
-# Of reverse passes through all points at a time, of which few are slower than many.
+# Size of a chunk of reverse passes through all points. Fewer passes at a time are slower.
 _PASSES_BYTES = 96 * 2**20
 
 
@@ -31,15 +31,19 @@ def map_gradients(
     chunk_size: int | None,
     subset: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """``reduce`` of every residual entry's gradient, stacked over the entries of a block.
+    """Returns ``reduce`` of the gradient of every residual entry of a block, stacked.
 
     Args:
-        reduce: takes the gradients of one point's k entries, ``[k, *shape]`` for each variable.
-        block: its residual.
-        variables: the parameters theta.
-        chunk_size: points whose gradients are computed at a time; None chooses it by memory.
-        subset: indices of the points that count, or of the entries of a block whose rows have no
-            point of their own.
+        reduce: function of the gradients of one point's k entries, ``[k, *shape]`` per variable.
+        block: residual block.
+        variables: parameters theta.
+        chunk_size: number of points whose gradients are computed at a time; None chooses it by
+            memory.
+        subset: indices of the points to use, or of the entries of a block whose rows do not belong
+            to single points; by default all.
+
+    Raises:
+        ValueError: if the number of entries per point is unknown.
     """
     if block.is_whole:
         residuals, gradient = _recorded(block, variables)
@@ -68,10 +72,10 @@ def map_gradients(
 
 
 def flat_rows(gradients: list[tf.Tensor]) -> tf.Tensor:
-    """J_i of each of k entries as a vector, ``[k, p]``.
+    """Returns the rows ``J_i`` of k entries, ``[k, p]``.
 
     Args:
-        gradients: ``[k, *shape]`` for each variable.
+        gradients: gradients ``[k, *shape]``, one tensor per variable.
     """
     return tf.concat(
         [tf.reshape(g, [tf.shape(g)[0], math.prod(g.shape[1:])]) for g in gradients], 1
@@ -79,10 +83,10 @@ def flat_rows(gradients: list[tf.Tensor]) -> tf.Tensor:
 
 
 def squared_norms(gradients: list[tf.Tensor]) -> tf.Tensor:
-    """||J_i||^2 of each of k entries, ``[k]``.
+    """Returns ``||J_i||^2`` of k entries, ``[k]``.
 
     Args:
-        gradients: ``[k, *shape]`` for each variable.
+        gradients: gradients ``[k, *shape]``, one tensor per variable.
     """
     return tf.add_n([tf.reduce_sum(g**2, axis=range(1, g.shape.rank)) for g in gradients])
 
@@ -95,15 +99,16 @@ def map_entries(
     chunk_size: int | None,
     subset: tf.Tensor | None,
 ) -> tf.Tensor:
-    """:func:`map_gradients` of residuals that are recorded as a whole: a reverse pass per entry.
+    """:func:`map_gradients` for residuals recorded as a whole, by one reverse pass per entry.
 
     Args:
-        reduce: takes the gradient of one entry, ``[1, *shape]`` for each variable.
-        residuals: ``[n]``.
-        gradient: of the residuals, a function from cotangents ``[n]`` to gradients.
-        variables: the parameters theta.
-        chunk_size: entries whose gradients are computed at a time; None chooses it by memory.
-        subset: indices of the entries that count.
+        reduce: function of the gradient of one entry, ``[1, *shape]`` per variable.
+        residuals: residuals ``[n]``.
+        gradient: function from cotangents ``[n]`` to gradients of the residuals.
+        variables: parameters theta.
+        chunk_size: number of entries whose gradients are computed at a time; None chooses it by
+            memory.
+        subset: indices of the entries to use; None for all.
     """
     count = tf.shape(residuals)[0]
 
@@ -119,7 +124,7 @@ def map_entries(
 def _recorded(
     function: Callable[[], tf.Tensor], variables: Variables
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
-    """The residuals of ``function`` and a function from cotangents to gradients."""
+    """Returns the residuals of ``function``, and a function from cotangents to gradients."""
     theta = watchable(variables)
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(theta)
@@ -132,7 +137,7 @@ def _recorded(
 
 
 def _map_chunks(function: Callable[[Any], tf.Tensor], points: Any, chunk_size: int) -> tf.Tensor:
-    """``function`` of every point, vectorised over chunks of them, stacked."""
+    """Returns the stacked values of ``function`` at every point, vectorised over chunks."""
     points = tf.nest.map_structure(tf.convert_to_tensor, points)
     first = tf.nest.flatten(points)[0]
     if first.shape[0] is not None and first.shape[0] <= chunk_size:
@@ -140,8 +145,8 @@ def _map_chunks(function: Callable[[Any], tf.Tensor], points: Any, chunk_size: i
     count = tf.shape(first)[0]
     chunk_size = tf.minimum(chunk_size, count)
     num_chunks = -(-count // chunk_size)
-    # Chunks of one size, so that one graph serves them all: the last is filled up with copies of
-    # the last point, dropped at the end.
+    # All chunks have the same size, so that one graph serves them all: the last is padded with
+    # copies of the last point, which are dropped at the end.
     index = tf.minimum(tf.range(num_chunks * chunk_size), count - 1)
     index = tf.reshape(index, [num_chunks, chunk_size])
     stacked = map_one_by_one(
@@ -156,13 +161,13 @@ def _map_chunks(function: Callable[[Any], tf.Tensor], points: Any, chunk_size: i
 
 
 def _map_at_once(function: Callable[[Any], tf.Tensor], points: Any) -> tf.Tensor:
-    """``function`` of every point, vectorised; one by one where TensorFlow cannot, as tf.cond."""
+    """Vectorises ``function`` over points; loops if TensorFlow cannot, as for tf.cond."""
 
     def is_no_error(record: logging.LogRecord) -> bool:
         return record.levelno < logging.ERROR
 
     logger = tf.get_logger()
-    logger.addFilter(is_no_error)  # hundreds of lines, and the loop tells what else is wrong
+    logger.addFilter(is_no_error)  # hundreds of lines; the loop raises other errors again
     try:
         return tf.vectorized_map(function, points)
     except Exception:
@@ -180,13 +185,13 @@ def _output_dtype(function: Callable[[Any], tf.Tensor], points: Any) -> tf.DType
 
 
 def points_in(memory: int, variables: Variables, each_through: int = 1) -> int:
-    """The number of points, at least one, whose gradients fit into memory.
+    """Returns the number of points, at least one, whose gradients fit into memory.
 
     Args:
-        memory: bytes.
-        variables: the parameters theta.
-        each_through: points that the reverse pass of each goes through, with units by the last
-            axes of the parameters.
+        memory: available memory in bytes.
+        variables: parameters theta.
+        each_through: number of points in each reverse pass. The memory of a layer is estimated from
+            its units, the last axis of its parameters.
     """
     row = sum(
         (math.prod(v.shape) + each_through * (v.shape[-1] if len(v.shape) > 1 else 0))

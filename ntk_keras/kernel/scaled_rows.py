@@ -1,4 +1,4 @@
-"""A recorded residual whose entries are multiplied by constants, with the products that follow."""
+"""A recorded residual whose entries are multiplied by constants, and its products."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,13 +10,13 @@ __all__ = ["ScaledRows"]
 
 
 class ScaledRows(Linearization):
-    """S R and its Jacobian S J, on a recording of R; the kernel is S K S.
+    """The residual ``S R`` with Jacobian ``S J`` and kernel ``S K S``, from a recording of R.
 
-    Blocks stay as they are: their functions give R.
+    The functions of its blocks still return R.
 
     Args:
-        recorded: R.
-        factors: S by block, each ``[n_b]``; a block left out keeps its rows.
+        recorded: recording of R.
+        factors: diagonal of S by block, each ``[n_b]``; by default 1.
     """
 
     def __init__(self, recorded: Linearization, factors: Mapping[str, tf.Tensor]):
@@ -40,7 +40,7 @@ class ScaledRows(Linearization):
         return tf.cast(self._chosen(name, subset), rows.dtype)[:, tf.newaxis] * rows
 
     def in_double(self) -> "ScaledRows":
-        """The same recording, its factored blocks in double precision."""
+        """Returns the same recording with its factored blocks in double precision."""
         return ScaledRows(self._recorded.in_double(), self._factors)
 
     def gram(self) -> tf.Tensor:
@@ -63,14 +63,14 @@ class ScaledRows(Linearization):
         return self._scaled(self._recorded.residuals_at(parameters))
 
     def restricted(self, *names: str) -> "ScaledRows":
-        """Some blocks alone, on the same recording."""
+        """Returns the same recording, restricted to some blocks."""
         return ScaledRows(self._recorded.restricted(*names), self._factors)
 
     def without(self, *names: str) -> "ScaledRows":
-        """The same recording as a function of the other parameters; those named are constants.
+        """Returns the same recording with some parameters as constants.
 
         Args:
-            names: names or paths of variables.
+            names: names or paths of these variables.
         """
         return ScaledRows(self._recorded.without(*names), self._factors)
 
@@ -78,14 +78,14 @@ class ScaledRows(Linearization):
         return self._recorded.is_factored(name)
 
     def _scaled(self, vectors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """S v by block."""
+        """Returns ``S v`` by block."""
         return {
             name: tf.cast(self._factors[name], v.dtype) * v if name in self._factors else v
             for name, v in vectors.items()
         }
 
     def _chosen(self, name: str, subset: tf.Tensor | None) -> tf.Tensor:
-        """The factors of the entries of some points, or of some entries where rows have none."""
+        """Returns the factors at some points, or of some entries of a block without points."""
         factors = self._factors[name]
         if subset is None:
             return factors
