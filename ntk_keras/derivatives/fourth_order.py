@@ -1,7 +1,7 @@
-"""The biharmonic operator and the slopes of the Laplacian: what s(z) and f g make of them.
+"""Chain and product rule for the biharmonic operator and the gradient of the Laplacian.
 
-With F the first derivatives, H the Hessian, T the slopes of the Laplacian and B the biharmonic
-operator of one jet, all over the same axes. Whatever is known to be zero is None.
+The rules combine first derivatives, Hessian, Laplacian, its gradient (the slopes) and the
+biharmonic operator of a jet, all over the same axes. What is known to be zero is None.
 """
 
 import dataclasses
@@ -17,14 +17,15 @@ __all__ = ["composed", "multiplied"]
 
 
 def composed(channel: LaplacianSlope | Biharmonic, z: Jet) -> dict[int, tf.Tensor | None]:
-    """What s'(z), s''(z), ... are multiplied by in the slopes, or the biharmonic, of s(z).
+    """Returns the factors of ``s'(z)``, ``s''(z)`` and so on in an operator applied to ``s(z)``.
 
     Args:
-        channel: a slope, which stands for all of them, or the biharmonic operator.
-        z: ``[k, n, width]`` each stack.
+        channel: any slope of the Laplacian, which stands for all, or the biharmonic operator.
+        z: jet with stacks ``[k, n, width]``.
 
     Returns:
-        By the order of the derivative of s, ``[d, n, width]`` for slopes, else ``[1, n, width]``.
+        Factors by the order of the derivative of s: ``[d, n, width]`` for slopes, otherwise
+        ``[1, n, width]``; None for zero.
     """
     own = _Parts(z, channel.axes)
     steepness = _contract(own.first, own.first)
@@ -55,15 +56,15 @@ def composed(channel: LaplacianSlope | Biharmonic, z: Jet) -> dict[int, tf.Tenso
 
 
 def multiplied(channel: LaplacianSlope | Biharmonic, f: Jet, g: Jet) -> tf.Tensor | None:
-    """The slopes, or the biharmonic, of f g.
+    """Returns the slopes of the Laplacian, or the biharmonic operator, of ``f g``.
 
     Args:
-        channel: a slope, which stands for all of them, or the biharmonic operator.
-        f: ``[k, n, width]`` each stack.
-        g: likewise.
+        channel: any slope of the Laplacian, which stands for all, or the biharmonic operator.
+        f: jet with stacks ``[k, n, width]``.
+        g: jet with stacks ``[k, n, width]``.
 
     Returns:
-        ``[d, n, width]`` for slopes, else ``[1, n, width]``.
+        ``[d, n, width]`` for slopes, otherwise ``[1, n, width]``; None if zero.
     """
     left, right = _Parts(f, channel.axes), _Parts(g, channel.axes)
     pairs = ((left, right), (right, left))
@@ -90,7 +91,7 @@ def multiplied(channel: LaplacianSlope | Biharmonic, f: Jet, g: Jet) -> tf.Tenso
 
 @dataclasses.dataclass(frozen=True)
 class _Parts:
-    """The channels of a jet that the rules are made of, each None if it is zero."""
+    """The channels of a jet that the rules combine, each None if it is zero."""
 
     jet: Jet
     axes: tuple[int, ...]
@@ -129,7 +130,7 @@ class _Parts:
 
 
 def _contract(a: tf.Tensor | None, b: tf.Tensor | None) -> tf.Tensor | None:
-    """The sum of products of all components, ``[1, n, width]``."""
+    """Returns the sum of products of all components, ``[1, n, width]``."""
     both = product([a, b])
     if both is None:
         return None
@@ -137,6 +138,6 @@ def _contract(a: tf.Tensor | None, b: tf.Tensor | None) -> tf.Tensor | None:
 
 
 def _apply(hessian: tf.Tensor | None, vector: tf.Tensor | None) -> tf.Tensor | None:
-    """Matrix times vector, ``[d, n, width]``."""
+    """Returns the matrix times the vector, ``[d, n, width]``."""
     both = product([hessian, vector])
     return None if both is None else tf.reduce_sum(both, axis=1)

@@ -1,4 +1,4 @@
-"""Inputs and outputs of a network: points or several columns, a tensor or a nest of them."""
+"""Inputs and outputs of a network: one tensor of points, several columns, or a nest of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,20 +22,20 @@ __all__ = [
 
 
 def input_dtype(network: Any) -> str:
-    """The dtype that a network takes.
+    """Returns the dtype of the inputs that a network takes.
 
     Args:
-        network: a Keras model or layer.
+        network: Keras model or layer.
     """
     inputs = getattr(network, "inputs", None)
     return inputs[0].dtype if inputs else network.compute_dtype
 
 
 def positions(network: Any) -> Any:
-    """The place of each output in a flat list, nested as outputs are; 0 for a single one.
+    """Returns the index of each output in a flat list, nested like them; 0 for a single output.
 
     Args:
-        network: a Keras model or layer, built.
+        network: Keras model or layer, built.
     """
     outputs = getattr(network, "outputs", None)
     if not outputs:
@@ -45,18 +45,18 @@ def positions(network: Any) -> Any:
 
 
 def as_columns(given: Sequence[Any], network: Any) -> list[Any]:
-    """What a residual calls the network with, as ``[n, width]`` each.
+    """Returns the arguments with which a residual calls the network, as ``[n, width]`` each.
 
-    Points of a network with several inputs may come as one tensor, which is cut in their order; a
-    column may come as ``[n]``.
+    For a network with several inputs, points may be one tensor, which is split in the order of the
+    inputs. A column may have shape ``[n]``.
 
     Args:
         given: tensors or arrays, one or as many as the network has inputs.
-        network: a Keras model or layer, built.
+        network: Keras model or layer, built.
 
     Raises:
-        ValueError: for a width that the network does not take, or columns without names of a
-            network that takes them by name.
+        ValueError: if the network does not take this width, or takes its inputs by name and the
+            columns have no names.
     """
     widths = _widths(network)
     _check_names(given, network)
@@ -78,11 +78,11 @@ def as_columns(given: Sequence[Any], network: Any) -> list[Any]:
 
 
 def arguments(given: Sequence[Any], network: Any) -> Sequence[Any]:
-    """What to call the network itself with.
+    """Returns the arguments with which the network itself is called.
 
     Args:
-        given: as for :func:`as_columns`.
-        network: a Keras model or layer.
+        given: tensors or arrays as for :func:`as_columns`, or one dict of columns by name.
+        network: Keras model or layer.
     """
     count = len(_widths(network))
     if len(given) == 1 and isinstance(given[0], Mapping):  # columns by name
@@ -91,10 +91,10 @@ def arguments(given: Sequence[Any], network: Any) -> Sequence[Any]:
 
 
 def seeds(columns: Sequence[tf.Tensor], everywhere: bool) -> list[Jet]:
-    """The jets of a network's inputs, which are differentiated by all columns side by side.
+    """Returns the jets of a network's inputs; axes count the columns of all inputs in order.
 
     Args:
-        columns: ``[n, width]`` each.
+        columns: inputs of the network, ``[n, width]`` each.
         everywhere: as for :func:`ntk_keras.derivatives.jets.seed`.
     """
     if len(columns) == 1:
@@ -108,14 +108,14 @@ def seeds(columns: Sequence[tf.Tensor], everywhere: bool) -> list[Jet]:
 
 
 def check_kind(inputs: Any, network: Any) -> None:
-    """Refuses complex inputs of a network that takes real ones.
+    """Checks that inputs are not complex if the network takes real ones.
 
     Args:
-        inputs: a nest.
-        network: a Keras model or layer.
+        inputs: nest of arrays or tensors.
+        network: Keras model or layer.
 
     Raises:
-        ValueError: for such inputs, whose imaginary part Keras would drop.
+        ValueError: if they are; Keras would drop the imaginary part.
     """
     given = [tf.as_dtype(x.dtype) for x in tf.nest.flatten(inputs) if hasattr(x, "dtype")]
     wanted = [tf.as_dtype(x.dtype) for x in getattr(network, "inputs", None) or []]
@@ -128,14 +128,15 @@ def check_kind(inputs: Any, network: Any) -> None:
 
 
 def check_shapes(inputs: Any, network: Any) -> None:
-    """Refuses inputs of another width than the network takes, which some layers would broadcast.
+    """Checks that inputs have the width that the network takes; some layers would broadcast others.
 
     Args:
-        inputs: a nest of arrays or tensors, as many as the network has inputs.
-        network: a Keras model or layer.
+        inputs: nest of arrays or tensors. Nothing is checked unless there are as many as the
+            network has inputs.
+        network: Keras model or layer.
 
     Raises:
-        ValueError: for such inputs, as far as their shapes are known.
+        ValueError: if a known shape does not fit.
     """
     flat, widths = tf.nest.flatten(inputs), _widths(network)
     if len(flat) != len(widths):
@@ -144,7 +145,7 @@ def check_shapes(inputs: Any, network: Any) -> None:
         shape = tf.TensorShape(getattr(x, "shape", None))
         if width is None or shape.rank is None or shape[1:] == [width]:
             continue
-        if shape.rank != 1 or width != 1:  # Keras makes a column of it
+        if shape.rank != 1 or width != 1:  # Keras reshapes it to a column
             raise ValueError(
                 f"x has shape {tuple(shape)}, but the network takes [n, {width}]. One point is a "
                 "row, as in x[np.newaxis]."
@@ -152,7 +153,7 @@ def check_shapes(inputs: Any, network: Any) -> None:
 
 
 def _check_names(given: Sequence[Any], network: Any) -> None:
-    """Refuses columns without names for a dict of inputs, whose order is that of its keys."""
+    """Raises if columns have no names but the network takes a dict, ordered by its keys."""
     names = private_names.input_names(network)
     if len(names) > 1 and not (len(given) == 1 and isinstance(given[0], Mapping)):
         example = ", ".join(f"{name!r}: x[:, {k}:{k + 1}]" for k, name in enumerate(names))
@@ -163,7 +164,7 @@ def _check_names(given: Sequence[Any], network: Any) -> None:
 
 
 def _widths(network: Any) -> list[Any]:
-    """Those of its inputs; None for one whose rows are no vectors of known length."""
+    """Returns the widths of the inputs; None for one whose rows are not vectors of known length."""
     shape = getattr(network, "input_shape", None)
     shapes = shape if isinstance(shape, list) else [shape]
     known = [isinstance(s, tuple) and len(s) == 2 for s in shapes]
@@ -173,7 +174,7 @@ def _widths(network: Any) -> list[Any]:
 
 
 def _check_width(received: Sequence[int | None], wanted: Sequence[int]) -> None:
-    """Refuses points of wrong width, which some layers would broadcast."""
+    """Raises if points have the wrong width, which some layers would broadcast."""
     if list(received) != list(wanted):
         raise ValueError(
             f"points of width {received[0] if received else None}, but the network takes "

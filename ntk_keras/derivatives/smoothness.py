@@ -1,4 +1,4 @@
-"""Which parts of a network are piecewise linear: second derivatives are zero where they exist."""
+"""Finds piecewise linear parts of a network, whose second derivatives are zero where defined."""
 
 import functools
 import warnings
@@ -24,24 +24,28 @@ _FOUND: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
 
 
 def is_of_second_order(channel: Channel) -> bool:
-    """Whether a channel is a second derivative or a higher one.
+    """Returns whether a channel is a derivative of second or higher order.
 
     Args:
-        channel: what is carried.
+        channel: derivative or operator that is carried forward.
     """
     return not isinstance(channel, tuple) or len(channel) > 1
 
 
 def piecewise_linear_part(network: Any, width: int | None = None) -> str | None:
-    """The first layer that is piecewise linear but not linear, for messages; None without any.
+    """Describes the first layer that is piecewise linear but not linear; None if there is none.
 
-    A layer or activation is one, whatever its name, if its second derivatives at random inputs are
-    all exactly zero, and its first are not all equal. A layer or model without a rule counts too
-    if its first derivatives jump along a line, which its second do not tell.
+    A layer or activation is piecewise linear, whatever its name, if its second derivatives at
+    random inputs are all exactly zero and its first derivatives are not all equal. A layer or model
+    without a rule also counts if its first derivatives jump along a line, which its second
+    derivatives do not show.
 
     Args:
-        network: a Keras model or layer, built.
-        width: of its points, where it does not know itself.
+        network: Keras model or layer, built.
+        width: width of its points, for a network that does not know it.
+
+    Returns:
+        A phrase for messages, with the layer's name.
     """
     if network not in _FOUND:
         with tf.init_scope():
@@ -50,14 +54,14 @@ def piecewise_linear_part(network: Any, width: int | None = None) -> str | None:
 
 
 def along_a_line(function: Callable, inputs: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    """First and second derivatives of a mixture of outputs along a line through every input.
+    """Returns derivatives of a random combination of outputs along a line through each input.
 
     Args:
-        function: of the inputs, row by row.
-        inputs: ``[n, ...]`` floats each.
+        function: function of the inputs that treats rows independently.
+        inputs: floats ``[n, ...]`` each.
 
     Returns:
-        ``[n]`` each; None if the function cannot be evaluated there.
+        First and second derivatives, ``[n]`` each; None if the function cannot be evaluated.
     """
     rng = np.random.default_rng(1)
     directions = _directions(inputs)
@@ -67,10 +71,10 @@ def along_a_line(function: Callable, inputs: Sequence[Any]) -> tuple[np.ndarray,
             x + tf.reshape(steps, [-1] + [1] * (len(x.shape) - 1)) * tf.constant(v, x.dtype)
             for x, v in zip(inputs, directions, strict=True)
         ]
-        with keras.StatelessScope():  # whatever a layer assigns is not kept
+        with keras.StatelessScope():  # discards what layers assign
             outputs = tf.nest.flatten(function(*moved))
         mixed = [tf.reduce_sum(y * rng.normal(size=y.shape[1:])) for y in outputs]
-        # Not by tapes, which are silent in tf.init_scope.
+        # Tapes record nothing in tf.init_scope.
         (first,) = tf.gradients(mixed, steps, unconnected_gradients="zero")
         return [first, *tf.gradients(first, steps, unconnected_gradients="zero")]
 
@@ -80,29 +84,29 @@ def along_a_line(function: Callable, inputs: Sequence[Any]) -> tuple[np.ndarray,
             steps = tf.zeros([inputs[0].shape[0]], inputs[0].dtype)
             graph = tf.function(derivatives, autograph=False).get_concrete_function(steps)
             first, second = graph(steps)
-    except Exception:  # whatever a function says to inputs that are not its own
+    except Exception:  # any error of a function called with inputs made up here
         return None
     return np.asarray(first), np.asarray(second)
 
 
 def are_equal(first: np.ndarray) -> bool:
-    """Whether first derivatives are those of a linear function, up to rounding.
+    """Returns whether first derivatives are all equal up to rounding, as for a linear function.
 
     Args:
-        first: ``[n]``.
+        first: first derivatives ``[n]``.
     """
     return bool(np.ptp(first) <= 1e-3 * np.max(np.abs(first)))
 
 
 def _look(network: Any, width_of_points: int | None) -> str | None:
-    # Layers come before those that are made of them.
+    # Layers come before the layers that contain them.
     layers = sorted(sublayers(network), key=lambda layer: len(list(sublayers(layer))))
     for layer in layers:
         activation = getattr(layer, "activation", None)
         if callable(activation) and _is_bent_activation(activation):
             name = getattr(activation, "__name__", repr(activation))
             return f"layer {layer.name!r} with its activation {name}"
-        # What has a rule is smooth but for its activation, and so is what is made of such.
+        # Layers with rules are smooth apart from their activations, and so are models made of them.
         known = rule_of(layer) is not None or isinstance(layer, keras.Sequential)
         if not known and hasattr(layer, "inputs"):
             known = why_unsupported(layer, input_dtype(layer)) is None
@@ -139,11 +143,11 @@ def _is_bent(function: Callable, inputs: tf.Tensor) -> bool:
 
 
 def _jumps(layer: Any, width: int) -> bool:
-    """Whether first derivatives change along a line by more than the integral of the second."""
+    """Returns whether first derivatives change by more than the integral of the second."""
     (direction,) = _directions([np.empty((1, width))])
     steps = np.linspace(-4, 4, _FINE) / np.max(np.abs(direction))
     rng = np.random.default_rng(2)
-    # Biases of zero would have all bends at the origin, where a factor of x may hide them.
+    # With zero biases all kinks would be at the origin, where a factor of x may hide them.
     variables = [v for v in layer.trainable_variables if isinstance(v, keras.Variable)]
     moved = [(v, v.value + rng.normal(0, 0.3, v.shape)) for v in variables]
 
@@ -161,7 +165,7 @@ def _jumps(layer: Any, width: int) -> bool:
         change = np.diff(at) * (second[1:] + second[:-1]) / 2
         return float(np.max(np.abs(np.diff(first) - change)))
 
-    # What is smooth is left over for the steps are too long: four times shorter, and it is gone.
+    # For smooth functions the difference comes from the step length, and falls with shorter steps.
     fine = left_over(1)
     return fine > 1e-2 * np.max(np.abs(derivatives[0])) and fine > left_over(4) / 4
 
@@ -172,10 +176,10 @@ def _directions(inputs: Sequence[Any]) -> list[np.ndarray]:
 
 
 def _width(layer: Any, otherwise: int | None) -> int | None:
-    """Of rows that a layer takes; None if that is not known."""
+    """Returns the width of the rows that a layer takes; None if unknown."""
     shapes = [(layer.get_build_config() or {}).get("input_shape"), getattr(layer, "input_shape", 0)]
     known = [shape for shape in shapes if isinstance(shape, tuple | list)]
     if known:
         width = known[0][-1] if len(known[0]) == 2 else None
         return width if isinstance(width, int) else None
-    return otherwise if layer.variables else 8  # any will do
+    return otherwise if layer.variables else 8  # any width will do

@@ -120,10 +120,10 @@ def select(x: Jet, columns: Sequence[int]) -> Jet:
 
 
 def total(x: Jet) -> Jet:
-    """The sum of all columns, as a single one.
+    """Returns the sum of all columns, as one column.
 
     Args:
-        x: ``[k, n, width]`` each stack.
+        x: jet with stacks ``[k, n, width]``.
     """
 
     def compute(missing: Sequence[Stack]) -> Values:
@@ -134,10 +134,10 @@ def total(x: Jet) -> Jet:
 
 
 def add(*terms: Jet) -> Jet:
-    """The sum, all of one width.
+    """Returns the sum of jets.
 
     Args:
-        *terms: what to add.
+        *terms: jets of the same width.
     """
 
     def compute(missing: Sequence[Stack]) -> Values:
@@ -148,11 +148,11 @@ def add(*terms: Jet) -> Jet:
 
 
 def multiply(f: Jet, g: Jet) -> Jet:
-    """The product, entry by entry, by Leibniz' rule.
+    """Returns the product ``f g``, entry by entry, by Leibniz' rule.
 
     Args:
-        f: ``[k, n, width]`` each stack.
-        g: likewise.
+        f: jet with stacks ``[k, n, width]``.
+        g: jet with stacks ``[k, n, width]``.
     """
 
     def compute(missing: Sequence[Stack]) -> Values:
@@ -164,10 +164,10 @@ def multiply(f: Jet, g: Jet) -> Jet:
 
 
 def concatenate(*parts: Jet) -> Jet:
-    """Side by side; a part that lacks a channel which another has fills it with zeros.
+    """Returns the columns of jets side by side; a missing channel of one is filled with zeros.
 
     Args:
-        *parts: ``[k, n, width]`` each stack.
+        *parts: jets with stacks ``[k, n, width]``.
     """
 
     def compute(missing: Sequence[Stack]) -> Values:
@@ -211,7 +211,7 @@ def _chain_rule(stack: Stack, z: Jet, s: Tower) -> tf.Tensor | None:
 
 
 def _product_rule(stack: Stack, f: Jet, g: Jet) -> tf.Tensor | None:
-    """Returns a stack of f g by Leibniz' rule.
+    """Returns a stack of ``f g`` by Leibniz' rule.
 
     For an operator, ``L(f g) = g L f + 2 sum_k c_k (d_k f) (d_k g) + f L g``.
     """
