@@ -1,4 +1,4 @@
-"""Which equations give the direction: by name, or by what is cheaper."""
+"""Chooses the equations for the direction, by name or by their number."""
 
 from typing import Any, Literal, get_args
 
@@ -15,24 +15,25 @@ __all__ = ["Method", "check_method", "system_of"]
 
 Method = Literal["auto", "dual", "primal", "sketched", "matrix-free"]
 
-_MATRICES = 4  # That are alive at once: the matrix, damped, its factor, and one that is being made.
-# Of random sums of rows: twice the parameters, but no more equations than this.
+_MATRICES = 4  # In memory at once: the matrix, damped, its factor, and a temporary one.
+# Limit of random sums of rows, which otherwise are twice as many as parameters.
 _MOST_SUMS = 4000
 
 
 def system_of(
     linearization: Linearization, scale: tf.Tensor, method: Method, seed: tf.Tensor
 ) -> System:
-    """The equations to solve.
+    """Returns the equations to solve.
 
     Args:
-        linearization: the residuals, recorded.
-        scale: S, ``[n]``, double.
-        method: ``"auto"`` takes the smaller ones of ``"dual"`` and ``"primal"``.
-        seed: of what is random, ``[2]`` whole numbers.
+        linearization: residuals, recorded.
+        scale: row scales S, ``[n]``, double.
+        method: name of the method. ``"auto"`` is ``"dual"`` or ``"primal"``, whichever has fewer
+            equations, and ``"primal"`` if the number of residuals is unknown.
+        seed: integers ``[2]`` for random methods.
 
     Raises:
-        ValueError: for equations that do not fit into the memory of the machine.
+        ValueError: if the equations do not fit into the machine's memory.
     """
     parameters = sum(p.shape.num_elements() for p in linearization.parameters)
     rows = scale.shape[0]
@@ -54,13 +55,13 @@ def system_of(
 
 
 def check_method(method: Any) -> None:
-    """Refuses unknown names.
+    """Checks the name of a method.
 
     Args:
-        method: a name.
+        method: name of the method.
 
     Raises:
-        ValueError: that lists the names.
+        ValueError: if it is unknown. The message lists the names.
     """
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {get_args(Method)}. Received method={method!r}.")

@@ -1,4 +1,4 @@
-"""Whether a term asks for second derivatives that a piecewise linear network does not have."""
+"""Checks whether a residual takes second derivatives of a piecewise linear network."""
 
 import functools
 import warnings
@@ -28,19 +28,20 @@ _ROWS = 64
 def check_second_derivatives(
     term: Term, points: Any, network: keras.layers.Layer, view: Callable[..., Any]
 ) -> None:
-    """Checks that the second derivatives which a residual takes are not zero everywhere.
+    """Checks that the second derivatives in a residual are not zero because of the network.
 
     Args:
-        term: whose residual is looked at.
-        points: a nest of tensors.
-        network: built.
-        view: the network as one evaluation of the residual is to see it, in training or not.
+        term: term with this residual.
+        points: nest of tensors.
+        network: Keras model or layer, built.
+        view: function that returns the network view for one evaluation, called with whether it is
+            for training.
 
     Raises:
-        ValueError: if they are, as the network is piecewise linear.
+        ValueError: if the network is piecewise linear, so that they are zero at all points.
 
     Warns:
-        UserWarning: if a layer of it is.
+        UserWarning: otherwise, if a layer of the network is piecewise linear.
     """
     width = getattr(points, "shape", [None])[-1]
     unseen = isinstance(network, keras.Model) and not getattr(network, "inputs", None)
@@ -56,7 +57,7 @@ def check_second_derivatives(
         function = functools.partial(_value_of, view(False), output, u.called_with[output])
         derivatives = along_a_line(function, inputs[output]) if inputs[output] else None
         zero = derivatives is not None and not np.any(derivatives[1])
-        # A call of its own that takes several inputs is known by its values alone.
+        # A custom call with several inputs is judged by its values only.
         if part is None and derivatives is not None and zero and not are_equal(derivatives[0]):
             part = f"model {network.name!r}"
         if part is None:
@@ -71,7 +72,7 @@ def check_second_derivatives(
 
 
 def _network_of(network: Any, output: int | None) -> Any:
-    """The part of a network that one of its outputs comes from, where that is known."""
+    """Returns the part of a network that computes one output; the whole network if unknown."""
     if output is None or len(network.outputs) == 1:
         return network
     return keras.Model(network.inputs, network.outputs[output], name=network.name)
@@ -83,11 +84,11 @@ def _value_of(view: Any, output: int | None, structure: Any, *inputs: Any) -> An
 
 
 class _WatchedView:
-    """A view that knows where a residual differentiates it twice, by whichever way.
+    """A view that records where a residual differentiates it twice, forward or by tapes.
 
     Attributes:
-        twice: the inputs where, by the place of the output; None stands for whatever it returns.
-        called_with: the arguments in which they came, likewise.
+        twice: inputs at which it does, by the index of the output; None stands for all outputs.
+        called_with: arguments of the call with these inputs, by the index of the output.
     """
 
     def __init__(self, view: Any):
@@ -103,7 +104,7 @@ class _WatchedView:
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         flat = tf.nest.flatten(inputs)
 
-        def value(place: int) -> Any:  # each of inputs of its own, by which it is known
+        def value(place: int) -> Any:  # each output gets separate inputs that identify it
             output = place if getattr(self._view.network, "outputs", None) else None
             self.called_with[output] = inputs
             noticed = [self._notice(x, flat, output) for x in flat]
@@ -128,7 +129,7 @@ class _WatchedView:
         return self._view.derivative_channels(noticed, channels, output)
 
     def _notice(self, x: Any, inputs: list[Any], place: int | None) -> Any:
-        """A tensor that is noticed when a gradient by it is differentiated; one for each given."""
+        """Returns a copy of a tensor that notices second derivatives; always the same copy."""
         if not tf.is_tensor(x):
             return x
         key = id(x), place
@@ -155,7 +156,7 @@ class _WatchedView:
 def _second_derivatives_at(
     u: _WatchedView, term: Term, points: Any
 ) -> dict[int | None, list[tf.Tensor]]:
-    """Some of the points at which a residual differentiates twice, found by tracing it."""
+    """Returns some of the inputs at which a traced residual takes second derivatives, by output."""
 
     def inputs(*flat: tf.Tensor) -> list[list[tf.Tensor]]:
         term.evaluate(u, tf.nest.pack_sequence_as(points, flat))
