@@ -1,10 +1,9 @@
 """Long times: causal weights, slabs and natural gradients on three equations, at equal seconds.
 
 Networks of three hidden layers on inputs from -3 to 3, tanh for Allen-Cahn and sines elsewhere,
-points drawn anew at every step, NTK weights. Adam trains in single precision at a rate that falls
-by a tenth in 2000 steps, in a slab faster by the number of slabs. Natural gradients train in double
-precision, unless the name of a way says otherwise. All slabs of a run have the same share of its
-seconds, which are those of training steps, with compilation.
+points drawn anew at every step, NTK weights. Adam trains single precision at a rate that falls,
+natural gradients double precision, unless the name of a way says otherwise. All slabs of a run have
+the same share of its seconds, which are those of training steps, with compilation.
 
     python -m benchmarks.long_times --seconds 600
     python -m benchmarks.long_times --equations wave --ways "Adam" "Adam, tanh" --seeds 0 1 2
@@ -188,7 +187,7 @@ def train(name: str, way: Way, seed: int, options: argparse.Namespace) -> nk.Mar
         net = network_for(here, way.network, width, seed, dtype)
         weighting = nk.weighting.NTK(causal=causal)
         model = nk.PINNModel(net, here.terms(points), weighting, seed=seed + 1000 * slab.index)
-        falling = keras.optimizers.schedules.ExponentialDecay(1e-3, 2000 / number, 0.9)
+        falling = keras.optimizers.schedules.ExponentialDecay(1e-3, 2000, 0.9)
         adam = keras.optimizers.Adam(falling if way.falling else 1e-3)
         model.compile(nk.optimizers.NaturalGradient() if way.natural else adam)
         return model
