@@ -191,7 +191,7 @@ NETWORKS = {
         networks.FourierFeatures(4, 2.0, seed=1, dtype="float64"), dense(4, "tanh"), dense(2)
     ),
     "periodic embedding": lambda: sequential(
-        networks.PeriodicEmbedding([None, 2.0, 1.0], dtype="float64"), dense(4, "tanh"), dense(2)
+        networks.PeriodicEmbedding([None, 2.0, 1.0], 2, dtype="float64"), dense(4, "tanh"), dense(2)
     ),
     "feedforward": lambda: networks.feedforward(BOX, 2, width=5, depth=2, dtype="float64"),
     "residual": lambda: networks.residual(BOX, 2, width=5, depth=2, dtype="float64"),

@@ -143,6 +143,28 @@ def test_a_periodic_embedding_makes_the_network_periodic():
             assert np.allclose(function(network, points), moved, rtol=1e-9) == same
 
 
+def test_harmonics_follow_one_another():
+    embedding = PeriodicEmbedding([None, 0.5, 2.0], harmonics=2, dtype="float64")
+    points = np.random.default_rng(0).uniform(size=(4, 3))
+    t, x, y = points.T
+    phases = [4 * np.pi * x, np.pi * y, 8 * np.pi * x, 2 * np.pi * y]
+    expected = np.stack([*map(np.cos, phases), *map(np.sin, phases), t], axis=1)
+    np.testing.assert_allclose(embedding(points), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_network_is_built_on_the_box_of_embedded_points():
+    box = domains.Box(t=(0, 3), x=(-1, 1))
+    for embedding in (PeriodicEmbedding([None, 2.0], harmonics=3), FourierFeatures(4)):
+        embedded = embedding(points_of("float32"))
+        inside = embedding.embed(box)
+        assert networks.feedforward(inside, width=5)(embedded).shape == (len(points_of()), 1)
+    inside = PeriodicEmbedding([None, 2.0]).embed(box)
+    assert inside.axes == ("feature_1", "feature_2", "t")
+    np.testing.assert_array_equal([inside.lower, inside.upper], [[-1, -1, 0], [1, 1, 3]])
+    with pytest.raises(ValueError, match="has 1 periods, its inputs 2 columns"):
+        PeriodicEmbedding([2.0]).embed(box)
+
+
 @pytest.mark.parametrize("periods", [[], [None, None], [1.0, 0.0], [None, -1.0]])
 def test_periods_are_checked(periods):
     with pytest.raises(ValueError, match=r"one period for each input.*Received \["):
@@ -152,10 +174,17 @@ def test_periods_are_checked(periods):
 def test_a_period_is_needed_for_each_input():
     with pytest.raises(ValueError, match="has 3 periods, its inputs 2 columns"):
         PeriodicEmbedding([1.0, None, None])(points_of())
+    with pytest.raises(ValueError, match="harmonics"):
+        PeriodicEmbedding([None, 1.0], harmonics=0)
 
 
 @pytest.mark.parametrize(
-    "layer", [lambda: FourierFeatures(3, 2.0, seed=1), lambda: PeriodicEmbedding([None, 2])]
+    "layer",
+    [
+        lambda: FourierFeatures(3, 2.0, seed=1),
+        lambda: PeriodicEmbedding([None, 2]),
+        lambda: PeriodicEmbedding([None, 2], harmonics=3),
+    ],
 )
 def test_an_embedding_is_saved_with_its_network(layer, tmp_path):
     network = keras.Sequential([keras.Input((2,)), layer(), keras.layers.Dense(2)])
