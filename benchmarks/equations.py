@@ -31,7 +31,7 @@ class Equation:
         solution: values ``[m, 1]`` at points ``[m, 2]`` of ``box.grid(*shape)``.
         shape: of that grid.
         activation: of the network.
-        periodic: whether the network is, in its second input.
+        harmonics: frequencies of the second input, in which the network is periodic; 0 for none.
     """
 
     box: Box
@@ -40,7 +40,7 @@ class Equation:
     solution: Callable[[np.ndarray], np.ndarray]
     shape: tuple[int, int] = (101, 101)
     activation: Callable[[tf.Tensor], tf.Tensor] = keras.ops.sin
-    periodic: bool = False
+    harmonics: int = 0
 
     def terms(self, points: int, scale: float = 1.0) -> list[Term]:
         """Terms whose points are drawn anew at every step.
@@ -78,10 +78,11 @@ def network(
     scale = 6 / (upper - lower)
     inputs = keras.Input((2,), dtype=dtype)
     hidden = keras.layers.Rescaling(list(scale), list(-3 - scale * lower), dtype=dtype)(inputs)
-    if equation.periodic:
+    if equation.harmonics:
         angle = float(2 * PI / (upper[1] - lower[1])) * inputs[:, 1:]
-        parts = [hidden[:, :1], keras.ops.sin(angle), keras.ops.cos(angle)]
-        hidden = keras.layers.Concatenate(dtype=dtype)(parts)
+        angles = [order * angle for order in range(1, equation.harmonics + 1)]
+        circles = [f(a) for f in (keras.ops.sin, keras.ops.cos) for a in angles]
+        hidden = keras.layers.Concatenate(dtype=dtype)([hidden[:, :1], *circles])
     dense = functools.partial(keras.layers.Dense, kernel_initializer="glorot_normal", dtype=dtype)
     for _ in range(depth):
         hidden = dense(width, equation.activation)(hidden)
@@ -231,7 +232,7 @@ EQUATIONS: dict[str, Equation] = {
         allen_cahn_solution,
         (101, 129),
         keras.ops.tanh,
-        periodic=True,
+        harmonics=1,
     ),
     "klein-gordon": Equation(
         _SPACE_TIME,
@@ -261,6 +262,6 @@ EQUATIONS: dict[str, Equation] = {
         convection,
         {"initial": ({"t": 0.0}, equal(lambda p: tf.sin(p[:, 1])))},
         lambda p: np.sin(p[:, 1] - 50 * p[:, 0])[:, None],
-        periodic=True,
+        harmonics=1,
     ),
 }

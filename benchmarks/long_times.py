@@ -1,7 +1,8 @@
 """Long times: causal weights, slabs and natural gradients on three equations, at equal seconds.
 
 Networks of three hidden layers on inputs from -3 to 3, tanh for Allen-Cahn and sines elsewhere,
-points drawn anew at every step, NTK weights. Adam trains single precision at a rate that falls,
+points drawn anew at every step, NTK weights. Networks for Allen-Cahn have ten harmonics in space,
+those for convection one. Adam trains single precision at a rate that falls,
 natural gradients double precision, unless the name of a way says otherwise. All slabs of a run have
 the same share of its seconds, which are those of training steps, with compilation.
 
@@ -48,7 +49,7 @@ def velocity(u: Network, p: tf.Tensor) -> tf.Tensor:
 
 
 EQUATIONS = {
-    "allen-cahn": KNOWN["allen-cahn"],
+    "allen-cahn": dataclasses.replace(KNOWN["allen-cahn"], harmonics=10),
     "convection": KNOWN["convection"],
     "wave": Equation(
         Box(t=(0, PERIODS), x=(0, 1)),
@@ -65,6 +66,15 @@ EQUATIONS = {
 }
 # The mean square of an equation's largest term, by which epsilons are divided.
 SIZES = {"allen-cahn": 1.0, "convection": 1e3, "wave": 1e3}
+# Values at the start, and the power of t after which derivatives in time are free.
+STARTS = {
+    "allen-cahn": (lambda p: p[:, 1:] ** 2 * keras.ops.cos(PI * p[:, 1:]), 1),
+    "convection": (lambda p: keras.ops.sin(p[:, 1:]), 1),
+    "wave": (
+        lambda p: keras.ops.sin(PI * p[:, 1:]) + keras.ops.sin(3 * PI * p[:, 1:]) / 2,
+        2,
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +88,8 @@ class Way:
         falling: whether Adam's rate falls.
         polished: whether L-BFGS takes the second half of the time.
         single: whether natural gradients are in single precision.
+        hard: whether initial conditions are built into the network.
+        importance: factor of the weights of initial conditions.
         network: "tanh" or "fourier", in place of the equation's own.
     """
 
@@ -87,13 +99,19 @@ class Way:
     falling: bool = True
     polished: bool = False
     single: bool = False
+    hard: bool = False
+    importance: float = 1.0
     network: str = ""
 
 
 WAYS = {
     "Adam": Way(),
     "Adam, causal": Way(causal=True),
+    "Adam, causal, important start": Way(causal=True, importance=10),
+    "Adam, causal, hard start": Way(causal=True, hard=True),
+    "Adam, hard start": Way(hard=True),
     "Adam, slabs": Way(slabs=True),
+    "Adam, slabs, important start": Way(slabs=True, importance=10),
     "Adam, causal, slabs": Way(causal=True, slabs=True),
     "natural": Way(natural=True),
     "natural, causal": Way(natural=True, causal=True),
@@ -162,6 +180,41 @@ def polish(model: nk.PINNModel, box: Box, seconds: float, seed: int) -> None:
     nk.polish(model, data, epochs=10**6, iterations_per_epoch=20, callbacks=watched, verbose=0)
 
 
+def model_for(
+    slab: nk.Slab, name: str, way: Way, seed: int, options: argparse.Namespace
+) -> nk.PINNModel:
+    """The compiled model of a slab.
+
+    Args:
+        slab: the slab, or all times.
+        name: of the equation.
+        way: how it is trained.
+        seed: of networks and points.
+        options: of the command line.
+    """
+    equation = on_slab(EQUATIONS[name], slab)
+    starts = [start for start, (face, _) in equation.conditions.items() if "t" in face]
+    points = options.natural_points if way.natural else options.points
+    width = options.natural_width if way.natural else options.width
+    dtype = "float64" if way.natural and not way.single else "float32"
+    net = network_for(equation, way.network, width, seed, dtype)
+    terms = equation.terms(points)
+    if way.hard:
+        values, power = STARTS[name]
+        net = nk.networks.hard_constraint(net, lambda p: p[:, :1] ** power, values)
+        terms = [term for term in terms if term.name not in starts]
+    epsilons = [epsilon / SIZES[name] for epsilon in options.epsilons]
+    causal = nk.weighting.Causal("equation", epsilons=epsilons) if way.causal else None
+    weighting = nk.weighting.NTK(causal=causal)
+    model = nk.PINNModel(net, terms, weighting, seed=seed + 1000 * slab.index)
+    if not way.hard:
+        model.set_importance(dict.fromkeys(starts, way.importance))
+    falling = keras.optimizers.schedules.ExponentialDecay(1e-3, 2000, 0.9)
+    adam = keras.optimizers.Adam(falling if way.falling else 1e-3)
+    model.compile(nk.optimizers.NaturalGradient() if way.natural else adam)
+    return model
+
+
 def train(name: str, way: Way, seed: int, options: argparse.Namespace) -> nk.March:
     """An equation in one way; without slabs as a single one.
 
@@ -171,38 +224,22 @@ def train(name: str, way: Way, seed: int, options: argparse.Namespace) -> nk.Mar
         seed: of networks and points.
         options: of the command line.
     """
-    equation = EQUATIONS[name]
+    box = EQUATIONS[name].box
     number = options.slabs if way.slabs else 1
-    points, width = (
-        (options.natural_points, options.natural_width)
-        if way.natural
-        else (options.points, options.width)
-    )
-    epsilons = [epsilon / SIZES[name] for epsilon in options.epsilons]
-    causal = nk.weighting.Causal("equation", epsilons=epsilons) if way.causal else None
-
-    def build(slab: nk.Slab) -> nk.PINNModel:
-        here = on_slab(equation, slab)
-        dtype = "float64" if way.natural and not way.single else "float32"
-        net = network_for(here, way.network, width, seed, dtype)
-        weighting = nk.weighting.NTK(causal=causal)
-        model = nk.PINNModel(net, here.terms(points), weighting, seed=seed + 1000 * slab.index)
-        falling = keras.optimizers.schedules.ExponentialDecay(1e-3, 2000, 0.9)
-        adam = keras.optimizers.Adam(falling if way.falling else 1e-3)
-        model.compile(nk.optimizers.NaturalGradient() if way.natural else adam)
-        return model
-
-    times = np.linspace(equation.box.lower[0], equation.box.upper[0], number + 1)
-    march = nk.March(build, times)
-    seconds = options.seconds / (2 if way.polished else number)
+    times = np.linspace(box.lower[0], box.upper[0], number + 1)
+    march = nk.March(lambda slab: model_for(slab, name, way, seed, options), times)
+    first = options.seconds * (options.first if number > 1 else 1)
+    later = (options.seconds - first) / max(number - 1, 1)
+    if way.polished:
+        first = options.seconds / 2
     march.fit(
         epochs=10**6,
         steps_per_epoch=5 if way.natural else 50,
-        callbacks=lambda slab: [Stopwatch(), Until(seconds)],
+        callbacks=lambda slab: [Stopwatch(), Until(later if slab.index else first)],
         verbose=0,
     )
     if way.polished:
-        polish(march.models[0], equation.box, seconds, seed)
+        polish(march.models[0], box, first, seed)
     return march
 
 
@@ -248,7 +285,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--seeds", nargs="+", type=int, default=[0])
     top.add_argument("--seconds", type=float, default=600.0)
     top.add_argument("--slabs", type=int, default=5, help="number of them")
-    top.add_argument("--epsilons", nargs="+", type=float, default=[1e-2, 1e-1, 1.0, 10.0, 100.0])
+    top.add_argument("--first", type=float, default=0.2, help="the first slab's share of seconds")
+    top.add_argument("--epsilons", nargs="+", type=float, default=[100.0, 1000.0])
     top.add_argument("--points", type=int, default=2000, help="inside, of Adam")
     top.add_argument("--width", type=int, default=100, help="of Adam's networks")
     top.add_argument("--natural-points", type=int, default=2400)
