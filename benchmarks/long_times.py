@@ -1,10 +1,10 @@
 """Long times: causal weights, slabs and natural gradients on three equations, at equal seconds.
 
 Networks of three hidden layers on inputs from -3 to 3, tanh for Allen-Cahn and sines elsewhere,
-points drawn anew at every step, NTK weights. Networks for Allen-Cahn have ten harmonics in space,
-those for convection one. Adam trains single precision at a rate that falls,
-natural gradients double precision, unless the name of a way says otherwise. All slabs of a run have
-the same share of its seconds, which are those of training steps, with compilation.
+points drawn anew at every step, NTK weights. Adam's networks for Allen-Cahn have ten harmonics in
+space, other periodic networks one. Adam trains in single precision, natural gradients in double.
+Adam's rate falls from 1e-3, in later slabs from 3e-4. Names of ways say where this differs. Seconds
+are those of training steps, with compilation; slabs share them equally unless --first says more.
 
     python -m benchmarks.long_times --seconds 600
     python -m benchmarks.long_times --equations wave --ways "Adam" "Adam, tanh" --seeds 0 1 2
@@ -49,7 +49,7 @@ def velocity(u: Network, p: tf.Tensor) -> tf.Tensor:
 
 
 EQUATIONS = {
-    "allen-cahn": dataclasses.replace(KNOWN["allen-cahn"], harmonics=10),
+    "allen-cahn": KNOWN["allen-cahn"],
     "convection": KNOWN["convection"],
     "wave": Equation(
         Box(t=(0, PERIODS), x=(0, 1)),
@@ -107,7 +107,6 @@ class Way:
 WAYS = {
     "Adam": Way(),
     "Adam, causal": Way(causal=True),
-    "Adam, causal, important start": Way(causal=True, importance=10),
     "Adam, causal, hard start": Way(causal=True, hard=True),
     "Adam, hard start": Way(hard=True),
     "Adam, slabs": Way(slabs=True),
@@ -197,6 +196,8 @@ def model_for(
     points = options.natural_points if way.natural else options.points
     width = options.natural_width if way.natural else options.width
     dtype = "float64" if way.natural and not way.single else "float32"
+    if name == "allen-cahn" and not way.natural:
+        equation = dataclasses.replace(equation, harmonics=10)
     net = network_for(equation, way.network, width, seed, dtype)
     terms = equation.terms(points)
     if way.hard:
@@ -209,8 +210,9 @@ def model_for(
     model = nk.PINNModel(net, terms, weighting, seed=seed + 1000 * slab.index)
     if not way.hard:
         model.set_importance(dict.fromkeys(starts, way.importance))
-    falling = keras.optimizers.schedules.ExponentialDecay(1e-3, 2000, 0.9)
-    adam = keras.optimizers.Adam(falling if way.falling else 1e-3)
+    rate = 1e-3 if slab.index == 0 else 3e-4
+    falling = keras.optimizers.schedules.ExponentialDecay(rate, 2000, 0.9)
+    adam = keras.optimizers.Adam(falling if way.falling else rate)
     model.compile(nk.optimizers.NaturalGradient() if way.natural else adam)
     return model
 
@@ -271,7 +273,10 @@ def study(options: argparse.Namespace) -> list[dict[str, Any]]:
                 in_time = march.models[-1].weighting.in_time
                 epsilon = f"{float(in_time.epsilon):.0e}" if in_time is not None else ""
                 head = {"equation": name, "way": label, "seed": seed, "seconds": options.seconds}
-                table.append(head | errors(name, march) | {"steps": steps, "epsilon": epsilon})
+                points = options.natural_points if way.natural else options.points
+                sizes = {"points": points, "slabs": len(march.models)}
+                found = {"steps": steps, "epsilon": epsilon}
+                table.append(head | sizes | errors(name, march) | found)
                 print(table[-1], flush=True)
                 keras.backend.clear_session()
     return table
@@ -287,7 +292,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--slabs", type=int, default=5, help="number of them")
     top.add_argument("--first", type=float, default=0.2, help="the first slab's share of seconds")
     top.add_argument("--epsilons", nargs="+", type=float, default=[100.0, 1000.0])
-    top.add_argument("--points", type=int, default=2000, help="inside, of Adam")
+    top.add_argument("--points", type=int, default=1000, help="inside, of Adam")
     top.add_argument("--width", type=int, default=100, help="of Adam's networks")
     top.add_argument("--natural-points", type=int, default=2400)
     top.add_argument("--natural-width", type=int, default=30)
