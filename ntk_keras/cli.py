@@ -1,34 +1,22 @@
-"""The command line: ``ntk-keras list | run | compare | reproduce``."""
+"""The commands of ``ntk-keras list | run | compare | reproduce``, parsed by ``ntk_keras_cli``."""
 
 import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ntk_keras import problems
 from ntk_keras.experiments import comparison, reproduction, runs
 from ntk_keras.problems import PROBLEMS, Problem, Settings
-from ntk_keras.problems.base import OPTIMIZERS, without_effect
+from ntk_keras.problems.base import without_effect
 from ntk_keras.training.nan_check import TrainingDivergedError
-from ntk_keras.weighting import WEIGHTINGS
+from ntk_keras_cli import OVERRIDES, parser
 
-__all__ = ["main"]
+__all__ = ["execute", "main"]
 
-# Settings that a flag may change: the flag's type and its help.
-_OVERRIDES = {
-    "steps": (int, "training steps"),
-    "width": (int, "neurons in each hidden layer"),
-    "estimator": (str, "estimator of the kernel traces"),
-    "averaging_rate": (float, "alpha of the moving average of kernel traces"),
-    "num_initial_probes": (int, "samples in the first average"),
-    "update_every": (int, "steps from one update of the weights to the next"),
-    "steps_per_epoch": (int, "steps between rows of the history and checkpoints"),
-}
-
-_FLAGS = (*_OVERRIDES, "weighting", "optimizer", "redrawn")
+_FLAGS = (*OVERRIDES, "weighting", "optimizer", "redrawn")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,9 +28,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 1 after an error, whose message goes to standard error.
     """
-    options = _parser().parse_args(arguments)
+    return execute(parser().parse_args(arguments))
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Runs the command of parsed arguments.
+
+    Args:
+        options: arguments as :func:`ntk_keras_cli.parser` parses them.
+
+    Returns:
+        The exit code, as of :func:`main`.
+    """
     try:
-        options.command(options)
+        _COMMANDS[options.command](options)
     except (ImportError, OSError, TrainingDivergedError, ValueError) as error:
         print(f"ntk-keras: {error}", file=sys.stderr)
         return 1
@@ -158,83 +157,12 @@ def _stored(options: argparse.Namespace) -> Settings:
     return settings
 
 
-def _parameter(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, the value a number where it reads as one."""
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, received {text!r}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ntk-keras",
-        description="Train physics-informed neural networks with NTK-weighted losses.",
-    )
-    commands = parser.add_subparsers(required=True)
-    commands.add_parser("list", help="list the problems").set_defaults(command=_list)
-    run = commands.add_parser("run", help="train one problem and write its results")
-    run.set_defaults(command=_run)
-    run.add_argument("--seed", type=int, help="of network, points and probes (0)")
-    run.add_argument("--settings", metavar="FILE", help="settings.json of a run, to run it again")
-    compare = commands.add_parser("compare", help="set constant weights beside adaptive ones")
-    compare.set_defaults(command=_compare)
-    compare.add_argument("--seeds", type=int, nargs="+", default=[0])
-    for command, more in ((run, []), (compare, list(comparison.VARIANTS))):
-        _add_common(command)
-        command.add_argument("--weighting", choices=[*WEIGHTINGS, *more])
-    figures = commands.add_parser("reproduce", help="make the figures of the paper")
-    figures.set_defaults(command=_reproduce)
-    figures.add_argument("figures", type=int, nargs="*", help="their numbers; all by default")
-    figures.add_argument("--preset", choices=reproduction.PRESETS, default="quick")
-    figures.add_argument("--logdir", help="where they go (logs/reproduction-PRESET)")
-    _add_verbose(figures)
-    return parser
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("problem", choices=sorted(PROBLEMS), nargs="?")
-    parser.add_argument(
-        "--preset",
-        help="sizes of the run: quick (the default), paper, or natural-gradient (the default with "
-        "that optimizer)",
-    )
-    parser.add_argument(
-        "--optimizer", choices=OPTIMIZERS, help="what trains the network (preset's)"
-    )
-    parser.add_argument("--logdir", default="logs", help="where the runs' folders go")
-    there = parser.add_mutually_exclusive_group()
-    there.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    there.add_argument("--overwrite", action="store_true", help="replace a run that is there")
-    _add_verbose(parser)
-    parser.add_argument(
-        "--redrawn",
-        action=argparse.BooleanOptionalAction,
-        help="new points at every step, or the same throughout (preset's)",
-    )
-    parser.add_argument(
-        "--parameter",
-        type=_parameter,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a parameter of the problem; may be repeated",
-    )
-    for name, (kind, text) in _OVERRIDES.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"{text} (preset's)")
-
-
-def _add_verbose(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--verbose",
-        type=int,
-        default=1 if sys.stdout.isatty() else 2,
-        help="0 silent, 1 a progress bar, 2 a line for each epoch",
-    )
-
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "list": _list,
+    "run": _run,
+    "compare": _compare,
+    "reproduce": _reproduce,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,6 +12,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import ntk_keras_cli
 from ntk_keras import cli, plots, problems
 from ntk_keras.experiments import comparison, runs
 from ntk_keras.optimizers import NaturalGradient
@@ -82,7 +83,8 @@ def test_the_wave_is_trained_by_a_narrow_sine_network():
 
 def test_the_optimizer_chooses_the_preset(presets):
     def settings(*arguments):
-        return cli._settings(cli._parser().parse_args(["run", "poisson", *arguments]), seed=0)
+        options = ntk_keras_cli.parser().parse_args(["run", "poisson", *arguments])
+        return cli._settings(options, seed=0)
 
     chosen = settings("--optimizer", NATURAL)
     assert chosen == presets[NATURAL]

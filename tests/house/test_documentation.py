@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import ntk_keras
-from ntk_keras import cli, networks, problems
+import ntk_keras_cli
+from ntk_keras import networks, problems
 from ntk_keras.experiments import runs
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +107,7 @@ def test_the_commands_of_a_page_exist(page):
     """Each ``ntk-keras`` line parses; the other commands are pip, pytest and tensorboard."""
     ours = [c.split("ntk-keras ", 1)[1] for c in commands(page) if "ntk-keras " in c]
     for arguments in ours:
-        cli._parser().parse_args(shlex.split(arguments, comments=True))
+        ntk_keras_cli.parser().parse_args(shlex.split(arguments, comments=True))
 
 
 def test_the_readme_begins_with_the_main_job():

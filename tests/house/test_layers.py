@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,13 @@ def test_a_room_imports_from_lower_floors_only(path):
 def test_a_module_of_derivatives_imports_from_lower_ones_only(module):
     path = PACKAGE / "derivatives" / f"{module}.py"
     assert set(imported_within(path, "derivatives")) == DERIVATIVES[module]
+
+
+def test_the_parser_needs_the_standard_library_only():
+    tree = ast.parse((PACKAGE.parent / "ntk_keras_cli.py").read_text())
+    nodes = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [n.module if isinstance(n, ast.ImportFrom) else n.names[0].name for n in nodes]
+    assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
 
 
 def test_modules_have_no_cycle():

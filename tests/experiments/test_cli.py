@@ -1,0 +1,110 @@
+"""The terminal: help, version, silence of TensorFlow."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ntk_keras_cli
+from ntk_keras import cli, estimators, problems, weighting
+from ntk_keras.experiments import comparison, reproduction
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("list", "run", "compare", "reproduce")
+
+
+def shell(code, *arguments, **environment):
+    """A process of its own, as the console script starts it."""
+    command = [sys.executable, "-c", code, *arguments]
+    usual = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    variables = {**usual, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=variables)
+
+
+WITHOUT_TENSORFLOW = """
+import sys, ntk_keras_cli
+try:
+    ntk_keras_cli.main()
+finally:
+    print({"tensorflow", "keras", "ntk_keras", "numpy"} & set(sys.modules), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
+def test_help_and_version_do_not_import_tensorflow(arguments):
+    done = shell(WITHOUT_TENSORFLOW, *arguments, COLUMNS="100")
+    assert (done.returncode, done.stderr) == (0, "set()\n")
+    assert "ntk-keras" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_a_command_starts_without_the_lines_of_tensorflow():
+    done = shell("import sys, ntk_keras_cli; sys.exit(ntk_keras_cli.main())", "list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == len(problems.PROBLEMS)
+
+
+WRITES = """
+import os, sys, ntk_keras_cli
+with ntk_keras_cli.without_start_up_lines():
+    os.write(2, b"I0000 00:00:1 1 port.cc:153] oneDNN custom operations are on.\\n")
+    os.write(2, b"E0000 00:00:1 1 driver.cc:1] an error\\n")
+    print("UserWarning: mind this", file=sys.stderr)
+    if sys.argv[1] == "fails":
+        raise ImportError("libdevice")
+print("later", os.environ["TF_CPP_MIN_LOG_LEVEL"], file=sys.stderr)
+"""
+
+
+def test_only_lines_about_the_machine_are_held_back():
+    lines = shell(WRITES, "works").stderr.splitlines()
+    expected = ["E0000 00:00:1 1 driver.cc:1] an error", "UserWarning: mind this", "later 1"]
+    assert lines == expected
+    assert shell(WRITES, "works", TF_CPP_MIN_LOG_LEVEL="2").stderr.splitlines()[-1] == "later 2"
+
+
+@pytest.mark.parametrize(
+    ("way", "environment"), [("fails", {}), ("works", {"TF_CPP_MIN_LOG_LEVEL": "0"})]
+)
+def test_all_lines_follow_a_failed_import_or_a_wish(way, environment):
+    error = shell(WRITES, way, **environment).stderr
+    assert error.index("oneDNN") < error.index("an error") < error.index("mind this")
+    assert ("ImportError: libdevice" in error) == (way == "fails")
+
+
+def subparsers():
+    (action,) = (
+        action
+        for action in ntk_keras_cli.parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    return action.choices
+
+
+def test_the_parser_knows_what_the_package_has():
+    assert set(ntk_keras_cli.PROBLEMS) == set(problems.PROBLEMS)
+    for problem in problems.PROBLEMS.values():
+        assert set(ntk_keras_cli.PRESETS) == set(problem.presets)
+    assert tuple(problems.base.OPTIMIZERS) == ntk_keras_cli.OPTIMIZERS
+    assert tuple(weighting.WEIGHTINGS) == ntk_keras_cli.WEIGHTINGS
+    assert tuple(comparison.VARIANTS) == ntk_keras_cli.COMPARISONS
+    assert tuple(estimators.ESTIMATORS) == ntk_keras_cli.ESTIMATORS
+    assert tuple(reproduction.FIGURES) == ntk_keras_cli.FIGURES
+    assert ntk_keras_cli.FIGURE_PRESETS == reproduction.PRESETS
+    assert set(subparsers()) == set(cli._COMMANDS) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_help_with_its_default(command):
+    parser = subparsers()[command]
+    assert "ntk-keras " + command in parser.epilog
+    for action in parser._actions[1:]:  # the first is --help
+        assert action.help, action.dest
+        if action.option_strings and action.dest not in ("settings", "problem"):
+            assert "default: " in action.help, action.dest
+        for choice in action.choices or ():
+            shown = action.help if action.metavar else parser.format_usage()
+            assert str(choice) in shown
