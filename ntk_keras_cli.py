@@ -332,7 +332,7 @@ def _add_verbose(command: argparse.ArgumentParser) -> None:
         type=int,
         choices=(0, 1, 2),
         default=1 if sys.stdout.isatty() else 2,
-        help="progress of each run: 0 none, 1 a bar, 2 a line for each epoch "
+        help="progress of each run: 0 none, 1 a line that renews itself, 2 a line for each epoch "
         "(default: 1 on a terminal, otherwise 2)",
     )
 

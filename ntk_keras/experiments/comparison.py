@@ -5,13 +5,14 @@ import gc
 import itertools
 import os
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ntk_keras import plots
 from ntk_keras.callbacks import read_history
 from ntk_keras.estimators import ESTIMATORS
+from ntk_keras.experiments.labels import label, title
 from ntk_keras.experiments.runs import Result, run, run_name, size_name
 from ntk_keras.problems import Settings
 from ntk_keras.weighting import WEIGHTINGS, PointWeighting
@@ -22,6 +23,7 @@ __all__ = [
     "compare",
     "every_estimator",
     "every_weighting",
+    "figure_name",
     "label",
     "table",
 ]
@@ -66,21 +68,6 @@ VARIANTS: dict[str, Callable[[Settings], list[Settings]]] = {
 }
 
 
-def label(settings: Settings, beside: Iterable[Settings] = ()) -> str:
-    """What names a weighting in tables and figures, and an optimizer where they differ.
-
-    Args:
-        settings: of a run.
-        beside: those of all that it is compared with.
-    """
-    name = settings.weighting
-    if name == "ntk":
-        name += f", {settings.estimator_label}"
-    if any(other.optimizer != settings.optimizer for other in beside):
-        name = f"{settings.optimizer}, {name}"
-    return name if settings.redrawn else f"{name}, fixed points"
-
-
 def compare(
     variants: Sequence[Settings],
     seeds: Sequence[int],
@@ -102,10 +89,13 @@ def compare(
         interrupted comparison is of all variants.
     """
     results: list[list[Result]] = [[] for _ in variants]
-    for seed in seeds:
+    for number, seed in enumerate(seeds, 1):
+        place = f"{number} of {len(seeds)}" if len(seeds) > 1 else ""
         for variant, of_variant in zip(variants, results, strict=True):
             settings = dataclasses.replace(variant, seed=seed)
-            of_variant.append(run(settings, Path(logdir) / run_name(settings), **kwargs))
+            name = title(settings, variants, place)
+            folder = Path(logdir) / run_name(settings)
+            of_variant.append(run(settings, folder, title=name, **kwargs))
             gc.collect()  # or the graphs of many runs go during a later one, and count as its time
     histories = {
         label(of_variant[0].settings, variants): [
@@ -113,16 +103,28 @@ def compare(
         ]
         for of_variant in results
     }
-    by_optimizer: dict[str, list[Settings]] = {}
-    for variant in variants:
-        by_optimizer.setdefault(variant.optimizer, []).append(variant)
-    if len(by_optimizer) > 1:  # whose steps take different times
+    if len(_by_optimizer(variants)) > 1:  # whose steps take different times
         histories = {name: list(map(_timed, runs)) for name, runs in histories.items()}
-    figure = plots.comparison(histories)
-    # Constant weights, the first, do not look at all settings.
-    sizes = [size_name(same[:2][-1]) for same in by_optimizer.values()]
-    figure.savefig(Path(logdir) / f"compare-{'-and-'.join(sizes)}.png", dpi=120)
+    plots.comparison(histories).savefig(Path(logdir) / figure_name(variants), dpi=120)
     return results
+
+
+def figure_name(variants: Sequence[Settings]) -> str:
+    """Returns the file name of the error curves of a comparison.
+
+    Args:
+        variants: settings that are compared.
+    """
+    # Constant weights, the first, do not look at all settings.
+    sizes = [size_name(same[:2][-1]) for same in _by_optimizer(variants)]
+    return f"compare-{'-and-'.join(sizes)}.png"
+
+
+def _by_optimizer(variants: Sequence[Settings]) -> list[list[Settings]]:
+    found: dict[str, list[Settings]] = {}
+    for variant in variants:
+        found.setdefault(variant.optimizer, []).append(variant)
+    return list(found.values())
 
 
 def table(results: Sequence[Sequence[Result]]) -> str:

@@ -26,6 +26,7 @@ from ntk_keras.callbacks import (
     Stopwatch,
     read_history,
 )
+from ntk_keras.experiments import labels, progress
 from ntk_keras.problems import Problem, Settings
 from ntk_keras.problems.base import without_effect
 from ntk_keras.training.model import PINNModel
@@ -77,6 +78,7 @@ def run(
     overwrite: bool = False,
     verbose: int | str = "auto",
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    title: str | None = None,
 ) -> Result:
     """Trains a problem and leaves everything about it in a folder.
 
@@ -88,8 +90,10 @@ def run(
         folder: of the run.
         resume: go on from the last checkpoint in the folder; from the start if there is none.
         overwrite: delete the run in the folder, if it has the same settings.
-        verbose: as for ``keras.Model.fit``.
+        verbose: 0 for no progress, 1 for a line that renews itself, 2 for a line for each epoch,
+            ``"auto"`` for 1 on a terminal and 2 elsewhere.
         callbacks: more of them, whose logs go into the history too.
+        title: name of the run in its progress; problem, weighting and seed by default.
 
     Raises:
         FileExistsError: if the folder holds a run and neither ``resume`` nor ``overwrite`` is set.
@@ -106,18 +110,19 @@ def run(
     done = checkpoint.restore(model)
     path = folder / "history.csv"
     if done < settings.epochs:
-        model.fit(
-            epochs=settings.epochs,
-            initial_epoch=done,
-            steps_per_epoch=settings.steps_per_epoch,
-            validation_data=validation_data,
-            verbose=verbose,
-            # The checkpoint comes last: what it says is done has been written everywhere.
-            callbacks=[
-                *(Stopwatch(), *callbacks),
-                *(*writers(folder, problem, settings), HistoryFile(path), checkpoint),
-            ],
-        )
+        with progress.shown(title or labels.title(settings), settings.steps, verbose) as line:
+            model.fit(
+                epochs=settings.epochs,
+                initial_epoch=done,
+                steps_per_epoch=settings.steps_per_epoch,
+                validation_data=validation_data,
+                verbose=0,
+                # The checkpoint comes last: what it says is done has been written everywhere.
+                callbacks=[
+                    *(Stopwatch(), *callbacks, *line),
+                    *(*writers(folder, problem, settings), HistoryFile(path), checkpoint),
+                ],
+            )
     rows = read_history(path)
     result = _result(settings, folder, rows)
     _write_results(folder, problem, model, rows, result)
