@@ -2,13 +2,14 @@
 
 import argparse
 import dataclasses
-import json
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ntk_keras import problems
-from ntk_keras.experiments import comparison, reproduction, runs
+from ntk_keras.experiments import comparison, reproduction, runs, tables
 from ntk_keras.problems import PROBLEMS, Problem, Settings
 from ntk_keras.problems.base import without_effect
 from ntk_keras.training.nan_check import TrainingDivergedError
@@ -17,6 +18,17 @@ from ntk_keras_cli import OVERRIDES, parser
 __all__ = ["execute", "main"]
 
 _FLAGS = (*OVERRIDES, "weighting", "optimizer", "redrawn")
+
+# The files in the folder of a run.
+_FILES = {
+    "network.keras": "trained network",
+    "result.json": "error, losses, weights and times",
+    "history.csv": "the same for each epoch",
+    "history.png": "errors, losses and weights over steps",
+    "solution.png": "prediction, solution and error",
+    "settings.json": "settings, to repeat the run by --settings",
+    "checkpoint.weights.h5": "state of training, for --resume",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,8 +84,10 @@ def _run(options: argparse.Namespace) -> None:
         overwrite=options.overwrite,
         verbose=options.verbose,
     )
-    print(f"\n{runs.result_table(result)}\n\nResults in {folder}")
-    print(f"Curves: tensorboard --logdir {options.logdir}")
+    print(f"\n{runs.result_table(result)}\n\nFiles in {folder}:")
+    for name, text in _FILES.items():
+        print(f"  {name:<21}  {text}")
+    print(f"\nCurves: {_tensorboard(options.logdir)}")
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -93,15 +107,19 @@ def _compare(options: argparse.Namespace) -> None:
     sides = [settings]
     if options.optimizer == "natural-gradient":
         sides.insert(0, _settings(_of_gradients(options), seed=options.seeds[0]))
+    compared = [variant for side in sides for variant in variants(side)]
     results = comparison.compare(
-        [variant for side in sides for variant in variants(side)],
+        compared,
         options.seeds,
         options.logdir,
         resume=options.resume,
         overwrite=options.overwrite,
         verbose=options.verbose,
     )
-    print(f"\n{comparison.table(results)}\n\nResults in {options.logdir}")
+    figure = Path(options.logdir) / comparison.figure_name(compared)
+    print(f"\n{comparison.table(results)}\n")
+    print(f"Error curves in {figure}, a folder for each run beside it")
+    print(f"Curves: {_tensorboard(options.logdir)}")
 
 
 def _of_gradients(options: argparse.Namespace) -> argparse.Namespace:
@@ -116,8 +134,12 @@ def _reproduce(options: argparse.Namespace) -> None:
     figures = options.figures or list(reproduction.FIGURES)
     folder.mkdir(parents=True, exist_ok=True)  # before hours of training, if it cannot be made
     for number, made in reproduction.reproduce(sizes, folder, figures, verbose=options.verbose):
-        print(f"Figure {number}: {json.dumps(made.numbers)}\n", flush=True)
-    print(f"Figures and numbers in {folder}")
+        print(f"Figure {number}\n{tables.numbers_table(made.numbers)}\n", flush=True)
+    print(
+        f"Figures in {folder}, with all digits of their numbers: figure01.png, figure01.json, ..."
+    )
+    if any(path.is_dir() for path in folder.iterdir()):
+        print(f"Curves of the runs: {_tensorboard(folder)}")
 
 
 def _settings(options: argparse.Namespace, seed: int) -> Settings:
@@ -155,6 +177,14 @@ def _stored(options: argparse.Namespace) -> Settings:
     settings = runs.load_settings(options.settings)
     problems.of(settings)  # refuses what it does not know
     return settings
+
+
+def _tensorboard(logdir: str | Path) -> str:
+    """The command that shows the curves, with the path of TensorBoard unless the shell finds it."""
+    beside = Path(sys.executable).with_name("tensorboard")
+    found = shutil.which("tensorboard")
+    program = str(beside) if beside.exists() and found != str(beside) else "tensorboard"
+    return shlex.join([program, "--logdir", str(logdir)])
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

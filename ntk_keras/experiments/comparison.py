@@ -12,6 +12,7 @@ from typing import Any
 from ntk_keras import plots
 from ntk_keras.callbacks import read_history
 from ntk_keras.estimators import ESTIMATORS
+from ntk_keras.experiments import tables
 from ntk_keras.experiments.labels import label, title
 from ntk_keras.experiments.runs import Result, run, run_name, size_name
 from ntk_keras.problems import Settings
@@ -128,18 +129,15 @@ def _by_optimizer(variants: Sequence[Settings]) -> list[list[Settings]]:
 
 
 def table(results: Sequence[Sequence[Result]]) -> str:
-    """Errors by variant and seed as a Markdown table, the first variant being the measure."""
-    seeds = [result.settings.seed for result in results[0]]
+    """Returns errors by variant and seed as a Markdown table with a heading.
+
+    Args:
+        results: results by variant and seed; gains are relative to the first variant.
+    """
     variants = [of_variant[0].settings for of_variant in results]
     base = _median_error(results[0])
-    heads = [
-        "weights",
-        *(f"relative L2, seed {seed}" for seed in seeds),
-        "median",
-        "gain",
-        "ms",
-        "s",
-    ]
+    seeds = [f"seed {result.settings.seed}" for result in results[0]]
+    heads = ["weights", *seeds, "median", "gain", "ms per step", "seconds"]
     rows = [
         [
             label(of_variant[0].settings, variants),
@@ -151,8 +149,9 @@ def table(results: Sequence[Sequence[Result]]) -> str:
         ]
         for of_variant in results
     ]
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    heading = f"Relative L2 error at the end of training, {variants[0].problem}"
+    words = "gain: median error of the first row divided by that of the row (larger is better)"
+    return f"{heading}\n\n{tables.markdown(heads, rows)}\n\n{words}"
 
 
 def _timed(rows: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:

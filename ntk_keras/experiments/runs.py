@@ -26,7 +26,7 @@ from ntk_keras.callbacks import (
     Stopwatch,
     read_history,
 )
-from ntk_keras.experiments import labels, progress
+from ntk_keras.experiments import labels, progress, tables
 from ntk_keras.problems import Problem, Settings
 from ntk_keras.problems.base import without_effect
 from ntk_keras.training.model import PINNModel
@@ -223,9 +223,7 @@ def result_table(result: Result) -> str:
         ("seconds in training", f"{result.seconds:.1f}"),
         ("ms per step", f"{result.milliseconds_per_step:.2f}"),
     ]
-    width = max(len(label) for label, _ in rows)
-    lines = [f"  {label:<{width}}  {value:>10}" for label, value in rows]
-    return "\n".join([run_name(result.settings), *lines])
+    return f"{run_name(result.settings)}\n{tables.two_columns(rows)}"
 
 
 def _prepare(folder: Path, settings: Settings, resume: bool, overwrite: bool) -> None:

@@ -108,3 +108,13 @@ def test_every_option_has_help_with_its_default(command):
         for choice in action.choices or ():
             shown = action.help if action.metavar else parser.format_usage()
             assert str(choice) in shown
+
+
+def test_tensorboard_is_named_so_that_the_shell_finds_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(cli.shutil, "which", lambda name: None)
+    assert cli._tensorboard("my logs") == "tensorboard --logdir 'my logs'"
+    (tmp_path / "tensorboard").touch()
+    assert cli._tensorboard("logs") == f"{tmp_path}/tensorboard --logdir logs"
+    monkeypatch.setattr(cli.shutil, "which", lambda name: str(tmp_path / name))
+    assert cli._tensorboard("logs") == "tensorboard --logdir logs"

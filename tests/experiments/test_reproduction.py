@@ -185,7 +185,7 @@ def test_the_command_line_makes_the_figures_that_it_is_asked_for(tmp_path, capsy
     small = cut()
     monkeypatch.setattr(reproduction, "sizes", lambda preset: small)
     assert cli.main(["reproduce", "5", "--logdir", str(tmp_path), "--verbose", "0"]) == 0
-    assert capsys.readouterr().out.startswith('Figure 5: {"smallest and largest entry')
+    assert capsys.readouterr().out.startswith("Figure 5\n  smallest and largest entry")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure05.json", "figure05.png"]
 
 

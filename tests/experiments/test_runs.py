@@ -413,6 +413,7 @@ def results_of(logdir):
 def table_of(capsys):
     """The cells of the printed table, without its heading."""
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1  # aligned
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
