@@ -1,9 +1,10 @@
 """Shapes: Poisson's equation on six of them by Adam and natural gradients, and what drawing costs.
 
 The solution is a product of cosines. Networks of two or three hidden layers, points drawn anew at
-every step, NTK weights, defaults. Seconds are those of training steps, compilation included.
+every step, NTK weights, defaults; Adam's rate falls as in the presets of problems. Seconds are those
+of training steps, compilation included.
 
-    python -m benchmarks.shapes --study errors --seconds 120
+    python -m benchmarks.shapes --study errors --seconds 60
     python -m benchmarks.shapes --study draws
 """
 
@@ -158,7 +159,8 @@ def train(name: str, optimizer: str, seconds: float, seed: int) -> list[tuple[fl
         for part, residual in conditions.items()
     ]
     model = nk.PINNModel(network, [inside, *sides], seed=seed)
-    model.compile(nk.optimizers.NaturalGradient() if natural else keras.optimizers.Adam())
+    falling = keras.optimizers.schedules.ExponentialDecay(1e-3, 1000, 0.9)
+    model.compile(nk.optimizers.NaturalGradient() if natural else keras.optimizers.Adam(falling))
     errors = Errors(shape, seconds)
     steps = 10 if natural else 100
     model.fit(epochs=10**5, steps_per_epoch=steps, verbose=0, callbacks=[Stopwatch(), errors])
