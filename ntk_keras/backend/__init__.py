@@ -1,3 +1,3 @@
-"""What papers over Keras and TensorFlow: replicas, seeds, saving, precision, files, checks."""
+"""Helpers around Keras and TensorFlow: replicas, seeds, saving, precision, files, checks."""
 
 __all__: list[str] = []

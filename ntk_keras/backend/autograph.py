@@ -1,4 +1,4 @@
-"""AutoGraph, which converts what a user's ``tf.function`` calls, and has no business in here."""
+"""Keeps AutoGraph, which converts what a user's ``tf.function`` calls, out of the package."""
 
 import dataclasses
 import functools
@@ -16,13 +16,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def unconverted(function: Function) -> Function:
-    """Lets AutoGraph leave a function as it is, but not functions that users give it.
+    """Keeps AutoGraph from converting a function, but not the functions that users pass to it.
 
-    Conversion takes seconds, warns of what it cannot read, and changes nothing in code that is
-    written for graphs. A user's function may count on it.
+    Conversion takes seconds, warns about code that it cannot read, and changes nothing in code
+    written for graphs. A user's function may rely on it.
 
     Args:
-        function: a public one, which a user's ``tf.function`` may call.
+        function: public function, which a user's ``tf.function`` may call.
     """
     as_it_is = tf.autograph.experimental.do_not_convert(function)
 
@@ -39,7 +39,7 @@ def unconverted(function: Function) -> Function:
 
 @private_names.without_autograph
 def _converted(argument: Any, convert: Callable[[Any], Any]) -> Any:
-    """An argument, its functions converted."""
+    """Returns an argument with its functions converted."""
     if isinstance(argument, types.FunctionType | types.MethodType | functools.partial):
         return convert(argument)
     if isinstance(argument, Mapping):

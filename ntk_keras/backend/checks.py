@@ -1,4 +1,4 @@
-"""Checks of arguments that many layers share."""
+"""Checks of arguments that many modules share."""
 
 import operator
 from typing import Any
@@ -7,18 +7,18 @@ __all__ = ["check_count", "check_range"]
 
 
 def check_count(name: str, value: Any, smallest: int = 1) -> int:
-    """A whole number of at least ``smallest``, NumPy's integers included.
+    """Returns an integer, after checking that it is at least ``smallest``.
 
     Args:
-        name: of the argument, for the message.
-        value: what was given for it.
-        smallest: the smallest count allowed.
+        name: name of the argument, for the message.
+        value: value of the argument. NumPy integers are accepted.
+        smallest: smallest count allowed.
 
     Returns:
         ``value`` as an ``int``.
 
     Raises:
-        ValueError: for anything else, ``True`` and ``False`` included.
+        ValueError: for anything else, including ``True`` and ``False``.
     """
     try:
         count = operator.index(value)
@@ -30,20 +30,20 @@ def check_count(name: str, value: Any, smallest: int = 1) -> int:
 
 
 def check_range(name: str, value: float, interval: str, meaning: str = "") -> float:
-    """A number within an interval.
+    """Returns a number, after checking that it lies in an interval.
 
     Args:
-        name: of the argument, for the message.
-        value: what was given for it.
-        interval: as mathematics writes it: ``"(0, 1]"`` holds 1 and not 0. ``"(0, inf)"`` is
-            called positive.
-        meaning: of its ends, for the message.
+        name: name of the argument, for the message.
+        value: value of the argument.
+        interval: interval in mathematical notation: ``"(0, 1]"`` contains 1 but not 0. The message
+            calls ``"(0, inf)"`` positive.
+        meaning: meaning of the interval's ends, for the message.
 
     Returns:
         ``value``.
 
     Raises:
-        ValueError: for a number outside, NaN included.
+        ValueError: for a number outside, or NaN.
     """
     lower, upper = map(float, interval[1:-1].split(","))
     above = lower <= value if interval[0] == "[" else lower < value

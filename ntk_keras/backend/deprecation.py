@@ -1,4 +1,4 @@
-"""Names of the version before, which still work for one version and warn."""
+"""Names of the previous version, which still work for one more version, with a warning."""
 
 import functools
 import importlib
@@ -13,10 +13,10 @@ Class = TypeVar("Class", bound=type)
 
 
 def renamed_arguments(**new_by_old: str) -> Callable[[Function], Function]:
-    """Lets a function take keywords by the names they had.
+    """Lets a function accept keyword arguments by their old names.
 
     Args:
-        **new_by_old: the name that each has now.
+        **new_by_old: current name of each argument, by its old name.
 
     Returns:
         A decorator.
@@ -37,18 +37,18 @@ def renamed_arguments(**new_by_old: str) -> Callable[[Function], Function]:
 
 
 def renamed_members(**new_by_old: str) -> Callable[[Class], Class]:
-    """Lets attributes and methods of a class be read by the names they had.
+    """Keeps attributes and methods of a class readable by their old names.
 
     Args:
-        **new_by_old: the name that each has now.
+        **new_by_old: current name of each attribute or method, by its old name.
 
     Returns:
-        A decorator of classes.
+        A class decorator.
     """
 
     def decorate(kind: Class) -> Class:
         for old, new in new_by_old.items():
-            # A method warns when it is called: Keras reads all that a class lists when it saves.
+            # A method warns only when it is called: on saving, Keras reads every attribute.
             if callable(getattr(kind, new, None)):
                 setattr(kind, old, _renamed_method(kind.__name__, old, new))
             else:
@@ -59,12 +59,12 @@ def renamed_members(**new_by_old: str) -> Callable[[Class], Class]:
 
 
 def moved_attributes(module: str, new_by_old: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module's ``__getattr__`` that finds attributes where they are now.
+    """Returns a ``__getattr__`` for a module, which finds attributes that have moved.
 
     Args:
-        module: its name.
-        new_by_old: where each attribute is, ``"package.module:name"``, or ``"package.module"`` for
-            a module.
+        module: name of the module.
+        new_by_old: current place of each attribute, as ``"package.module:name"``, or
+            ``"package.module"`` for a module.
     """
 
     def find(name: str) -> Any:
@@ -80,7 +80,7 @@ def moved_attributes(module: str, new_by_old: Mapping[str, str]) -> Callable[[st
 
 def _renamed_method(kind: str, old: str, new: str) -> Callable[..., Any]:
     def method(held: Any, *args: Any, **kwargs: Any) -> Any:
-        """The method by the name it had."""
+        """Calls the method by its old name."""
         return _read(kind, old, new, held)(*args, **kwargs)
 
     return method

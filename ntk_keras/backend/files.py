@@ -1,4 +1,4 @@
-"""Files that are never half written."""
+"""Files that are written atomically."""
 
 import contextlib
 import os
@@ -11,13 +11,13 @@ __all__ = ["replaced"]
 
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """A temporary path that takes the place of ``path`` in one step when the block ends well.
+    """Yields a temporary path, whose file replaces ``path`` atomically if the block succeeds.
 
-    It lies in the same folder and has a name of its own, so that processes may share the folder;
-    when the block fails nothing is left of it.
+    It is in the same folder and has a unique name, so that several processes can share the folder.
+    If the block fails, the temporary file is deleted.
 
     Args:
-        path: of the file.
+        path: path of the file.
     """
     temporary = path.with_name(f"new-{uuid.uuid4().hex[:8]}-{path.name}")
     try:

@@ -1,7 +1,7 @@
-"""How parts of a graph run: as one graph, one after the other, or compiled by XLA into one kernel.
+"""Ways to run parts of a graph: as one graph, sequentially, or compiled by XLA into one kernel.
 
-TensorFlow runs a graph operation by operation, which costs more than the operations themselves
-where there are hundreds on small tensors. Keras leaves XLA out on a CPU unless it is asked for.
+TensorFlow runs a graph operation by operation. With hundreds of operations on small tensors, this
+costs more than the operations themselves. On a CPU, Keras does not use XLA unless it is asked to.
 """
 
 import contextlib
@@ -31,12 +31,13 @@ _XLA_ALLOWED = contextvars.ContextVar("xla_allowed", default=True)
 
 
 def as_graph(function: Function) -> Function:
-    """Runs a function as one graph where it is called eagerly.
+    """Runs a function as one graph if it is called eagerly.
 
-    Vectorisation builds a graph in any case; by itself, in eager mode, one for every call within.
+    Vectorisation builds a graph in any case. By itself, in eager mode, it would build one for every
+    vectorised call in the function.
 
     Args:
-        function: of plain data and tensors, with nothing to remember.
+        function: function of plain data and tensors, without state.
     """
 
     @functools.wraps(function)
@@ -50,14 +51,16 @@ def as_graph(function: Function) -> Function:
 
 
 def run_with_xla(function: Callable[[], Result], enabled: bool = True) -> Result:
-    """The result of a function, computed by one kernel of XLA's where that serves.
+    """Returns the result of a function, computed by one XLA kernel where possible.
 
-    It serves inside a graph of a single replica on a CPU whose tensors all have known shapes: XLA
-    compiles anew for each, and where there are other devices Keras compiles the whole step.
+    XLA is used inside a graph with a single replica, on a machine that has only CPUs, if all input
+    tensors have fully known shapes. XLA compiles again for every shape, and with other devices
+    Keras compiles the whole step.
 
     Args:
-        function: computes a nest of tensors from those it refers to.
-        enabled: False leaves XLA out in any case.
+        function: function without arguments, which computes a nest of tensors from those that it
+            captures.
+        enabled: whether XLA may be used.
     """
     alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
     enabled = enabled and _XLA_ALLOWED.get()
@@ -72,10 +75,12 @@ def run_with_xla(function: Callable[[], Result], enabled: bool = True) -> Result
 
 @contextlib.contextmanager
 def xla_allowed(allowed: bool) -> Iterator[None]:
-    """Within it :func:`run_with_xla` may use XLA or not, as samplers have no argument for that.
+    """Sets whether :func:`run_with_xla` may use XLA inside a ``with`` statement.
+
+    It is meant for samplers, which have no argument for this.
 
     Args:
-        allowed: False leaves XLA out.
+        allowed: whether XLA may be used, unless a ``with`` statement around this one forbids it.
     """
     before = _XLA_ALLOWED.set(allowed and _XLA_ALLOWED.get())
     try:
@@ -85,10 +90,12 @@ def xla_allowed(allowed: bool) -> Iterator[None]:
 
 
 def run_sequentially(functions: Iterable[Callable[[], tf.Tensor]]) -> list[tf.Tensor]:
-    """Each result computed after the one before, where a graph would hold them all at once.
+    """Returns the results of functions, each computed after the previous one.
+
+    Otherwise a graph could compute all of them at once, and hold the intermediate tensors of all.
 
     Args:
-        functions: what computes them.
+        functions: functions without arguments, in the order in which they are called.
     """
     computed: list[tf.Tensor] = []
     for function in functions:
@@ -100,11 +107,11 @@ def run_sequentially(functions: Iterable[Callable[[], tf.Tensor]]) -> list[tf.Te
 def run_each_sequentially(
     compute: Callable[[str], tf.Tensor], names: Iterable[str]
 ) -> dict[str, tf.Tensor]:
-    """What is computed by name, one after the other.
+    """Returns the results of a function by name, each computed after the previous one.
 
     Args:
-        compute: of a name.
-        names: in their order.
+        compute: function from a name to a tensor.
+        names: names in the order of computation.
     """
     names = list(names)
     computed = run_sequentially(functools.partial(compute, name) for name in names)
@@ -112,40 +119,42 @@ def run_each_sequentially(
 
 
 def map_one_by_one(function: Callable[[Any], Any], elements: Any, dtypes: Any) -> Any:
-    """``tf.map_fn``, an element at a time, which leaves nothing behind if the function raises.
+    """Applies ``tf.map_fn`` one element at a time, and cleans up if the function raises.
 
     Args:
-        function: of one element.
-        elements: a nest of tensors that share their first axis.
-        dtypes: of the tensors that it returns.
+        function: function of one element.
+        elements: nest of tensors that share their first axis.
+        dtypes: dtypes of the tensors that the function returns.
     """
     scope = tf.compat.v1.get_variable_scope()
     before = scope.caching_device
     try:
         return tf.map_fn(function, elements, fn_output_signature=dtypes, parallel_iterations=1)
     except BaseException:
-        # It sets one, in a scope that graphs share with the program around them, where a
-        # tf.distribute strategy would meet it.
+        # `tf.map_fn` sets a caching device, in a scope that graphs share with the program around
+        # them. A tf.distribute strategy would find it there.
         if not tf.executing_eagerly():
             scope.set_caching_device(before)
         raise
 
 
 def add_present(terms: Iterable[tf.Tensor | None]) -> Any:
-    """The sum of the terms that are not None, which stands for zero; None if all are.
+    """Returns the sum of the terms, where None stands for zero; None if all terms are None.
 
     Args:
-        terms: tensors of one shape, and None.
+        terms: tensors of one shape, or None.
     """
     present = [term for term in terms if term is not None]
     return functools.reduce(operator.add, present) if present else None
 
 
 def add_one_by_one(functions: Iterable[Callable[[], tf.Tensor]]) -> Any:
-    """The sum of what functions compute, where a graph would hold all of it at once.
+    """Returns the sum of the results of functions, each computed after the previous one.
+
+    Otherwise a graph could hold all results at once.
 
     Args:
-        functions: compute tensors of one shape, each after the one before; None if there are none.
+        functions: functions that return tensors of one shape. Without functions, the sum is None.
     """
     total: Any = None
     for function in functions:

@@ -1,9 +1,9 @@
-"""Functions that users decorate by ``tf.function``, run in place.
+"""Runs functions that users decorate with ``tf.function`` in place.
 
-A graph that was traced holds what it was traced with. Traced where parameters are replaced it keeps
-the replacements as constants for ever; traced before, it reads variables whatever they are to be
-replaced by; and what is watched inside it is out of reach. So it is left aside wherever residuals
-are evaluated: the Python function runs as a part of the graph that is being built, or eagerly.
+A traced graph is fixed. If it was traced while parameters were replaced, it keeps the replacements
+as constants. If it was traced earlier, it reads the variables, even where they are replaced. And
+tensors inside it cannot be watched. Wherever residuals are evaluated, the trace is therefore
+ignored: the Python function runs as a part of the graph that is being built, or eagerly.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ __all__ = ["inlined_functions"]
 _Function: Any = type(tf.function(lambda: None))
 _originals = {name: getattr(_Function, name) for name in ("__call__", "get_concrete_function")}
 _lock = threading.Lock()
-_open = 0  # `with` statements that are open, in all threads
+_open = 0  # number of open `with` statements, in all threads
 _here = threading.local()
 
 
@@ -30,9 +30,10 @@ _here = threading.local()
 def inlined_functions() -> Iterator[None]:
     """Runs functions decorated by ``tf.function`` in place, inside a ``with`` statement.
 
-    Of this thread only; those of TensorFlow and Keras, which build loops by them, are traced.
-    ``input_signature`` and ``jit_compile`` have no effect, AutoGraph has in a graph. No trace is
-    added to a function, and none is used.
+    This concerns calls in the current thread only. Functions of TensorFlow and Keras, which build
+    loops with them, are still traced. ``input_signature`` only converts positional arguments to
+    tensors, ``jit_compile`` has no effect, and AutoGraph converts the function in a graph. No trace
+    is added to a function, and none is used.
     """
     _here.depth = getattr(_here, "depth", 0) + 1
     _count(1)
@@ -44,7 +45,7 @@ def inlined_functions() -> Iterator[None]:
 
 
 def _count(change: int) -> None:
-    """Puts methods of our own in place as long as anybody needs them."""
+    """Counts ``with`` statements, and replaces methods of ``tf.function`` while any is open."""
     global _open
     with _lock:
         _open += change
@@ -78,13 +79,13 @@ def _is_inlined(function: Any) -> bool:
 
 
 def _layer_of(python: Any) -> keras.layers.Layer | None:
-    """The Keras layer or model that a function is, or is a method of."""
+    """Returns the Keras layer or model that a function is, or is a method of; otherwise None."""
     owner = getattr(python, "__self__", python)
     return owner if isinstance(owner, keras.layers.Layer) else None
 
 
 def _as_signed(args: tuple[Any, ...], signature: Any) -> list[Any]:
-    """Positional arguments as tensors where an ``input_signature`` says so."""
+    """Returns positional arguments, as tensors where an ``input_signature`` says so."""
     specs = tuple(signature or ())[: len(args)]
     made = [
         tf.convert_to_tensor(x, spec.dtype) if isinstance(spec, tf.TensorSpec) else x

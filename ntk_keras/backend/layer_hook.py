@@ -1,4 +1,4 @@
-"""What a layer hook is: Keras layers have none, and the kernel's factors are seen through one."""
+"""The protocol of layer hooks, through which the factors of the kernel are recorded."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -9,23 +9,23 @@ __all__ = ["LayerHook"]
 
 
 class LayerHook(Protocol):
-    """Told of every Dense layer that derivatives pass, before anything is made of the products.
+    """A function called for every Dense layer that derivatives pass, before its products are used.
 
-    Other parameters of a layer that act on columns count as kernels too, of products with a column
+    Other parameters of a layer that act on columns count as kernels, too, whose inputs are a column
     of ones (:mod:`ntk_keras.derivatives.layer_parameters`).
 
-    Called once for every pass of channels, which is more than once for a layer that is applied
-    again, or whose later channels were asked for later: contributions to a layer add up.
+    The hook is called once for every pass of channels. A layer has several passes if it is applied
+    again, or if more of its channels are requested later. Their contributions add up.
 
     Args:
-        layer: the Dense layer, or what stands for one: it has ``name``, ``kernel`` and ``bias``.
-        inputs: its inputs by stack of channels, ``[k, n, in]`` each. The value's stack, ``((),)``,
-            is there only if something above needs it, and so with every other.
-        products: ``inputs @ kernel`` by stack, ``[k, n, units]`` each, without the bias, so that a
-            tape which watches them gives the derivatives of a residual by them: the cotangent of
-            each channel at each point. The bias enters the value only: its gradient is the sum of
-            the value's cotangents.
-        bias: as read for the value, None if there is none.
+        layer: Dense layer, or an object in its place with ``name``, ``kernel`` and ``bias``.
+        inputs: inputs of the layer by stack of channels, each ``[k, n, in]``. A stack, such as the
+            value's ``((),)``, is present only if a later layer or operator needs it.
+        products: ``inputs @ kernel`` by stack, each ``[k, n, units]``, without the bias. A tape
+            that watches the products gives the derivatives of a residual with respect to them,
+            which are the cotangents of each channel at each point. The bias enters the value only,
+            so its gradient is the sum of the value's cotangents.
+        bias: bias as read for the value; None if there is none.
     """
 
     def __call__(

@@ -1,4 +1,4 @@
-"""Objects given as Keras takes them: by name, by name with arguments, or as they are."""
+"""Objects identified as in Keras: by a name, by a name with arguments, or by themselves."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
@@ -15,18 +15,18 @@ def by_identifier(
     fits: Callable[[Any], bool],
     protocol: str,
 ) -> Kind:
-    """An object by its name, with default arguments or those given; an object as it is.
+    """Returns the object that an identifier names, or the identifier itself if it is an object.
 
     Args:
-        what: it is, for messages.
-        identifier: a name, a dict with ``"name"`` and arguments, or an object.
-        known: what makes an object, by name.
-        fits: whether an object is of the kind.
-        protocol: where the kind is described, for messages.
+        what: kind of the object, for messages.
+        identifier: name, dict with ``"name"`` and arguments, or object.
+        known: functions that create an object, by name.
+        fits: function that returns whether an object is of the kind.
+        protocol: name of the protocol that describes the kind, for messages.
 
     Raises:
         ValueError: for an unknown name.
-        TypeError: for anything else, or an argument that the object has not.
+        TypeError: for anything else, or an unknown argument.
     """
     if isinstance(identifier, str):
         identifier = {"name": identifier}

@@ -1,4 +1,4 @@
-"""How much memory there is."""
+"""The size of the machine's memory."""
 
 import math
 import os
@@ -7,7 +7,7 @@ __all__ = ["physical_memory"]
 
 
 def physical_memory() -> float:
-    """Bytes of memory of the machine; infinite where the system does not tell."""
+    """Returns the bytes of physical memory; infinity if the system does not report them."""
     try:
         return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError):  # Windows

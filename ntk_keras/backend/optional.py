@@ -1,4 +1,4 @@
-"""Packages that only some of the functions need, imported when these are called."""
+"""Optional packages, imported when a function that needs them is called."""
 
 import importlib
 from typing import Any
@@ -7,15 +7,15 @@ __all__ = ["optional"]
 
 
 def optional(package: str, what: str, extra: str = "geometry") -> Any:
-    """A package that is not installed with this one.
+    """Returns a package that is not installed along with this one.
 
     Args:
-        package: its name.
-        what: needs it, for the message.
-        extra: that installs it.
+        package: name of the package.
+        what: function or class that needs the package, for the message.
+        extra: name of the extra that installs the package.
 
     Raises:
-        ImportError: if it is not there, saying how to install it.
+        ImportError: if the package is missing; the message says how to install it.
     """
     try:
         return importlib.import_module(package)

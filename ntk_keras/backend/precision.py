@@ -1,4 +1,4 @@
-"""Mixed precision: what a network computes in, and how far its gradients are scaled."""
+"""Mixed precision: the dtypes that a network computes in, and the scale of its gradients."""
 
 from typing import Any
 
@@ -17,26 +17,28 @@ __all__ = [
     "scaling",
 ]
 
-# A gradient that overflows float16 at this scale, its smallest number, is no matter of scale.
+# The smallest positive float16. If a gradient overflows even at this scale, no scale can fix it.
 SMALLEST_SCALE = 2.0**-24
 
 
 def parameter_dtype(network: Any) -> str:
-    """Dtype of the parameters of a network, the first of those that are trained; of any if none is.
+    """Returns the dtype of a network's parameters.
+
+    It is that of the first trainable parameter, or of the first one if none is trainable.
 
     Args:
-        network: a Keras model or layer.
+        network: Keras model or layer.
     """
-    # A Sequential made of float64 layers calls itself float32: the parameters know better.
+    # A Sequential model of float64 layers states float32, so its parameters are asked.
     variables = network.trainable_variables or network.variables
     return variables[0].dtype if variables else network.variable_dtype
 
 
 def half_precision(network: Any) -> tf.DType | None:
-    """The coarsest dtype of 16 bits that a network computes in; None if there is none.
+    """Returns the coarsest 16-bit dtype that a network computes in; None if there is none.
 
     Args:
-        network: a Keras model or layer.
+        network: Keras model or layer.
     """
     dtypes = _computes_in(network)
     return next((d for d in (tf.bfloat16, tf.float16) if d.name in dtypes), None)
@@ -46,25 +48,25 @@ def needs_scale(network: Any) -> bool:
     """Whether gradients may be too small for the range of a dtype that a network computes in.
 
     Args:
-        network: a Keras model or layer.
+        network: Keras model or layer.
     """
     return "float16" in _computes_in(network)
 
 
 def scales(optimizer: Any) -> bool:
-    """Whether an optimizer finds out how far to scale the loss, and skips steps that overflow.
+    """Whether an optimizer chooses a scale for the loss, and skips steps that overflow.
 
     Args:
-        optimizer: of a model.
+        optimizer: optimizer of a model.
     """
     return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 def scaling(optimizer: Any) -> keras.optimizers.Optimizer:
-    """An optimizer that does so, made of another where needed.
+    """Returns an optimizer that scales the loss, by wrapping the given one if needed.
 
     Args:
-        optimizer: any, or its name or configuration.
+        optimizer: any optimizer, or its name or configuration.
     """
     optimizer = keras.optimizers.get(optimizer)
     return optimizer if scales(optimizer) else keras.optimizers.LossScaleOptimizer(optimizer)
@@ -74,7 +76,7 @@ def finds_scale(optimizer: Any) -> tf.Tensor:
     """Whether a smaller scale may still fix a gradient that is not finite.
 
     Args:
-        optimizer: one that scales, built.
+        optimizer: built optimizer that scales the loss.
     """
     return optimizer.dynamic_scale.value > SMALLEST_SCALE
 

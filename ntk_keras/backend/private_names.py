@@ -1,10 +1,11 @@
-"""Every private name of Keras and TensorFlow that the package uses, each with a way without it.
+"""Every private name of Keras and TensorFlow that the package uses, each with a fallback.
 
-Tried with Keras 3.10 and 3.15, TensorFlow 2.18 and 2.21. A version that lacks a name still works,
-as each function says; ``tests/backend/test_private_names.py`` tells which one is gone.
+Tested with Keras 3.10 and 3.15, TensorFlow 2.18 and 2.21. If a version lacks a name, the package
+still works, and the function below states its fallback. ``tests/backend/test_private_names.py``
+reports names that are gone.
 
-Overridden in place, where they belong: ``keras.Model._maybe_symbolic_build`` (training/model.py)
-and ``keras.metrics.Metric._direction`` (training/metrics.py).
+Two private names are overridden elsewhere: ``keras.Model._maybe_symbolic_build``
+(training/model.py) and ``keras.metrics.Metric._direction`` (training/metrics.py).
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,12 +34,12 @@ __all__ = [
 
 
 def tape_watches(tensor: tf.Tensor) -> bool:
-    """Whether a gradient tape watches a tensor; without a way to know, it is taken to be watched.
+    """Whether a gradient tape watches a tensor; True if that is unknown.
 
-    That is right for every residual, and only spares no work.
+    True gives correct results for every residual, but saves no work.
 
     Args:
-        tensor: of points.
+        tensor: tensor of points.
     """
     try:
         from tensorflow.python.ops.gradients_util import PossibleTapeGradientTypes
@@ -47,7 +48,7 @@ def tape_watches(tensor: tf.Tensor) -> bool:
     return bool(PossibleTapeGradientTypes([tensor]))
 
 
-# As where nobody has decided for or against AutoGraph, which a training step does.
+# The context of code that neither enables nor disables AutoGraph, unlike a training step.
 _AUTOGRAPH: Any = getattr(getattr(tf, "__internal__", None), "autograph", None)
 _UNDECIDED: Any = (
     _AUTOGRAPH.control_status_ctx() if hasattr(_AUTOGRAPH, "control_status_ctx") else None
@@ -55,13 +56,14 @@ _UNDECIDED: Any = (
 
 
 def without_autograph(function: Any) -> Any:
-    """The function, marked as one that AutoGraph calls as it is; without a mark it is converted.
+    """Returns a function, marked so that AutoGraph calls it without converting it.
 
-    Unlike ``tf.autograph.experimental.do_not_convert`` it lets the function know whether AutoGraph
-    is in force.
+    If TensorFlow does not know the mark, AutoGraph converts the function. Unlike
+    ``tf.autograph.experimental.do_not_convert``, the mark lets the function find out whether
+    AutoGraph is enabled.
 
     Args:
-        function: a plain one.
+        function: plain Python function.
     """
     function.autograph_info__ = None
     return function
@@ -69,9 +71,9 @@ def without_autograph(function: Any) -> Any:
 
 @without_autograph
 def autograph_in_force() -> Any:
-    """What converts a function as AutoGraph does around here; None where it does not.
+    """Returns a function that converts functions as AutoGraph does here; None if it does not.
 
-    Without a way to know, None: AutoGraph is then kept from the functions that users give.
+    The fallback is None, so that AutoGraph does not convert functions given by users.
     """
     if not hasattr(_AUTOGRAPH, "control_status_ctx"):
         return None
@@ -82,10 +84,10 @@ def autograph_in_force() -> Any:
 
 
 def converted_by_autograph(function: Any) -> Any:
-    """The Python function that is traced for a ``tf.function``; without a way to it, the original.
+    """Returns the Python function that a ``tf.function`` traces; the original as a fallback.
 
     Args:
-        function: what ``tf.function`` returned.
+        function: result of ``tf.function``.
     """
     python = function.python_function
     if _UNDECIDED is None or not getattr(function, "_autograph", True):
@@ -94,9 +96,9 @@ def converted_by_autograph(function: Any) -> Any:
 
 
 def in_xla() -> bool:
-    """Whether XLA compiles what is traced, so that Python cannot be called; if unknown, it is.
+    """Whether XLA compiles what is being traced, which then cannot call Python; True if unknown.
 
-    Only a warning waits for that.
+    Only a warning depends on it.
     """
     if tf.executing_eagerly():
         return False
@@ -108,19 +110,19 @@ def in_xla() -> bool:
 
 
 def is_persistent(tape: tf.GradientTape) -> bool:
-    """Whether a tape says that it is persistent; one that does not say is taken at its word.
+    """Whether a tape is persistent; True if it does not say.
 
     Args:
-        tape: open or closed.
+        tape: open or closed tape.
     """
     return getattr(tape, "_persistent", True)
 
 
 def sublayers(layer: Any) -> Iterator[Any]:
-    """A layer and all layers within; without Keras' own list those that are listed in public.
+    """Yields a layer and all layers inside it; the fallback uses the public list of layers.
 
     Args:
-        layer: a Keras model or layer.
+        layer: Keras model or layer.
     """
     if hasattr(layer, "_flatten_layers"):
         yield from layer._flatten_layers()
@@ -131,19 +133,19 @@ def sublayers(layer: Any) -> Iterator[Any]:
 
 
 def nodes_of(operation: Any) -> list[Any]:
-    """The uses that symbolic tensors make of an operation; none if Keras does not say.
+    """Returns the nodes of an operation, one for each symbolic call; none if they are unknown.
 
     Args:
-        operation: a layer or operation of a functional model.
+        operation: layer or operation of a functional model.
     """
     return list(getattr(operation, "_inbound_nodes", []))
 
 
 def producer_of(tensor: Any) -> tuple[Any, Any] | None:
-    """The operation that made a symbolic tensor, and the use of it; None if Keras does not say.
+    """Returns the operation that made a symbolic tensor, and its node; None if they are unknown.
 
     Args:
-        tensor: a ``KerasTensor``.
+        tensor: ``KerasTensor`` of a functional model.
     """
     history = getattr(tensor, "_keras_history", None)
     if history is None:
@@ -154,20 +156,22 @@ def producer_of(tensor: Any) -> tuple[Any, Any] | None:
 
 
 def input_names(model: Any) -> list[str]:
-    """The keys of a functional model's dict of inputs; none of another one, or if not known.
+    """Returns the keys of a functional model's dict of inputs; none without one, or if unknown.
 
     Args:
-        model: built.
+        model: built model.
     """
     structure = getattr(model, "_inputs_struct", None)
     return list(structure) if isinstance(structure, dict) else []
 
 
 def output_structure(model: Any) -> Any:
-    """The outputs of a functional model as it nests them; without Keras' own, in a list if several.
+    """Returns the outputs of a functional model, nested as in the model.
+
+    The fallback is the output, or a list of several outputs.
 
     Args:
-        model: built.
+        model: built model.
     """
     outputs = list(model.outputs)
     return getattr(model, "_outputs_struct", outputs if len(outputs) > 1 else outputs[0])
@@ -176,11 +180,11 @@ def output_structure(model: Any) -> Any:
 def add_iterations(optimizer: Any, number: int) -> None:
     """Counts steps that an optimizer has not made itself.
 
-    Where gradients accumulate, ``iterations`` is no variable but a quotient of a private one.
+    With gradient accumulation, ``iterations`` is not a variable but the quotient of a private one.
 
     Args:
-        optimizer: of a model, built.
-        number: of steps.
+        optimizer: built optimizer of a model.
+        number: number of steps.
     """
     if hasattr(optimizer, "_iterations"):
         optimizer._iterations.assign_add(number * (optimizer.gradient_accumulation_steps or 1))
@@ -189,23 +193,24 @@ def add_iterations(optimizer: Any, number: int) -> None:
 
 
 def loss_tracker(model: keras.Model, dtype: str) -> keras.metrics.Metric:
-    """The mean that Keras resets with an epoch and shows as ``loss``; one of our own without it.
+    """Returns the mean that Keras resets every epoch and shows as ``loss``, replaced if needed.
 
     Args:
-        model: compiled.
-        dtype: that it is to have; Keras takes ``floatx``, where losses in float64 may be infinite.
+        model: compiled model.
+        dtype: dtype of the mean. Keras' own has ``floatx``, in which a float64 loss may be
+            infinite.
     """
     if getattr(getattr(model, "_loss_tracker", None), "dtype", None) != dtype:
-        # Past the tracking of attributes, as Keras sets its own: it stands in `metrics` already.
+        # Bypass the tracking of attributes, as Keras does: `metrics` already lists the tracker.
         object.__setattr__(model, "_loss_tracker", keras.metrics.Mean(name="loss", dtype=dtype))
     return model._loss_tracker
 
 
 def compiled_metrics(model: keras.Model) -> Any:
-    """The container of the metrics given to ``compile``; None without any.
+    """Returns the container of the metrics given to ``compile``; None if there are none.
 
     Args:
-        model: compiled.
+        model: compiled model.
     """
     return getattr(model, "_compile_metrics", None)
 
@@ -214,6 +219,6 @@ def is_repeated_validation(arguments: Mapping[str, Any]) -> bool:
     """Whether ``fit`` calls ``evaluate`` with data that it has prepared once.
 
     Args:
-        arguments: of ``evaluate``, by keyword.
+        arguments: keyword arguments of ``evaluate``.
     """
     return bool(arguments.get("_use_cached_eval_dataset"))

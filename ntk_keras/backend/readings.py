@@ -1,4 +1,4 @@
-"""Values of an object by name, as they are when they are read; assigning to one sets it."""
+"""Current values of an object by name, which can be set by assignment."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -7,11 +7,11 @@ __all__ = ["Readings"]
 
 
 class Readings(dict[str, Any]):
-    """A dict of current values; what is assigned to an entry is set where it comes from.
+    """A dict of current values; assigning to an entry also sets the value at its source.
 
     Args:
-        values: by name.
-        assign: sets some of them, or refuses to.
+        values: values by name.
+        assign: function that sets the values it receives by name, or raises an error.
     """
 
     def __init__(self, values: Mapping[str, Any], assign: Callable[[Mapping[str, Any]], None]):

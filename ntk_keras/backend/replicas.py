@@ -1,8 +1,8 @@
-"""What the replicas of ``tf.distribute`` do together; one replica does nothing here.
+"""Operations across the replicas of ``tf.distribute``, which do nothing for a single replica.
 
 A step on several replicas is a step on all their points: residuals, losses, gradients, traces and
-squared norms are those of the blocks of all replicas stacked, so every one of them is the sum of
-what the replicas have. Ratios of such numbers, as loss weights are, are taken after the sum.
+squared norms are those of the stacked blocks of all replicas. Each of them but the residuals is
+therefore a sum over replicas. Ratios, such as loss weights, are taken after the sum.
 """
 
 import functools
@@ -28,17 +28,19 @@ __all__ = [
 
 
 def num_replicas() -> int:
-    """The number of replicas that run the current step."""
+    """Returns the number of replicas that run the current step."""
     context = tf.distribute.get_replica_context()
     return 1 if context is None else context.num_replicas_in_sync
 
 
 def all_reduce_sum(values: Any) -> Any:
-    """The sum over replicas of every tensor in a nest; not inside ``tf.cond`` or a loop.
+    """Returns the sum over replicas of every tensor in a nest.
+
+    It must not be called inside ``tf.cond`` or a loop.
 
     Args:
-        values: a nest of tensors, of the same structure and shapes on all replicas, or None;
-            integers below 2^53.
+        values: nest of tensors with the same structure and shapes on all replicas, or None.
+            Integers must be below 2^53.
 
     Returns:
         The nest of sums, the same on all replicas.
@@ -52,20 +54,20 @@ def all_reduce_sum(values: Any) -> Any:
 
 
 def replica_seed(seed: tf.Tensor) -> tf.Tensor:
-    """A seed ``[2]`` of this replica alone; for one replica, the seed itself.
+    """Returns a seed ``[2]`` for this replica alone; for a single replica, the seed itself.
 
     Args:
-        seed: ``[2]`` integers, the same on all replicas.
+        seed: integers ``[2]``, the same on all replicas.
     """
-    # Far from the small indices that steps fold in for terms and samples.
+    # The index is far from the small ones that steps fold in for terms and samples.
     return seed if num_replicas() == 1 else fold_in(seed, 2**30 + _index())
 
 
 def replica_shard(points: Any) -> Any:
-    """This replica's share of points that all replicas hold: one row in ``num_replicas()``.
+    """Returns this replica's share of points that all replicas hold, every ``num_replicas()``-th.
 
     Args:
-        points: a nest of tensors that share their first axis.
+        points: nest of tensors that share their first axis.
     """
     if num_replicas() == 1:
         return points
@@ -73,29 +75,31 @@ def replica_shard(points: Any) -> Any:
 
 
 def shard(points: Any, index: tf.Tensor | int, number: int) -> Any:
-    """One of ``number`` parts of points, rows ``index``, ``index + number``, ...
+    """Returns one of ``number`` parts of points: rows ``index``, ``index + number``, ...
 
     Args:
-        points: a nest of tensors that share their first axis.
-        index: which part.
-        number: of parts.
+        points: nest of tensors that share their first axis.
+        index: index of the part.
+        number: number of parts.
     """
     return tf.nest.map_structure(lambda x: x[index::number], points)
 
 
 def run_if(due: tf.Tensor | None, function: Callable[[], Any]) -> Any:
-    """What a function returns where it is due, else zeros in the same structure.
+    """Returns the result of a function if it is due, otherwise zeros in the same structure.
+
+    In eager mode, it returns None in place of zeros.
 
     Args:
-        due: a scalar; None for always.
-        function: returns a nest of tensors of known shapes.
+        due: boolean scalar; None for always.
+        function: function that returns a nest of tensors of known shapes.
     """
     if due is None:
         return function()
     if tf.executing_eagerly():
         return function() if due else None
-    # Of the first branch, which is traced before the second. AutoGraph, which gets here in a
-    # replica's thread, reads no annotated name that functions share.
+    # Results of the first branch, which is traced before the second. AutoGraph, which reaches this
+    # code in a replica's thread, cannot read an annotated name that functions share.
     results = list[Any]()
 
     def perform() -> Any:
@@ -106,7 +110,7 @@ def run_if(due: tf.Tensor | None, function: Callable[[], Any]) -> Any:
         return tf.nest.map_structure(lambda x: tf.zeros(x.shape, x.dtype), results[-1])
 
     if may_meet() and num_replicas() == 1:
-        # An optimizer may meet others in the function: the condition must stand outside of it.
+        # An optimizer in the function may synchronize replicas: the condition must be around them.
         def among_all(strategy: tf.distribute.Strategy) -> Any:
             once = functools.partial(strategy.extended.call_for_each_replica, perform)
             return tf.cond(due, once, leave)
@@ -116,29 +120,32 @@ def run_if(due: tf.Tensor | None, function: Callable[[], Any]) -> Any:
 
 
 def as_logs(scalars: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Logs of a step, alike on all replicas, in the shape in which Keras takes their mean.
+    """Returns the logs of a step, equal on all replicas, in a shape that Keras can average.
 
     Args:
-        scalars: by name.
+        scalars: scalars by name.
     """
     if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
-        # Between workers Keras averages along a first axis, which scalars do not have.
+        # Across workers, Keras averages along a first axis, which scalars do not have.
         return {name: tf.reshape(value, [1]) for name, value in scalars.items()}
-    # Outside a graph a variable's value is the variable, which Keras cannot hand on.
+    # Outside a graph, the value of a variable is the variable, which Keras cannot pass on.
     return {name: tf.convert_to_tensor(value) for name, value in scalars.items()}
 
 
 def may_meet() -> bool:
-    """Whether an optimizer's step brings replicas together, be it a single one: not in tf.cond."""
+    """Whether an optimizer's step synchronizes replicas, which is not allowed in ``tf.cond``.
+
+    It does under any strategy, even with a single replica.
+    """
     return tf.distribute.has_strategy()
 
 
 def put_back_unless(good: tf.Tensor, before: Sequence[tuple[keras.Variable, tf.Tensor]]) -> None:
-    """Assigns variables the values that they had before, unless all is good.
+    """Restores the values that variables had before a step, unless the step was good.
 
     Args:
-        good: a scalar, the same on all replicas.
-        before: variables with their values.
+        good: boolean scalar, the same on all replicas.
+        before: variables with their values before the step.
     """
     targets = [variable.value for variable, _ in before]
     values = [value for _, value in before]

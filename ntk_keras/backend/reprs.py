@@ -1,4 +1,4 @@
-"""What an object is, as text: its class and the arguments that are not the defaults."""
+"""Text for an object: its class and the arguments that differ from the defaults."""
 
 import inspect
 from typing import Any
@@ -7,10 +7,12 @@ __all__ = ["represent"]
 
 
 def represent(value: Any) -> str:
-    """``Class(argument=value)`` of an object that keeps its arguments as attributes.
+    """Returns ``Class(argument=value)`` for an object that keeps its arguments as attributes.
+
+    Arguments without a default are always shown, others if they differ from it.
 
     Args:
-        value: the object. Arguments without default are always shown, others where they are not it.
+        value: object to represent.
     """
     shown = {}
     for kind in reversed(type(value).__mro__):
@@ -26,5 +28,5 @@ def represent(value: Any) -> str:
 
 
 def _differs(held: Any, usual: Any) -> bool:
-    """Whether to show an argument; an empty collection stands for one that was not given."""
+    """Whether to show an argument; an empty collection counts as not given."""
     return held is not usual and not (held == usual or (usual in (None, ()) and not held))

@@ -1,7 +1,7 @@
-"""What Keras needs to save functions, custom objects and nests of points in a `.keras` file.
+"""Saves functions, custom objects and nests of points in a `.keras` file.
 
-A file holds names, not code: whoever loads it must be able to find a function by the name it was
-registered under.
+A file holds names, not code. When it is loaded, every function must be registered under the name
+that it was saved with.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ __all__ = [
     "serialize_points",
 ]
 
-# What has a name of its own; functions that are decorated by `tf.function` among them.
+# Objects with a name: functions, including those decorated with `tf.function`.
 _DECORATED = tf.types.experimental.PolymorphicFunction
 _FUNCTIONS = types.FunctionType | _DECORATED
 
@@ -32,14 +32,14 @@ _REGISTER = "@keras.saving.register_keras_serializable"
 
 
 def serialize(what: str, value: Any) -> dict[str, Any]:
-    """The configuration of a function or object that is registered with Keras.
+    """Returns the configuration of a function or object that is registered with Keras.
 
     Args:
-        what: it is, for the message, as "Term 'equation': its residual".
-        value: a function, or an object with ``get_config``.
+        what: description of the value for the message, such as "Term 'equation': its residual".
+        value: function, or object with ``get_config``.
 
     Raises:
-        ValueError: if it could not be found again; the message shows the line to add.
+        ValueError: if the value could not be loaded again; the message shows the fix.
     """
     has_name = isinstance(value, _FUNCTIONS) and hasattr(value, "__name__")  # a partial has none
     named = value if has_name else type(value)
@@ -48,28 +48,28 @@ def serialize(what: str, value: Any) -> dict[str, Any]:
     if known is not named or not (named is value or hasattr(value, "get_config")):
         raise ValueError(f"{what} cannot be saved: {_mend(value, known)}")
     config = keras.saving.serialize_keras_object(value)
-    if isinstance(value, _DECORATED):  # as Keras has it of other functions
+    if isinstance(value, _DECORATED):  # as Keras writes it for other functions
         config |= {"module": "builtins", "class_name": "function", "registered_name": "function"}
     _check_arguments(what, value, _rebuilt(what, config))
-    # Keras ignores the last entry; it is for whoever loads the file without that module.
+    # Keras ignores the last entry; `deserialize` names it if the module is not imported.
     return {**config, "defined_in": named.__module__}
 
 
 def deserialize(what: str, config: Mapping[str, Any]) -> Any:
-    """The function or object of a configuration of :func:`serialize`.
+    """Returns the function or object of a configuration.
 
     Args:
-        what: it is, for the message.
-        config: as :func:`serialize` made it.
+        what: description of the value, for the message.
+        config: configuration made by :func:`serialize`.
 
     Raises:
-        ValueError: if nothing is registered by its name.
+        ValueError: if nothing is registered under its name.
     """
     is_function = config["class_name"] == "function"
     name = config["config" if is_function else "registered_name"]
     known = keras.saving.get_registered_object(name) is not None
     cause = None
-    # For a function that it does not know Keras takes any whose registered name ends alike.
+    # For an unknown function, Keras takes any whose registered name has the same ending.
     if known or not is_function:
         try:
             return keras.saving.deserialize_keras_object(config)
@@ -85,15 +85,15 @@ def deserialize(what: str, config: Mapping[str, Any]) -> Any:
 
 
 def check_loadable(what: str, value: Any) -> None:
-    """Refuses what Keras writes into a file and could not read again; makes no variables.
+    """Refuses a value that Keras could save but not load again. Creates no variables.
 
     Args:
-        what: it is, for the message.
-        value: a layer, a model, or anything else that Keras serializes.
+        what: description of the value, for the message.
+        value: layer, model, or anything else that Keras serializes.
 
     Raises:
-        ValueError: if it cannot be loaded, or is loaded as something else; the message names the
-            part and the fix.
+        ValueError: if the value could not be loaded, or would be loaded as something else; the
+            message names the part and the fix.
     """
     config = keras.saving.serialize_keras_object(value)
     if not (isinstance(value, keras.Model) and "layers" in config["config"]):
@@ -108,13 +108,13 @@ def check_loadable(what: str, value: Any) -> None:
 
 
 def serialize_points(what: str, points: Any) -> Any:
-    """A configuration of fixed points: arrays and tensors exactly, tuples as tuples.
+    """Returns a configuration of fixed points, with exact values, and tuples as tuples.
 
-    A ``tf.Variable`` is saved with what it holds, and is another variable when it is loaded.
+    A ``tf.Variable`` is saved with its value, and is loaded as a new variable.
 
     Args:
-        what: they are, for the message.
-        points: a nest of lists, tuples and dicts.
+        what: description of the points, for the message.
+        points: nest of lists, tuples and dicts.
 
     Raises:
         ValueError: for a nest of another kind.
@@ -131,7 +131,7 @@ def serialize_points(what: str, points: Any) -> Any:
         return {"variable": [recurse(points.numpy()), shape, points.trainable]}
     if isinstance(points, complex | np.ndarray | np.generic | tf.Tensor):
         array = np.asarray(points)
-        if np.iscomplexobj(array):  # JSON has real numbers only
+        if np.iscomplexobj(array):  # JSON has only real numbers
             return {"complex": [recurse(array.real), recurse(array.imag)]}
     if isinstance(points, np.ndarray | np.generic | int | float | tf.Tensor):
         return {"leaf": keras.saving.serialize_keras_object(points)}
@@ -142,7 +142,7 @@ def serialize_points(what: str, points: Any) -> Any:
 
 
 def deserialize_points(config: Mapping[str, Any]) -> Any:
-    """The points of a configuration of :func:`serialize_points`."""
+    """Returns the points of a configuration made by :func:`serialize_points`."""
     ((kind, value),) = config.items()
     if kind == "dict":
         return {key: deserialize_points(part) for key, part in value.items()}
@@ -158,7 +158,7 @@ def deserialize_points(config: Mapping[str, Any]) -> Any:
 
 
 def _rebuilt(what: str, config: Any) -> Any:
-    """What a configuration is read as, without the variables of layers."""
+    """Returns the object that a configuration is loaded as, without the variables of layers."""
     if isinstance(config, Mapping):
         left_out = ("build_config", "compile_config")
         config = {key: value for key, value in config.items() if key not in left_out}
@@ -166,7 +166,7 @@ def _rebuilt(what: str, config: Any) -> Any:
         try:
             return keras.saving.deserialize_keras_object(config)
         except Exception as error:
-            # Keras warns of lambdas that need this, when it makes a configuration of them.
+            # Lambdas need this. Keras warns about them when it serializes them.
             with contextlib.suppress(Exception):
                 return keras.saving.deserialize_keras_object(config, safe_mode=False)
             reason = _culprit(config, error)
@@ -203,10 +203,10 @@ def _culprit(config: Any, error: Exception) -> str:
 
 
 def _check_arguments(what: str, value: Any, rebuilt: Any) -> None:
-    """Refuses an object whose ``get_config`` leaves out an argument that it has kept.
+    """Refuses an object whose ``get_config`` omits an argument that the object has kept.
 
-    Compared are attributes that go by the name of an argument, where they hold numbers or text:
-    others may be what the object has come to, and differ rightly.
+    Only attributes that are named like an argument, and hold numbers or text, are compared. Others
+    may be state that rightly differs.
     """
     if isinstance(value, _FUNCTIONS | keras.Layer) or type(rebuilt) is not type(value):
         return
@@ -226,13 +226,13 @@ _PLAIN = str | bool | int | float | complex | np.ndarray | np.generic | tf.Tenso
 
 
 def _are_equal(a: Any, b: Any) -> bool:
-    """Whether numbers or texts are the same; NaN is itself."""
+    """Whether numbers or texts are equal; NaN equals NaN."""
     a, b = np.asarray(a), np.asarray(b)
     return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc" and b.dtype.kind in "fc")
 
 
 def _check_functions(what: str, value: Any, rebuilt: Any) -> None:
-    """Refuses a layer of Keras' whose function would be loaded as another of the same name."""
+    """Refuses a Keras layer whose function would be loaded as another one of the same name."""
     if not type(value).__module__.startswith("keras."):
         return
     z = tf.constant([[-2.0, -0.5, 0.5, 2.0]])
@@ -251,7 +251,7 @@ def _check_functions(what: str, value: Any, rebuilt: Any) -> None:
 
 @contextlib.contextmanager
 def _random_numbers_kept() -> Iterator[None]:
-    """Puts back the random numbers that Keras takes for initializers without a seed."""
+    """Restores the random state from which Keras seeds initializers that have no seed."""
     state = random.getstate()
     try:
         yield
@@ -260,7 +260,7 @@ def _random_numbers_kept() -> Iterator[None]:
 
 
 def _mend(value: Any, known: Any) -> str:
-    """Why a value cannot be found again, and the line that mends it."""
+    """Returns why a value could not be loaded again, and the line that fixes it."""
     is_function = isinstance(value, _FUNCTIONS)
     python = getattr(value, "python_function", value)
     if isinstance(python, functools.partial | types.MethodType | types.BuiltinFunctionType):

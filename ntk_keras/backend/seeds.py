@@ -1,4 +1,4 @@
-"""Seeds made from seeds, and the states they come from."""
+"""Seeds derived from other seeds, and the states that they come from."""
 
 import keras
 import tensorflow as tf
@@ -7,14 +7,14 @@ __all__ = ["add_random_state", "advance", "fold_in"]
 
 
 def add_random_state(layer: keras.layers.Layer, seed: int | None) -> keras.Variable:
-    """A seed and a counter ``[2]``, as a variable of a layer.
+    """Creates a variable of a layer that holds a seed and a counter, ``[2]``.
 
-    Keras saves no SeedGenerator of its own accord, and a resumed run would draw its first numbers
+    Keras does not save a SeedGenerator by itself, so a resumed run would draw its first numbers
     again.
 
     Args:
-        layer: what the variable is saved with.
-        seed: None takes one from ``keras.utils.set_random_seed``'s state.
+        layer: layer that the variable is saved with.
+        seed: integer, or None for one from the state set by ``keras.utils.set_random_seed``.
     """
     first = keras.random.SeedGenerator(seed).state.value.numpy()[0]
     return layer.add_weight(
@@ -27,21 +27,21 @@ def add_random_state(layer: keras.layers.Layer, seed: int | None) -> keras.Varia
 
 
 def advance(state: keras.Variable) -> tf.Tensor:
-    """The seed ``[2]`` that a state holds; the state goes on to the next."""
+    """Returns the seed ``[2]`` that a state holds, and advances the state to the next one."""
     seed = tf.identity(state.value)
     state.assign(seed + [0, 1])
     return seed
 
 
 def fold_in(seed: tf.Tensor, index: tf.Tensor | int) -> tf.Tensor:
-    """A new seed ``[2]`` for every index, the same under XLA as without.
+    """Returns a new seed for an index, the same with and without XLA.
 
     Args:
-        seed: ``[2]`` integers.
-        index: what the new seed is for.
+        seed: integers ``[2]``.
+        index: integer that selects the new seed.
 
     Returns:
-        ``[2]`` integers.
+        Integers ``[2]``.
     """
-    # The algorithm is named because the automatic choice is another one under XLA.
+    # The algorithm is given explicitly because the automatic choice differs under XLA.
     return tf.random.experimental.stateless_fold_in(seed, index, alg="philox")

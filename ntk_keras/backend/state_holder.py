@@ -1,4 +1,4 @@
-"""State that is saved, restored and distributed with a model, though no layer holds it."""
+"""State that is saved, restored and distributed with a model, outside its network."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ __all__ = ["StateHolder"]
 class StateHolder(keras.layers.Layer):
     """An object with Keras variables that maps no inputs to outputs.
 
-    Keras saves, restores and distributes the variables of layers alone, so whatever has a state of
-    its own (a weighting, unknown coefficients, a loss balancer) is a layer by descent, and not by
-    what calling it means.
+    Keras saves, restores and distributes only the variables of layers. An object with a state, such
+    as a weighting, unknown coefficients or a loss balancer, is therefore a subclass of a layer,
+    although it cannot be called like one.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

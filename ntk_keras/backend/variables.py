@@ -1,4 +1,4 @@
-"""Parameters as a list of ``tf.Variable`` or ``keras.Variable``: watched, replaced and named."""
+"""Watches, replaces and names parameters, each a ``tf.Variable`` or ``keras.Variable``."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -21,16 +21,17 @@ Variables = Sequence[tf.Variable | keras.Variable]
 
 
 class WrappedVariable(keras.Variable):
-    """A user's own ``tf.Variable`` as Keras knows variables; whoever writes one writes the other.
+    """A user's ``tf.Variable`` as a ``keras.Variable``; assigning to one assigns to the other.
 
-    Functions read the ``tf.Variable``, not this, so no stateless scope can show them another value.
+    Functions read the ``tf.Variable`` directly, so a stateless scope cannot show them another
+    value.
 
     Args:
-        variable: stays the one that holds the value.
+        variable: variable to wrap, which still holds the value.
     """
 
     def __init__(self, variable: tf.Variable):
-        # Keras keeps a `tf.Variable` of the right dtype as it is; its names hold no slash.
+        # Keras keeps a `tf.Variable` of the right dtype as it is, and allows no slash in names.
         super().__init__(
             variable,
             dtype=variable.dtype.name,
@@ -41,30 +42,32 @@ class WrappedVariable(keras.Variable):
 
 
 def watchable(variables: Variables) -> list[Any]:
-    """What a gradient tape can watch: the ``tf.Variable`` behind a ``keras.Variable``.
+    """Returns variables in a form that a gradient tape can watch.
+
+    A ``keras.Variable`` is replaced by its value, usually a ``tf.Variable``.
 
     Args:
-        variables: of either kind.
+        variables: variables of either kind.
     """
     return [v.value if isinstance(v, keras.Variable) else v for v in variables]
 
 
 def names_of(variable: tf.Variable | keras.Variable) -> set[str]:
-    """What a user may call a variable: its name, and its path among layers.
+    """Returns the names by which a user may refer to a variable: its name, and its path.
 
     Args:
-        variable: of either kind.
+        variable: variable of either kind.
     """
     return {variable.name.removesuffix(":0"), getattr(variable, "path", variable.name)}
 
 
 def is_connected(tape: tf.GradientTape, values: tf.Tensor, sources: Sequence[Any]) -> bool:
-    """Whether a tape has recorded a way from watched tensors to what was computed of them.
+    """Whether a tape has recorded that values depend on watched tensors.
 
     Args:
-        tape: closed; one that is not persistent is used up.
-        values: that were computed.
-        sources: as :func:`watchable` gives them; one that is connected is enough.
+        tape: closed tape. If it is not persistent, it is used up.
+        values: computed values.
+        sources: watched tensors, as returned by :func:`watchable`. One dependence suffices.
     """
     return any(g is not None for g in tape.gradient(values, sources))
 
@@ -75,24 +78,24 @@ def parameters_at(
 ) -> Iterator[keras.StatelessScope]:
     """Lets functions of ``variables`` see ``values`` instead, inside a ``with`` statement.
 
-    A ``keras.Variable`` is never written: Keras' stateless scope shows the values to whoever reads
-    it. A bare ``tf.Variable`` knows no such scope, wrapped for Keras or not, so its value is saved,
-    replaced and put back; it is not moved back by subtraction, which would let rounding make it
-    drift. What :func:`watchable` gives inside can be watched in both cases.
+    A ``keras.Variable`` is not assigned: Keras' stateless scope shows the values to every reader. A
+    plain ``tf.Variable``, wrapped or not, ignores such a scope, so its value is saved, replaced and
+    restored. It is not restored by subtraction, because rounding would make it drift. In both
+    cases, a tape inside can watch the result of :func:`watchable`.
 
     Args:
-        variables: the parameters to replace.
+        variables: parameters to replace.
         values: one tensor for each variable.
 
     Yields:
-        The scope, which knows what was assigned in it.
+        The scope, which records what is assigned in it.
 
     Raises:
-        ValueError: for functions that read the variables past the scope.
+        ValueError: if a function bypasses the scope when it reads the variables.
     """
     pairs = list(zip(variables, values, strict=True))
     keras_pairs = [pair for pair in pairs if _knows_scopes(pair[0])]
-    # Not by Keras' own `assign`, which writes nothing inside a stateless scope.
+    # Keras' own `assign` would write nothing inside a stateless scope.
     bare_pairs = [(watchable([v])[0], value) for v, value in pairs if not _knows_scopes(v)]
     saved = [tf.identity(variable) for variable, _ in bare_pairs]
     try:
@@ -114,13 +117,14 @@ def parameters_at(
 
 
 class Unassigned(keras.StatelessScope):
-    """A scope in which variables keep their values, as one around it shows them.
+    """A scope whose assignments are discarded at its end. It shows values of a scope around it.
 
-    What layers assign in training is assigned once a step, however often an estimator evaluates.
+    Layers that assign variables in training thus do so once per step, however often an estimator
+    evaluates them.
     """
 
     def get_current_value(self, variable: keras.Variable) -> Any:
-        """What was assigned in the scope, else what a scope around shows; None if there is none."""
+        """Returns the value assigned in this scope, else that of a scope around it, else None."""
         own = super().get_current_value(variable)
         outer = getattr(self, "original_scope", None)
         return outer.get_current_value(variable) if own is None and outer is not None else own
