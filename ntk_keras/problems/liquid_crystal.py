@@ -1,9 +1,9 @@
 """The liquid crystal of Section 5.2.3: the flow of a Q-tensor in two dimensions.
 
-It is ``Q_t = L Lap Q - a Q - c Tr(Q^2) Q`` on a square, with ``Q = 0`` on its boundary, for
+It is ``Q_t = L Lap Q - a Q - c Tr(Q^2) Q`` on a square, with ``Q = 0`` on its boundary, for a
 symmetric and trace-free ``Q = [[q1, q2], [q2, -q1]]``. The network's outputs are (q1, q2), and
 ``Tr Q^2 = 2 |q|^2``. Columns of points are (t, x, y). The reference is a finite element solution,
-which needs the extra ``fem`` when it is first computed.
+which requires the extra ``fem`` when it is first computed.
 """
 
 import dataclasses
@@ -23,40 +23,40 @@ from ntk_keras.problems.base import Problem, Settings
 from ntk_keras.references import liquid_crystal_fem as fem
 from ntk_keras.training.terms import Term
 
-# The paper prints the first. In the second the first component is normalised before the second is,
-# as in public code by one of its authors: d2 then sees |d1| < 1 in place of a number of up to 16.
-# At (1/2, 1/2) the director is tilted by 4 degrees in the first and 30 in the second, and the
-# greatest light is 0.50 and 0.57; the paper's Figure 10 has a colour bar up to 0.6.
+# The paper prints the first formula. In the second, component d1 is normalised before d2, as in
+# public code by one of the authors: d2 is then computed from |d1| < 1 and not from a number of up
+# to 16. At (1/2, 1/2), the director is tilted by 4 degrees in the first and by 30 in the second.
+# The maximum of the light is 0.50 and 0.57; the colour bar of the paper's Figure 10 ends at 0.6.
 INITIAL_FIELDS = ("printed", "sequential")
 
-# Where errors are measured: times that the reference keeps, the paper's 0, 1/2 and 2 among them.
+# Grid of the errors, at times that the reference stores, including the paper's 0, 1/2 and 2.
 GRID = (9, 33, 33)
 SHOWN = [0, 2, 8]
 
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """What the paper's text leaves open, and the size of the reference.
+    """Parameters that the paper's text leaves open, and the size of the reference.
 
-    The paper gives the equation, the formula of the initial values and T = 2 in its figure. The
-    other values are those of public code by one of its authors for these initial values.
+    The paper gives the equation, the formula of the initial values, and T = 2 in its figure. The
+    other values are those of public code by one of the authors for these initial values.
 
     Attributes:
-        elasticity: L.
-        a: coefficient of Q; negative, so that Q = 0 is not stable by itself.
+        elasticity: coefficient L of the Laplacian.
+        a: coefficient of Q. It is negative, so Q = 0 is not stable by itself.
         c: coefficient of Tr(Q^2) Q.
-        final_time: T.
-        lower: left and lower side of the square. On (0, 2)^2, the default, initial and boundary
-            values disagree at x = 0 and y = 0; on (-2, 2)^2, that the formula speaks of, they
-            agree.
-        upper: right and upper side.
-        initial: one of :data:`INITIAL_FIELDS`.
-        cells: of the reference, squares along a side. With the number of steps below its error is
-            about 4e-4, far below a network's.
-        time_steps: of the reference.
+        final_time: end T of the time interval.
+        lower: coordinate of the left and lower sides of the square. On (0, 2)^2, the default,
+            initial and boundary values disagree at x = 0 and y = 0. On (-2, 2)^2, which the formula
+            suggests, they agree.
+        upper: coordinate of the right and upper sides.
+        initial: name of the initial field, one of :data:`INITIAL_FIELDS`.
+        cells: number of squares along a side in the reference. With the default number of time
+            steps, its error is about 4e-4, far below that of a network.
+        time_steps: number of time steps of the reference.
 
     Raises:
-        ValueError: for an unknown initial field, or what the reference refuses.
+        ValueError: if the initial field is unknown, or the reference refuses a value.
     """
 
     elasticity: float = 0.1
@@ -83,7 +83,7 @@ class Parameters:
         return Box(t=(0, self.final_time), x=side, y=side)
 
     def reference(self) -> fem.SolverSettings:
-        """Of the finite element solution."""
+        """Returns the settings of the finite element solution."""
         return fem.SolverSettings(
             lower=self.lower,
             upper=self.upper,
@@ -129,7 +129,7 @@ class Flow(_Residual):
 
 @keras.saving.register_keras_serializable("ntk_keras.liquid_crystal")
 class Start(_Residual):
-    """The value minus that at the start."""
+    """The value minus the initial value."""
 
     def __call__(self, u: Network, points: tf.Tensor) -> tf.Tensor:
         """Returns the residual, ``[n, 2]``."""
@@ -138,15 +138,16 @@ class Start(_Residual):
 
 @keras.saving.register_keras_serializable("ntk_keras.liquid_crystal")
 def boundary_value(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """Returns the value itself, zero on the boundary, ``[n, 2]``."""
+    """Returns the value itself, which is zero on the boundary, ``[n, 2]``."""
     return u(points)
 
 
 def initial_director(x: tf.Tensor, y: tf.Tensor, initial: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the components of d, not of unit length, in the shape of ``x`` and ``y``.
+    """Returns the components of d, each in the shape of ``x`` and ``y``.
 
-    The printed formula is ``d = (A, B) / sqrt(1 + A^2 + B^2)`` with
-    ``A = (2 - x)(2 + x)(2 - y)(2 + y)`` and ``B = sin(pi x) sin(pi y)``.
+    The vector d does not have unit length. The printed formula is
+    ``d = (A, B) / sqrt(1 + A^2 + B^2)`` with ``A = (2 - x)(2 + x)(2 - y)(2 + y)`` and
+    ``B = sin(pi x) sin(pi y)``.
     """
     first = (4 - x**2) * (4 - y**2)
     second = tf.sin(math.pi * x) * tf.sin(math.pi * y)
@@ -174,7 +175,7 @@ def director_angles(q: np.ndarray) -> np.ndarray:
 
 
 def transmitted_light(q: np.ndarray) -> np.ndarray:
-    """Returns ``|lambda_1 (v_1 . e_x)|``, the contours of Figure 10, with ``lambda_1 = |q|``.
+    """Returns ``|lambda_1 (v_1 . e_x)|`` with ``lambda_1 = |q|``, the contours of Figure 10.
 
     Args:
         q: values ``[..., 2]``.
@@ -183,7 +184,7 @@ def transmitted_light(q: np.ndarray) -> np.ndarray:
 
 
 def terms(settings: Settings, parameters: Parameters) -> list[Term]:
-    """Returns two groups, the equation and conditions on Q itself, as for the wave."""
+    """Returns terms in two groups: the equation, and the conditions on Q, as for the wave."""
     n, box = settings.points, parameters.box
     faces = {
         "left": box.face(x=parameters.lower),
@@ -202,7 +203,7 @@ def terms(settings: Settings, parameters: Parameters) -> list[Term]:
 
 
 def reference(parameters: Parameters) -> fem.Solution:
-    """Returns the finite element solution, from disk if it was computed before."""
+    """Returns the finite element solution, read from disk if it was computed before."""
     settings = parameters.reference()
     x, y = (tf.constant(line) for line in fem.lines(settings))
     return fem.solve_cached(initial_tensor(x, y, parameters.initial).numpy(), settings)
@@ -220,7 +221,7 @@ def errors_at_frames(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def figure(prediction: np.ndarray, truth: np.ndarray, box: Box) -> Figure:
-    """Draws light and directors of reference and network at the paper's three times (Figure 10).
+    """Draws light and directors of reference and network at the three times of Figure 10.
 
     Args:
         prediction: values of ``(q1, q2)`` on the grid, ``[frames, nx, ny, 2]``.
@@ -238,8 +239,9 @@ def figure(prediction: np.ndarray, truth: np.ndarray, box: Box) -> Figure:
     )
 
 
-# Stated in the paper: points, redrawn at every step, and the network. Left open: everything about
-# training; as for the wave, but half the steps, after which the decaying rate has ended progress.
+# The paper states the network and the points, which are redrawn at every step. It leaves training
+# open, which is that of the wave with half the steps: by then, the decayed learning rate permits no
+# further progress.
 POINTS = {"equation": 300, "initial": 300, "left": 10, "right": 10, "bottom": 10, "top": 10}
 
 PRESETS = {
@@ -254,7 +256,7 @@ PRESETS = {
         estimator="predictor",
         parameters={"cells": 128, "time_steps": 2560},
     ),
-    # Points stay: where initial and boundary values disagree, each draw has other outliers to fit.
+    # Points are fixed: where initial and boundary values disagree, each draw has other outliers.
     "natural-gradient": Settings(
         "liquid_crystal",
         "natural-gradient",

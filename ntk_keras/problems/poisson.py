@@ -27,12 +27,12 @@ def equation(u: Network, points: tf.Tensor) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable("ntk_keras.poisson")
 def boundary_value(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """Returns the value itself, zero on the boundary."""
+    """Returns the value itself, which is zero on the boundary."""
     return u(points)[:, 0]
 
 
 def terms(settings: Settings) -> list[Term]:
-    """Returns two groups, the paper's D and B."""
+    """Returns terms in two groups, the paper's D and B."""
     return [
         Term("equation", equation, BOX.interior(settings.points["equation"])),
         Term("left", boundary_value, np.array([[0.0]]), group="boundary"),
@@ -55,9 +55,10 @@ PROBLEM = Problem(
     reference="Section 5.1",
     presets={
         "quick": Settings("poisson", "quick", {"equation": 100}, steps=6000, depth=1),
-        # The paper's convergence test: so few points that theory applies, and far too few to find
-        # the solution. It states network, points and exact kernel at every step; step length,
-        # precision and the place of the two interior points are left open.
+        # The paper's convergence test. The points are so few that the theory applies, and far too
+        # few to find the solution. The paper states the network, the number of points and the exact
+        # kernel at every step. It leaves open the learning rate, the precision and the positions of
+        # the two interior points.
         "paper": Settings(
             "poisson",
             "paper",

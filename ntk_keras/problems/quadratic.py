@@ -1,8 +1,8 @@
 """The quadratically parameterized predictor of Section 5.2.1: a regression with three parameters.
 
 The predictor ``f_theta(x) = (theta * theta) . (1, x, x^2)`` is fitted to noisy samples of
-``pi x^2 + e x + sqrt(2)`` on [-1, 1]. No equation is solved and no network trained. The purpose is
-a kernel that is small enough to inspect, ``K = J J^T`` with ``J_ij = 2 theta_j x_i^j``, and that
+``pi x^2 + e x + sqrt(2)`` on [-1, 1]. No equation is solved and no network is trained. The purpose
+is a kernel ``K = J J^T`` with ``J_ij = 2 theta_j x_i^j``, which is small enough to inspect and
 changes with theta. There is one group of residuals, so its weight is ``Tr K / Tr K = 1``, and
 Algorithm 3 trains by plain gradient descent.
 """
@@ -30,17 +30,17 @@ TRUE_COEFFICIENTS = (math.sqrt(2), math.e, math.pi)
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """What the paper leaves open.
+    """Parameters that the paper leaves open.
 
     Attributes:
-        noise: standard deviation of the noise; so we read the paper's N(0, 1 / sqrt(2)). Were that
-            the variance, it would be 2^(-1/4) = 0.84.
-        data_seed: of the noise; the samples are the same for all runs.
-        start: every entry of theta at the start. With 0.47 the kernel's entries lie between 0.66
-            and 2.65, as in Figure 5; the paper gives none.
+        noise: standard deviation of the noise. We read the second argument of the paper's
+            N(0, 1 / sqrt(2)) as such; if it were the variance, this would be 2^(-1/4) = 0.84.
+        data_seed: seed of the noise; the samples are the same for all runs.
+        start: initial value of every entry of theta. The paper gives none. With 0.47, the entries
+            of the kernel are between 0.66 and 2.65, as in Figure 5.
 
     Raises:
-        ValueError: for noise that is negative, or a start at zero, where every gradient vanishes.
+        ValueError: if the noise is negative, or the start is zero, where every gradient vanishes.
     """
 
     noise: float = 1 / math.sqrt(2)
@@ -127,10 +127,11 @@ def network(settings: Settings, parameters: Parameters) -> keras.Model:
     return keras.Sequential([keras.Input((1,), dtype=settings.dtype), predictor], name="network")
 
 
-# Stated in the paper: 50 samples, 10^5 steps, alpha = 1e-4, and up to 2 x 10^4 samples of the
-# kernel. Left open: the step length, far below the limit of stability 2 / Tr K = 3e-3 at the end;
-# N of the first average, for which 2000 already look like the kernel in Figure 5; the difference
-# step, here 1e-8 of theta's norm in double precision. The kernel itself is averaged, for Figure 7.
+# The paper states 50 samples, 10^5 steps, alpha = 1e-4, and up to 2 x 10^4 samples of the kernel.
+# It leaves open: the learning rate, here far below the stability limit 2 / Tr K = 3e-3 at the end;
+# N of the first average, where 2000 samples already look like the kernel in Figure 5; and the
+# difference step, here 1e-8 of theta's norm in double precision. For Figure 7, the kernel itself is
+# averaged.
 PAPER = Settings(
     "quadratic",
     "paper",
@@ -160,7 +161,7 @@ def problem(**parameters: Any) -> Problem:
         solution=solution,
         grid=(201,),
         reference="Section 5.2.1",
-        # Quick: a tenth of the steps, with a memory that is as short beside them.
+        # "quick" has a tenth of the steps, and an average with a tenth of the memory.
         presets={
             "quick": dataclasses.replace(
                 PAPER, preset="quick", steps=10_000, steps_per_epoch=500, averaging_rate=1e-3

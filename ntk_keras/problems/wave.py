@@ -28,25 +28,28 @@ def equation(u: Network, points: tf.Tensor) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable("ntk_keras.wave")
 def initial_velocity(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """Returns the derivative ``u_t``, zero at the start."""
+    """Returns the derivative ``u_t``, which is zero at the start."""
     return derivatives.partial(u, points, 0)[:, 0]
 
 
 @keras.saving.register_keras_serializable("ntk_keras.wave")
 def initial_value(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """Returns the value minus that at the start."""
+    """Returns the value minus the initial value."""
     x = points[:, 1]
     return u(points)[:, 0] - tf.sin(math.pi * x) - tf.sin(4 * math.pi * x) / 2
 
 
 @keras.saving.register_keras_serializable("ntk_keras.wave")
 def boundary_value(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """Returns the value itself, zero on the boundary."""
+    """Returns the value itself, which is zero on the boundary."""
     return u(points)[:, 0]
 
 
 def terms(settings: Settings) -> list[Term]:
-    """Returns three groups, the paper's D, Dt and B: equation, velocity, and conditions on u."""
+    """Returns terms in three groups, the paper's D, Dt and B.
+
+    They are the equation, the velocity, and the conditions on u.
+    """
     n = settings.points
     start, left, right = BOX.face(t=0), BOX.face(x=0), BOX.face(x=1)
     return [
@@ -67,8 +70,9 @@ def solution(points: np.ndarray) -> np.ndarray:
     )
 
 
-# Stated in the paper: points, redrawn at every step; the network; alpha = 1e-3. Left open there,
-# and taken from Wang, Yu and Perdikaris: Adam with the decaying rate, standardised inputs.
+# The paper states the points, redrawn at every step, the network, and alpha = 1e-3. Adam with a
+# decaying learning rate and standardised inputs, which it leaves open, are those of Wang, Yu and
+# Perdikaris.
 POINTS = {"equation": 300, "velocity": 300, "initial": 100, "left": 100, "right": 100}
 
 PROBLEM = Problem(
