@@ -72,7 +72,7 @@ def points(places: np.ndarray, labels: Sequence[str]) -> Figure:
         labels: names of the d axes, one to four.
 
     Raises:
-        ValueError: if points have another shape, or more axes.
+        ValueError: if points have another shape, or more than four axes.
     """
     places = np.asarray(places)
     if places.ndim != 2 or places.shape[1] != len(labels) or not 1 <= len(labels) <= 4:
@@ -140,14 +140,14 @@ def directors(
     angles: Mapping[str, np.ndarray],
     titles: Sequence[str],
 ) -> Figure:
-    """Draws light through a liquid crystal and its directors at several moments (Figure 10).
+    """Draws the light through a liquid crystal, and its directors, at several times (Figure 10).
 
     Args:
         lines: coordinates x and y.
-        light: light by field, ``[moments, nx, ny]``; one scale for all.
-        angles: angles of the directors from the x axis in radians, by field; a director has no
+        light: light by field, ``[times, nx, ny]``, drawn on one scale.
+        angles: angles of the directors from the x axis in radians, by field. A director has no
             sign, and is drawn as a stroke without a head.
-        titles: titles of the moments, at the left.
+        titles: titles of the times, drawn at the left.
     """
     figure = Figure(figsize=(3.2 * len(light) + 1, 3 * len(titles)), layout="constrained")
     axes = figure.subplots(len(titles), len(light), sharex=True, sharey=True, squeeze=False)
@@ -197,7 +197,7 @@ def _solution_on_a_line(
 
 
 def _on_grid(name: str, values: Any, lines: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns values as they lie along the lines, NaN where there is none."""
+    """Returns values in the shape of the grid, with NaN where there are none."""
     grid = tuple(map(len, lines))
     shape, count = np.shape(values), int(np.prod(grid))
     if shape not in (grid, (*grid, 1), (count,), (count, 1)):
@@ -211,11 +211,11 @@ def _on_grid(name: str, values: Any, lines: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _finite(values: Any) -> np.ndarray:
-    """Returns values with NaN wherever they are not finite or masked."""
+    """Returns values with NaN wherever they are masked or not finite."""
     filled = np.ma.filled(np.ma.asarray(values, np.float64), np.nan)
     return np.where(np.isfinite(filled), filled, np.nan)
 
 
 def _largest(values: Any) -> float:
-    """Returns the largest finite absolute value, 1 if all are zero."""
+    """Returns the largest finite absolute value, or 1 if all are zero."""
     return float(np.max(np.abs(np.nan_to_num(_finite(values))), initial=0.0)) or 1.0

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 __all__ = ["comparison", "history"]
 
-# Rows, one per epoch; values by name; or what `fit` returns, which holds such values as `history`.
+# Rows, one per epoch; values by name; or the result of `fit`, whose `history` holds such values.
 History = Iterable[Mapping[str, float]] | Mapping[str, Sequence[float]] | Any
 
 _LINE_STYLES = ("-", "--", ":", "-.")
@@ -22,7 +22,7 @@ def history(rows: History) -> Figure:
     """Draws weights, losses and the relative L2 error over steps, or epochs if steps are unknown.
 
     Args:
-        rows: what ``fit`` returns, its ``history``, the rows of a ``HistoryFile``, or a frame of
+        rows: result of ``fit``, its ``history``, rows of a ``HistoryFile``, or a data frame of
             them, with the names that ``PINNModel`` logs.
 
     Raises:
@@ -30,9 +30,9 @@ def history(rows: History) -> Figure:
         ValueError: if the history has no epochs.
 
     Warns:
-        UserWarning: if values are fewer than epochs and their epochs are unknown, as in the
-            ``history`` alone. They are drawn if a single ``validation_freq`` fits, and otherwise
-            left out.
+        UserWarning: if there are fewer values than epochs, and nothing says which epochs they
+            belong to, as in ``history`` alone. They are drawn if a single ``validation_freq`` fits,
+            and otherwise left out.
     """
     rows = _rows(rows)
     if not rows:
@@ -54,14 +54,14 @@ def history(rows: History) -> Figure:
 
 
 def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
-    """Draws the relative L2 error over steps, a colour for each label and a line for each run.
+    """Draws the relative L2 error over steps, with a colour for each label and a line for each run.
 
-    The legend has the order of the final errors. Beyond twenty labels colours repeat, with other
-    line styles.
+    The legend is ordered by the final errors. Beyond twenty labels, colours repeat with other line
+    styles.
 
     Args:
-        histories: histories of several runs, by label; drawn over ``seconds in training`` if rows
-            have it.
+        histories: histories of several runs, by label. They are drawn over ``seconds in training``
+            if the rows contain them.
     """
     many = len(histories) > 4
     figure = Figure(figsize=(9, 5) if many else (6, 4), layout="constrained")
@@ -99,7 +99,7 @@ def _rows(history: History) -> Sequence[Mapping[str, float]]:
         TypeError: if the value is not a history.
     """
     values: Any = getattr(history, "history", history)
-    if hasattr(values, "to_dict"):  # a frame, which has NaN where there is nothing
+    if hasattr(values, "to_dict"):  # a data frame, with NaN for missing values
         values = [{k: v for k, v in row.items() if v == v} for row in values.to_dict("records")]
     if isinstance(values, Mapping) and all(hasattr(v, "__len__") for v in values.values()):
         return _by_epoch(history, values)
@@ -118,7 +118,7 @@ def _rows(history: History) -> Sequence[Mapping[str, float]]:
 
 
 def _by_epoch(history: History, values: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
-    """Returns rows of values by name; values of some epochs are put where they were logged."""
+    """Returns values by name as rows, each value in the row of the epoch that logged it."""
     count = max(map(len, values.values()), default=0)
     epochs = list(getattr(history, "epoch", range(count)))
     epochs = epochs[len(epochs) - count :]
@@ -133,7 +133,7 @@ def _by_epoch(history: History, values: Mapping[str, Sequence[float]]) -> list[d
 
 
 def _guessed(name: str, count: int, epochs: Sequence[int]) -> Sequence[int]:
-    """Returns the epochs of values that few have, as of a ``validation_freq`` if just one fits."""
+    """Returns the epochs of values that some epochs lack, if just one ``validation_freq`` fits."""
     fitting: dict[tuple[int, ...], int] = {}
     for frequency in range(2, max(epochs) + 2):
         logged = tuple(epoch for epoch in epochs if (epoch + 1) % frequency == 0)
@@ -153,13 +153,13 @@ def _guessed(name: str, count: int, epochs: Sequence[int]) -> Sequence[int]:
 
 
 def _label(rows: Sequence[Mapping[str, float]]) -> str:
-    """Returns the numbering of rows: time or steps, if they state it."""
+    """Returns the label of the horizontal axis: time or steps if all rows have it, or epochs."""
     known = ("seconds in training", "step")
     return next((name for name in known if rows and all(name in row for row in rows)), "epoch")
 
 
 def _series(rows: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
-    """Returns where a value was logged, and the value."""
+    """Returns the positions where values of a name were logged, and the values."""
     label = _label(rows)
     shown = [(row.get(label, number), row[name]) for number, row in enumerate(rows) if name in row]
     return [place for place, _ in shown], [value for _, value in shown]
