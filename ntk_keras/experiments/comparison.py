@@ -1,4 +1,4 @@
-"""Weightings, and optimizers, side by side on one problem, one run for each seed."""
+"""Comparisons of weightings or optimizers on one problem, with one run for each seed."""
 
 import dataclasses
 import gc
@@ -31,12 +31,12 @@ __all__ = [
 
 
 def against_constant(settings: Settings) -> list[Settings]:
-    """Constant weights, and those of the settings."""
+    """Returns the settings with constant weights, and the settings themselves."""
     return [dataclasses.replace(settings, weighting="constant"), settings]
 
 
 def every_estimator(settings: Settings) -> list[Settings]:
-    """Constant weights, and NTK weights with each estimator."""
+    """Returns settings for constant weights, and for NTK weights with each estimator."""
     sketched = [
         dataclasses.replace(settings, weighting="ntk", estimator=name) for name in ESTIMATORS
     ]
@@ -44,10 +44,10 @@ def every_estimator(settings: Settings) -> list[Settings]:
 
 
 def every_weighting(settings: Settings) -> list[Settings]:
-    """Constant weights, NTK weights with each estimator, and all other weightings.
+    """Returns settings for constant weights, NTK weights with each estimator, and all others.
 
-    Those that weigh every point for itself need points that stay the same; they come last, after
-    constant weights on the same fixed points.
+    Weightings that weight each point separately need fixed points. They come last, after constant
+    weights on the same fixed points.
     """
     by_group, by_point = [], [dataclasses.replace(settings, weighting="constant", redrawn=False)]
     for name, kind in WEIGHTINGS.items():
@@ -62,7 +62,7 @@ def every_weighting(settings: Settings) -> list[Settings]:
     ]
 
 
-# What the command line calls a choice of several, the rest being names of weightings.
+# Names of several variants on the command line. All other names are those of weightings.
 VARIANTS: dict[str, Callable[[Settings], list[Settings]]] = {
     "all": every_weighting,
     "estimators": every_estimator,
@@ -77,17 +77,19 @@ def compare(
 ) -> list[list[Result]]:
     """Runs every variant with every seed.
 
+    All variants run with one seed before the next, so that an interrupted comparison has results
+    for all of them.
+
     Args:
-        variants: settings that differ in their weights, or optimizers; their seeds do not matter.
-        seeds: of the runs.
-        logdir: where the runs' folders go, and a figure of all error curves, over seconds where
-            optimizers differ.
-        **kwargs: as for :func:`~ntk_keras.experiments.runs.run`; with ``resume`` finished runs are
-            kept.
+        variants: settings that differ in weights or optimizers; their seeds are ignored.
+        seeds: seeds of the runs.
+        logdir: folder for the runs' folders and a figure of all error curves, which are drawn over
+            seconds if optimizers differ.
+        **kwargs: arguments for :func:`~ntk_keras.experiments.runs.run`. With ``resume``, finished
+            runs are kept.
 
     Returns:
-        The results by variant and seed. Seed after seed is run, so that what is there of an
-        interrupted comparison is of all variants.
+        The results by variant and seed.
     """
     results: list[list[Result]] = [[] for _ in variants]
     for number, seed in enumerate(seeds, 1):
@@ -97,14 +99,14 @@ def compare(
             name = title(settings, variants, place)
             folder = Path(logdir) / run_name(settings)
             of_variant.append(run(settings, folder, title=name, **kwargs))
-            gc.collect()  # or the graphs of many runs go during a later one, and count as its time
+            gc.collect()  # or graphs of many runs are freed during a later one, in its time
     histories = {
         label(of_variant[0].settings, variants): [
             read_history(result.folder / "history.csv") for result in of_variant
         ]
         for of_variant in results
     }
-    if len(_by_optimizer(variants)) > 1:  # whose steps take different times
+    if len(_by_optimizer(variants)) > 1:  # their steps take different times
         histories = {name: list(map(_timed, runs)) for name, runs in histories.items()}
     plots.comparison(histories).savefig(Path(logdir) / figure_name(variants), dpi=120)
     return results
@@ -116,7 +118,7 @@ def figure_name(variants: Sequence[Settings]) -> str:
     Args:
         variants: settings that are compared.
     """
-    # Constant weights, the first, do not look at all settings.
+    # The first variant may have constant weights, which do not use all settings.
     sizes = [size_name(same[:2][-1]) for same in _by_optimizer(variants)]
     return f"compare-{'-and-'.join(sizes)}.png"
 
@@ -155,13 +157,13 @@ def table(results: Sequence[Sequence[Result]]) -> str:
 
 
 def _timed(rows: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-    """Rows with the seconds spent up to them."""
+    """Returns rows with the seconds spent up to each of them."""
     ends = itertools.accumulate(row["seconds"] for row in rows)
     return [{**row, "seconds in training": end} for row, end in zip(rows, ends, strict=True)]
 
 
 def _short(gain: float) -> str:
-    """A gain as 4.4 or 1.9e+06."""
+    """Returns a gain as text, such as 4.4 or 1.9e+06."""
     return f"{gain:.1f}" if gain < 1000 else f"{gain:.1e}"
 
 

@@ -1,4 +1,4 @@
-"""A run: settings in, a folder of results out; interrupted, it resumes to the same result."""
+"""Runs: from settings to a folder of results. An interrupted run resumes to the same result."""
 
 import dataclasses
 import functools
@@ -49,16 +49,16 @@ KERNELS_IN_A_RUN = 5
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a finished run came to.
+    """The results of a finished run.
 
     Attributes:
-        settings: of the run.
-        folder: with history, figures, events and network.
+        settings: settings of the run.
+        folder: folder with history, figures, events and network.
         relative_l2: error of the final network on the problem's grid.
-        losses: 1/2 ||R_b||^2 by term, mean over the last epoch.
-        weights: the final loss weights by group.
-        seconds: spent in training steps, compilation included, over all parts of the run.
-        milliseconds_per_step: median over epochs but the first, which compiles.
+        losses: losses ``1/2 ||R_b||^2`` by term, averaged over the last epoch.
+        weights: final loss weights by group.
+        seconds: seconds spent in training steps, including compilation, over all parts of the run.
+        milliseconds_per_step: median time over all epochs but the first, which compiles.
     """
 
     settings: Settings
@@ -80,26 +80,27 @@ def run(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     title: str | None = None,
 ) -> Result:
-    """Trains a problem and leaves everything about it in a folder.
+    """Trains on a problem, and writes all results to a folder.
 
-    Writes ``settings.json`` and TensorBoard events at the start, ``history.csv`` and a checkpoint
-    after every epoch, ``network.keras``, ``result.json`` and figures at the end.
+    ``settings.json`` and TensorBoard events are written at the start, ``history.csv`` and a
+    checkpoint after every epoch, and ``network.keras``, ``result.json`` and figures at the end.
 
     Args:
-        settings: what to run.
-        folder: of the run.
-        resume: go on from the last checkpoint in the folder; from the start if there is none.
-        overwrite: delete the run in the folder, if it has the same settings.
-        verbose: 0 for no progress, 1 for a line that renews itself, 2 for a line for each epoch,
-            ``"auto"`` for 1 on a terminal and 2 elsewhere.
-        callbacks: more of them, whose logs go into the history too.
-        title: name of the run in its progress; problem, weighting and seed by default.
+        settings: settings of the run.
+        folder: folder of the run.
+        resume: whether to continue from the last checkpoint in the folder, or from the start if
+            there is none.
+        overwrite: whether to delete the run in the folder, if it has the same settings.
+        verbose: 0 for no progress, 1 for a line that is updated in place, 2 for a line per epoch;
+            ``"auto"`` means 1 on a terminal and 2 elsewhere.
+        callbacks: further callbacks, whose logs are also written to the history.
+        title: name of the run in its progress; by default problem, weighting and seed.
 
     Raises:
         FileExistsError: if the folder holds a run and neither ``resume`` nor ``overwrite`` is set.
         ImportError: if the problem's reference needs a package that is not installed.
-        ValueError: if the run to resume or replace has other settings, or one to resume none, or
-            the problem not the parameters of these.
+        ValueError: if the run to resume or replace has other settings, a run to resume has none, or
+            the settings do not fit the problem.
     """
     folder = Path(folder)
     problem = problems.of(settings)
@@ -117,7 +118,7 @@ def run(
                 steps_per_epoch=settings.steps_per_epoch,
                 validation_data=validation_data,
                 verbose=0,
-                # The checkpoint comes last: what it says is done has been written everywhere.
+                # The checkpoint comes last, so that all epochs it counts are written everywhere.
                 callbacks=[
                     *(Stopwatch(), *callbacks, *line),
                     *(*writers(folder, problem, settings), HistoryFile(path), checkpoint),
@@ -132,12 +133,12 @@ def run(
 def writers(
     folder: str | os.PathLike[str], problem: Problem, settings: Settings
 ) -> list[keras.callbacks.Callback]:
-    """What writes the TensorBoard events of a run.
+    """Returns the callbacks that write the TensorBoard events of a run.
 
     Args:
-        folder: of the run.
-        problem: what is solved.
-        settings: how.
+        folder: folder of the run.
+        problem: problem to solve.
+        settings: settings of the run.
     """
     return [
         NTKTensorBoard(
@@ -156,10 +157,13 @@ def writers(
 
 
 def run_name(settings: Settings) -> str:
-    """The folder name of a run, with all that is not the preset's and has an effect.
+    """Returns the folder name of a run.
+
+    It contains the weighting, the seed, and all settings that differ from the preset and have an
+    effect.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
     """
     usual = problems.get(settings.problem).presets[settings.preset]
     parts = [size_name(settings), settings.weighting]
@@ -171,10 +175,10 @@ def run_name(settings: Settings) -> str:
 
 
 def size_name(settings: Settings) -> str:
-    """What the name of a run says of all but weighting, estimator, kind of points and seed.
+    """Returns the part of a run's name before weighting, estimator, kind of points and seed.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
     """
     usual = problems.get(settings.problem).presets[settings.preset]
     changed = {
@@ -191,22 +195,22 @@ def size_name(settings: Settings) -> str:
     return "-".join([settings.problem, settings.preset, *changes])
 
 
-# Settings that have a place of their own in the names of folders.
+# Settings that have their own place in folder names.
 _IN_NAMES = {"problem", "preset", "weighting", "seed", "estimator", "redrawn", "parameters"}
 
 
 def _as_text(value: Any) -> str:
-    """A setting as a part of a folder's name."""
+    """Returns a setting as a part of a folder name."""
     if isinstance(value, Mapping):
         value = "+".join(f"{key}{part}" for key, part in value.items())
     return re.sub(r"[^\w.+-]", "_", str(value))
 
 
 def load_settings(path: str | os.PathLike[str]) -> Settings:
-    """Settings as a run wrote them.
+    """Returns the settings that a run has written.
 
     Raises:
-        ValueError: if the file does not hold settings; the message names it.
+        ValueError: if the file does not contain settings; the message names the file.
     """
     try:
         return Settings(**json.loads(Path(path).read_text()))
@@ -215,7 +219,7 @@ def load_settings(path: str | os.PathLike[str]) -> Settings:
 
 
 def result_table(result: Result) -> str:
-    """A result as a table for people."""
+    """Returns a result as a readable table."""
     rows = [
         ("relative L2 error", f"{result.relative_l2:.3e}"),
         *((f"loss, {term}", f"{loss:.3e}") for term, loss in result.losses.items()),
@@ -227,7 +231,7 @@ def result_table(result: Result) -> str:
 
 
 def _prepare(folder: Path, settings: Settings, resume: bool, overwrite: bool) -> None:
-    """Makes the folder ready and writes the settings, or checks that they are those to resume."""
+    """Prepares the folder and writes the settings, or checks that a run to resume has the same."""
     path = folder / "settings.json"
     left = [name for name in (CHECKPOINT, "history.csv") if (folder / name).exists()]
     if left and not path.exists() and not overwrite:
@@ -252,7 +256,7 @@ def _prepare(folder: Path, settings: Settings, resume: bool, overwrite: bool) ->
 
 
 def _check_same(folder: Path, found: Settings, settings: Settings) -> None:
-    """Refuses to resume or replace a run that was made with other settings."""
+    """Refuses to resume or replace a run that has other settings."""
     stored, wanted = dataclasses.asdict(found), dataclasses.asdict(settings)
     idle = without_effect(settings)
     other = {k: (stored[k], wanted[k]) for k in wanted.keys() - idle if stored[k] != wanted[k]}
@@ -301,14 +305,14 @@ def _write_results(
 
 
 def on_grid(problem: Problem, network: keras.Model) -> tuple[np.ndarray, np.ndarray]:
-    """What a network predicts on the grid of a problem, and the solution there.
+    """Returns the prediction of a network on the grid of a problem, and the solution there.
 
     Args:
-        problem: what was solved.
-        network: what was trained on it.
+        problem: problem that was solved.
+        network: network that was trained on the problem.
 
     Returns:
-        Both ``[*grid, outputs]``.
+        Prediction and solution, each ``[*grid, outputs]``.
     """
     points, shape = problem.box.grid(*problem.grid), (*problem.grid, problem.outputs)
     prediction = keras.ops.convert_to_numpy(network(points)).reshape(shape)
@@ -316,12 +320,12 @@ def on_grid(problem: Problem, network: keras.Model) -> tuple[np.ndarray, np.ndar
 
 
 def solution_figure(problem: Problem, prediction: np.ndarray, truth: np.ndarray) -> Figure:
-    """Prediction, truth and error as the problem shows them.
+    """Draws prediction, truth and error, in the problem's own figure if it has one.
 
     Args:
-        problem: what was solved.
-        prediction: on the problem's grid, ``[*grid, outputs]``.
-        truth: the same.
+        problem: problem that was solved.
+        prediction: prediction on the problem's grid, ``[*grid, outputs]``.
+        truth: solution on the grid, of the same shape.
     """
     if problem.figure is not None:
         return problem.figure(prediction, truth)

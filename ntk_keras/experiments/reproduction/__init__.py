@@ -1,6 +1,6 @@
-"""The ten figures of the paper, each with the numbers that belong beside it.
+"""The ten figures of the paper, each with its numbers.
 
-A file is named by the figures it makes, from runs of the problems.
+Each module is named after the figures that it makes from runs of the problems.
 """
 
 import functools
@@ -24,9 +24,9 @@ class Experiments:
     """The runs behind the figures, each done once, when a figure first needs it.
 
     Args:
-        sizes: of everything.
-        folder: where long runs leave their folders, and are resumed from.
-        verbose: of long runs, as for Keras.
+        sizes: sizes of all runs.
+        folder: folder that contains the folders of long runs, which are resumed.
+        verbose: verbosity of long runs, as in Keras.
     """
 
     def __init__(self, sizes: Sizes, folder: str | os.PathLike[str], verbose: int | str = 2):
@@ -36,32 +36,32 @@ class Experiments:
 
     @functools.cached_property
     def descent(self) -> figures_1_to_3.Convergence:
-        """Figures 1 to 3."""
+        """The run of Figures 1 to 3."""
         return figures_1_to_3.train(self.sizes.convergence)
 
     @functools.cached_property
     def admissible(self) -> figures_1_to_3.Convergence:
-        """Beside Figure 3."""
+        """The run with an admissible learning rate, for the numbers of Figure 3."""
         return figures_1_to_3.train(self.sizes.admissible)
 
     @functools.cached_property
     def regression(self) -> figures_4_to_7.Training:
-        """Figures 4 and 7."""
+        """The run of Figures 4 and 7."""
         return figures_4_to_7.train(self.sizes.quadratic)
 
     @functools.cached_property
     def sampler(self) -> figures_4_to_7.Sketches:
-        """Figures 5 and 6."""
+        """The sketches of Figures 5 and 6."""
         return figures_4_to_7.Sketches(self.sizes.quadratic)
 
     @functools.cached_property
     def wave_run(self) -> Result:
-        """Figures 8 and 9."""
+        """The run of Figures 8 and 9."""
         return figures_8_and_9.train(self.sizes.wave, self.folder, self.verbose)
 
     @functools.cached_property
     def crystal_runs(self) -> dict[str, Result]:
-        """Figure 10."""
+        """The runs of Figure 10 by name."""
         return figure_10.train(self.sizes.liquid_crystal, self.folder, self.verbose)
 
 
@@ -86,19 +86,19 @@ def reproduce(
     *,
     verbose: int | str = 2,
 ) -> Iterator[tuple[int, Reproduced]]:
-    """Makes figures of the paper, and writes ``figure<number>.png`` and ``.json`` as they come.
+    """Makes figures of the paper, and writes each as ``figure<number>.png`` and ``.json``.
 
     Args:
-        sizes: of the runs behind them.
-        folder: where they go, and the folders of long runs, which are resumed.
-        figures: their numbers.
-        verbose: of long runs, as for Keras.
+        sizes: sizes of the runs behind the figures.
+        folder: folder for the figures and for the folders of long runs, which are resumed.
+        figures: numbers of the figures.
+        verbose: verbosity of long runs, as in Keras.
 
     Returns:
-        An iterator over figures and their numbers; each is made when it is asked for.
+        An iterator over pairs of number and figure. Each figure is made when it is requested.
 
     Raises:
-        ValueError: for a number that no figure has, or a folder with runs of other settings.
+        ValueError: if a figure does not exist, or the folder contains runs with other settings.
     """
     unknown = sorted(set(figures) - set(FIGURES))
     if unknown:

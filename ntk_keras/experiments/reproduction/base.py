@@ -1,4 +1,4 @@
-"""What every figure of the paper is made of: sizes as data, a picture and the numbers beside it."""
+"""The parts of every figure of the paper: sizes as data, the figure itself, and its numbers."""
 
 import dataclasses
 import json
@@ -16,17 +16,18 @@ __all__ = ["PRESETS", "Reproduced", "Sizes", "sizes"]
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Everything that decides the ten figures, as plain data.
+    """Everything that determines the ten figures, as plain data.
 
     Attributes:
-        convergence: the run of Figures 1 to 3, an epoch for each step.
-        admissible: the same with a step length that Theorem 1 admits.
-        quadratic: the run of Figures 4 and 7, whose start Figures 5 and 6 sample.
-        samples: numbers of samples in Figure 5, after the exact kernel.
-        monte_carlo: numbers of samples in Figure 6.
-        repeats: M, of each.
-        wave: the run of Figures 8 and 9, weights compared after every epoch.
-        liquid_crystal: the run of Figure 10 with weights; the other differs in them only.
+        convergence: settings of the run of Figures 1 to 3, with one step per epoch.
+        admissible: the same settings with a learning rate that Theorem 1 admits.
+        quadratic: settings of the run of Figures 4 and 7. Figures 5 and 6 sample its start.
+        samples: numbers of samples in Figure 5, next to the exact kernel.
+        monte_carlo: numbers N of samples in Figure 6.
+        repeats: number M of repetitions for each N.
+        wave: settings of the run of Figures 8 and 9. Weights are compared after every epoch.
+        liquid_crystal: settings of the weighted run of Figure 10. The other run has constant
+            weights, and otherwise the same settings.
     """
 
     convergence: Settings
@@ -44,9 +45,9 @@ class Reproduced:
     """One figure of the paper.
 
     Attributes:
-        figure: the picture.
-        numbers: beside it, plain data.
-        others: more pictures by name, that the paper does not have.
+        figure: figure as in the paper.
+        numbers: numbers that belong to the figure, as plain data.
+        others: further figures by name, which are not in the paper.
     """
 
     figure: Figure
@@ -54,11 +55,11 @@ class Reproduced:
     others: Mapping[str, Figure] = dataclasses.field(default_factory=dict)
 
     def save(self, folder: Path, name: str) -> None:
-        """Writes pictures and numbers.
+        """Writes figures and numbers.
 
         Args:
-            folder: where to, which is made.
-            name: of the files, without ending.
+            folder: folder to write to; it is created.
+            name: name of the files, without extension.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.figure.savefig(folder / f"{name}.png", dpi=100)
@@ -68,12 +69,13 @@ class Reproduced:
 
 
 def sizes(preset: str) -> Sizes:
-    """The sizes of a preset of the problems.
+    """Returns the sizes of a preset of the problems.
 
-    The convergence test and the quadratic predictor are small enough for the paper's size in any
-    case. Networks, steps and points of wave and liquid crystal are the preset's, their weights
-    Algorithm 3 as printed: one probe over all terms, alpha = 1e-3. N of its first average is open;
-    with 1000 the first traces, a sample of which errs by 130 to 150 % (3 x 500), are right to 5 %.
+    The convergence test and the quadratic predictor are small enough to have the paper's size in
+    every preset. For the wave and the liquid crystal, the preset gives networks, steps and points.
+    Their weights are those of Algorithm 3 as printed, with one probe over all terms and
+    alpha = 1e-3. The paper leaves the number N of probes in the first average open. One sample of
+    the traces has an error of 130 to 150 % (3 x 500), so 1000 samples give the first traces to 5 %.
     """
     convergence = dataclasses.replace(
         problems.get("poisson").presets["paper"], steps=1000, steps_per_epoch=1
@@ -93,8 +95,8 @@ def sizes(preset: str) -> Sizes:
         admissible=dataclasses.replace(convergence, learning_rate=1e-7),
         quadratic=problems.get("quadratic").presets["paper"],
         samples=(1, 2000, 20_000),
-        # Evenly spaced logarithms from 10 to 1000; of 100 squares of one normal deviate each, the
-        # mean errs by 14 %, and a slope through 25 means by 2 %.
+        # Logarithmically spaced from 10 to 1000. The mean of 100 squared normal variables has a
+        # standard error of 14 %, and the slope through 25 such means one of 2 %.
         monte_carlo=tuple(round(10 ** (1 + k / 12)) for k in range(25)),
         repeats=100,
         wave=dataclasses.replace(wave, steps_per_epoch=wave.steps // 100),

@@ -1,4 +1,4 @@
-"""Section 5.2.3, Figure 10: a liquid crystal by finite elements, with weights and without."""
+"""Section 5.2.3, Figure 10: a liquid crystal by finite elements, and with and without weights."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ __all__ = ["compared", "train"]
 
 
 def train(settings: Settings, folder: Path, verbose: int | str) -> dict[str, runs.Result]:
-    """Trains with the weights of the settings, and with constant ones.
+    """Trains with the weights of the settings, and with constant weights.
 
     Args:
-        settings: of the run with weights.
-        folder: under which runs have theirs, that are gone on with.
-        verbose: as for Keras.
+        settings: settings of the weighted run.
+        folder: folder that contains the folders of runs, which are resumed.
+        verbose: verbosity as in Keras.
     """
     variants = {
         "NTK-PINN": settings,
@@ -43,7 +43,7 @@ def train(settings: Settings, folder: Path, verbose: int | str) -> dict[str, run
 
 
 def compared(results: Mapping[str, runs.Result]) -> Reproduced:
-    """Figure 10: light and directors at three times; and both readings of the initial field."""
+    """Returns Figure 10: light and directors at three times, and both initial fields."""
     settings = next(iter(results.values())).settings
     problem = problems.of(settings)
     fields: dict[str, np.ndarray] = {}
@@ -53,7 +53,7 @@ def compared(results: Mapping[str, runs.Result]) -> Reproduced:
         network = keras.models.load_model(result.folder / "network.keras")
         prediction, truth = runs.on_grid(problem, network)
         fields |= {"FEM": truth, name: prediction}
-        # On the boundary initial and boundary values may disagree, as on the paper's square.
+        # On the boundary, initial and boundary values may disagree, as on the paper's square.
         inside = (slice(None), slice(1, -1), slice(1, -1))
         numbers[name] = {
             "relative L2 error": result.relative_l2,
@@ -75,7 +75,7 @@ def compared(results: Mapping[str, runs.Result]) -> Reproduced:
 
 
 def _by_time(times: np.ndarray, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Relative L2 errors at the paper's three times, and at all times together."""
+    """Returns relative L2 errors at the paper's three times, and over all times of the grid."""
     errors = errors_at_frames(prediction, truth)[SHOWN]
     total = np.linalg.norm(prediction - truth) / np.linalg.norm(truth)
     named = zip([f"{time:g}" for time in times] + ["all"], [*errors, total], strict=True)
@@ -83,7 +83,7 @@ def _by_time(times: np.ndarray, prediction: np.ndarray, truth: np.ndarray) -> di
 
 
 def _readings(settings: Settings) -> dict[str, np.ndarray]:
-    """The reference on the grid for each reading of the initial field."""
+    """Returns the reference on the grid for each reading of the initial field."""
     found = {}
     for initial in INITIAL_FIELDS:
         parameters = {**settings.parameters, "initial": initial}
@@ -94,7 +94,7 @@ def _readings(settings: Settings) -> dict[str, np.ndarray]:
 
 
 def _directors(problem: problems.Problem, fields: Mapping[str, np.ndarray]) -> Figure:
-    """Light and directors of several fields at the paper's three times."""
+    """Draws light and directors of several fields at the paper's three times."""
     lines = problem.box.lines(*problem.grid)
     return plots.directors(
         lines[1:],

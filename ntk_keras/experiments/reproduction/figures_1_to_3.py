@@ -1,6 +1,7 @@
 """Section 5.1, Figures 1 to 3: gradient descent with exact weights converges as the theorems say.
 
-The Poisson equation at four points, so few that n <= p and the kernel is positive definite.
+The Poisson equation is solved with four points. They are so few that n <= p, and the kernel is
+positive definite.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from ntk_keras.problems import Settings
 
 __all__ = ["Convergence", "losses", "time_averages", "train", "weights_and_eigenvalues"]
 
-TARGET = 1e-9  # of the loss, that Figure 1 is to pass
+TARGET = 1e-9  # the loss that is to be reached in Figure 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +28,9 @@ class Convergence:
     """A run of the convergence test.
 
     Attributes:
-        settings: of the run.
-        history: Keras's, by name and epoch; an epoch is one step.
-        averages: what was measured at every step.
+        settings: settings of the run.
+        history: history of Keras, by name and epoch; an epoch is one step.
+        averages: callback that holds the measurements of every step.
     """
 
     settings: Settings
@@ -38,12 +39,12 @@ class Convergence:
 
     @property
     def epochs(self) -> np.ndarray:
-        """1, 2, ..., as the logarithmic axis of the paper has them."""
+        """The numbers 1, 2, ... of the epochs, as on the logarithmic axis of the paper."""
         return np.arange(1, self.settings.steps + 1)
 
 
 def train(settings: Settings) -> Convergence:
-    """Trains and measures every step."""
+    """Trains on the Poisson equation, and measures every step."""
     model = problems.build_model(problems.of(settings), settings)
     averages = TimeAverages(spectrum=True)
     history: keras.callbacks.History = model.fit(
@@ -56,10 +57,10 @@ def train(settings: Settings) -> Convergence:
 
 
 def losses(run: Convergence) -> Reproduced:
-    """Figure 1: the total loss and those of its terms.
+    """Returns Figure 1: the total loss, and the loss of each term.
 
-    As in the paper a term counts by its mean, the equation's over two points; the total is theirs
-    without weights.
+    As in the paper, the loss of a term is the mean of its squared residuals, over two points for
+    the equation. The total is the sum without weights.
     """
     points = {"equation": run.settings.points["equation"], "left": 1, "right": 1}
     terms = {name: 2 * np.array(run.history[f"loss/{name}"]) / n for name, n in points.items()}
@@ -83,14 +84,14 @@ def losses(run: Convergence) -> Reproduced:
 
 
 def weights_and_eigenvalues(run: Convergence) -> Reproduced:
-    """Figure 2: the loss weights, and the eigenvalues of the kernel followed through crossings."""
+    """Returns Figure 2: the loss weights, and the kernel's eigenvalues through their crossings."""
     weights = run.averages.weights()
     eigenvalues = mode_tracking.track_modes(run.averages.eigenvalues()[:-1])
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for values, group, style in zip(weights.T, run.averages.groups, ("-", "--"), strict=True):
         left.loglog(run.epochs, values, style, label=group)
-    # As in the paper modes are told by where they end, and the smallest at the start comes first.
+    # As in the paper, the mode that is smallest at the start comes first.
     modes = eigenvalues.T[np.argsort(eigenvalues[0])]
     for number, (values, style) in enumerate(zip(modes, _styles(len(modes)), strict=True), 1):
         right.loglog(run.epochs, values, style, label=f"mode {number}")
@@ -111,11 +112,11 @@ def weights_and_eigenvalues(run: Convergence) -> Reproduced:
 
 
 def time_averages(run: Convergence, admissible: Convergence) -> Reproduced:
-    """Figure 3: averages over steps of residual and gradient, beside lines of order 1/T.
+    """Returns Figure 3: averages of residual and gradient over steps, with lines of order 1/T.
 
     Args:
-        run: of Figures 1 and 2.
-        admissible: with a step length for which Theorem 1 promises something.
+        run: run of Figures 1 and 2.
+        admissible: run with a learning rate that satisfies the conditions of Theorem 1.
     """
     averages = run.averages.averages()
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -137,10 +138,10 @@ def time_averages(run: Convergence, admissible: Convergence) -> Reproduced:
 
 
 def bounds(run: Convergence) -> dict[str, Any]:
-    """The bounds of Theorems 1 and 2 along a run: how much of each it takes up, at most.
+    """Returns the bounds of Theorems 1 and 2 along a run, and how closely the run approaches them.
 
     Args:
-        run: by gradient descent.
+        run: run by gradient descent.
     """
     averages, rate = run.averages, run.settings.learning_rate
     constants = averages.constants(rate)
@@ -152,7 +153,7 @@ def bounds(run: Convergence) -> dict[str, Any]:
     )
     return {
         "constants": dataclasses.asdict(constants),
-        # None where any is: F was nowhere convex along the steps.
+        # None if every learning rate is admissible: F was nowhere convex along the steps.
         "largest step length of Theorem 1": constants.largest_learning_rate
         if constants.lipschitz
         else None,
@@ -171,7 +172,7 @@ def bounds(run: Convergence) -> dict[str, Any]:
 
 
 def _plot_average(ax: Axes, epochs: np.ndarray, values: np.ndarray, label: str, color: str) -> None:
-    """An average, and a line of order 1/T through its end."""
+    """Plots an average, and a line of order 1/T through its end."""
     ax.loglog(epochs, values, color=color, label=f"average of {label}")
     late = epochs[len(epochs) // 50 :]
     ax.loglog(late, values[-1] * epochs[-1] / late, "--", color=color, label="$O(T^{-1})$")

@@ -1,4 +1,4 @@
-"""Section 5.2.1, Figures 4 to 7: sketches of a kernel small enough to look at."""
+"""Section 5.2.1, Figures 4 to 7: sketches of a kernel that is small enough to inspect."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -32,14 +32,15 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """A run of Algorithm 3 with the kernel itself averaged.
+    """A run of Algorithm 3 that averages the kernel itself.
 
     Attributes:
-        settings: of the run.
-        model: as it ended.
-        first_average: K^ after the first step, the mean of N samples at theta_0, ``[n, n]``.
-        exact_start: K(theta_0).
-        exact_end: K(theta_T).
+        settings: settings of the run.
+        model: trained model.
+        first_average: average K^ after the first step, the mean of N samples at theta_0,
+            ``[n, n]``.
+        exact_start: kernel K(theta_0).
+        exact_end: kernel K(theta_T).
     """
 
     settings: Settings
@@ -68,10 +69,10 @@ class Sketches:
     """Means of independent sketches by Algorithm 2 at the start of training.
 
     Args:
-        settings: of the quadratic predictor.
+        settings: settings of the quadratic predictor.
 
     Attributes:
-        exact: K(theta_0), ``[n, n]``.
+        exact: kernel K(theta_0), ``[n, n]``.
     """
 
     def __init__(self, settings: Settings):
@@ -80,12 +81,12 @@ class Sketches:
         self._mean = _compiled_mean(model)
 
     def mean(self, number: int, seed: int) -> np.ndarray:
-        """The mean of ``number`` sketches, ``[n, n]``; another seed gives others."""
+        """Returns the mean of ``number`` sketches, ``[n, n]``, drawn with a seed."""
         return self._mean(tf.constant(number), tf.constant([seed, number])).numpy()
 
 
 def fit(training: Training) -> Reproduced:
-    """Figure 4: the data, the true function and what Algorithm 3 found."""
+    """Returns Figure 4: the data, the true function, and the result of Algorithm 3."""
     x, y = (part.numpy() for part in training.model.blocks()["data"].points)
     fine = np.linspace(-1, 1, 201)[:, np.newaxis]
     truth = np.polynomial.polynomial.polyval(fine, TRUE_COEFFICIENTS)
@@ -108,12 +109,12 @@ def fit(training: Training) -> Reproduced:
 
 
 def samples(sketches: Sketches, counts: Sequence[int]) -> Reproduced:
-    """Figure 5: the exact kernel at the start and means of sketches.
+    """Returns Figure 5: the exact kernel at the start, and means of sketches.
 
-    The mean of the fewest samples has a scale of its own; the others share that of the kernel.
+    The mean of the fewest samples has its own colour scale; the others share that of the kernel.
 
     Args:
-        sketches: of the kernel.
+        sketches: sketches of the kernel.
         counts: numbers of samples, the fewest first.
     """
     means = {count: sketches.mean(count, seed=0) for count in counts}
@@ -143,15 +144,15 @@ def samples(sketches: Sketches, counts: Sequence[int]) -> Reproduced:
 def monte_carlo_errors(
     sketches: Sketches, counts: Sequence[int], repeats: int
 ) -> dict[str, np.ndarray]:
-    """Mean squared errors of means of N sketches, over M independent means for each N.
+    """Returns mean squared errors of means of N sketches, over M independent means for each N.
 
     Args:
-        sketches: of the kernel.
-        counts: N, several.
-        repeats: M.
+        sketches: sketches of the kernel.
+        counts: values of N.
+        repeats: number M of independent means for each N.
 
     Returns:
-        ``"kernel"`` in the Frobenius norm and ``"trace"``, each ``[counts]``.
+        Errors of ``"kernel"`` in the Frobenius norm and of ``"trace"``, each ``[counts]``.
     """
     K = sketches.exact
     errors = []
@@ -164,12 +165,12 @@ def monte_carlo_errors(
 
 
 def monte_carlo(sketches: Sketches, counts: Sequence[int], repeats: int) -> Reproduced:
-    """Figure 6: Monte Carlo errors of kernel and trace, beside theory's constant over N.
+    """Returns Figure 6: Monte Carlo errors of kernel and trace, with the theoretical line c / N.
 
     Args:
-        sketches: of the kernel.
-        counts: N, several.
-        repeats: M, independent means for each N.
+        sketches: sketches of the kernel.
+        counts: values of N.
+        repeats: number M of independent means for each N.
     """
     errors = monte_carlo_errors(sketches, counts, repeats)
     constants = {
@@ -194,7 +195,7 @@ def monte_carlo(sketches: Sketches, counts: Sequence[int], repeats: int) -> Repr
 
 
 def kernels(training: Training) -> Reproduced:
-    """Figure 7: exact kernels and moving averages at start and end, a scale for each time."""
+    """Returns Figure 7: exact and averaged kernels at start and end, with one scale for each."""
     pairs = {
         "start": (training.exact_start, training.first_average),
         "end": (training.exact_end, training.last_average),
@@ -216,7 +217,7 @@ def kernels(training: Training) -> Reproduced:
 
 
 def _compiled_mean(model: PINNModel) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """A function from the number of samples and a seed ``[2]`` to the mean of their sketches."""
+    """Returns a function from the number of samples and a seed ``[2]`` to the mean sketch."""
 
     @tf.function(jit_compile=True, autograph=False)
     def mean(number: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -234,7 +235,7 @@ def _compiled_mean(model: PINNModel) -> Callable[[tf.Tensor, tf.Tensor], tf.Tens
 
 
 def _exact(model: PINNModel) -> np.ndarray:
-    """The kernel by formula."""
+    """Returns the kernel, computed by its formula."""
     (x, _), theta = model.blocks()["data"].points, model.trainable_variables[0]
     return exact_kernel(x.numpy(), theta.numpy())
 
@@ -245,7 +246,7 @@ def _panels() -> tuple[Figure, list[Axes]]:
 
 
 def _heat_maps(figure: Figure, axes: Sequence[Axes], matrices: Sequence[np.ndarray]) -> None:
-    """Matrices on one scale, each with its colour bar."""
+    """Draws matrices on one scale, each with its colour bar."""
     scale = {"vmin": min(m.min() for m in matrices), "vmax": max(m.max() for m in matrices)}
     for ax, matrix in zip(axes, matrices, strict=True):
         figure.colorbar(ax.imshow(matrix, cmap="viridis", **scale), ax=ax, label="$K_{ij}$")

@@ -1,4 +1,4 @@
-"""Section 5.2.2, Figures 8 and 9: estimated weights along the training of the wave equation."""
+"""Section 5.2.2, Figures 8 and 9: estimated weights while training on the wave equation."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ __all__ = ["deviations", "solution", "train", "weights"]
 
 
 def train(settings: Settings, folder: Path, verbose: int | str) -> runs.Result:
-    """Trains the wave with exact weights in its history; goes on with what is in the folder.
+    """Trains on the wave equation with exact weights in the history, or resumes such a run.
 
     Args:
-        settings: of the run.
-        folder: under which runs have theirs.
-        verbose: as for Keras.
+        settings: settings of the run.
+        folder: folder that contains the folder of the run.
+        verbose: verbosity as in Keras.
     """
     return runs.run(
         settings,
@@ -34,7 +34,7 @@ def train(settings: Settings, folder: Path, verbose: int | str) -> runs.Result:
 
 
 def weights(result: runs.Result) -> Reproduced:
-    """Figure 8: exact and estimated weights over steps."""
+    """Returns Figure 8: exact and estimated weights over steps."""
     rows = read_history(result.folder / "history.csv")
     groups = [name.removeprefix("exact/") for name in rows[0] if name.startswith("exact/")]
     steps = np.array([row["step"] for row in rows])
@@ -57,11 +57,11 @@ def weights(result: runs.Result) -> Reproduced:
 def deviations(
     exact: Mapping[str, np.ndarray], estimated: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
-    """|estimated / exact - 1| over a run by group: median, worst, and worst of the second half.
+    """Returns medians and maxima of ``|estimated / exact - 1|`` over a run by group.
 
     Args:
-        exact: by group, ``[moments]``.
-        estimated: the same.
+        exact: exact weights by group, each ``[moments]``.
+        estimated: estimated weights by group, each ``[moments]``.
     """
     found = {}
     for group in exact:
@@ -76,7 +76,7 @@ def deviations(
 
 
 def solution(result: runs.Result) -> Reproduced:
-    """Figure 9: prediction, truth and error of the wave."""
+    """Returns Figure 9: prediction, truth and error for the wave."""
     problem = problems.of(result.settings)
     network = keras.models.load_model(result.folder / "network.keras")
     prediction, truth = runs.on_grid(problem, network)

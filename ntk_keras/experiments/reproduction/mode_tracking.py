@@ -1,4 +1,4 @@
-"""Curves among values that come sorted: eigenvalues followed through their crossings."""
+"""Tracks curves through their crossings, such as eigenvalues that are sorted at each moment."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -7,17 +7,18 @@ __all__ = ["track_modes"]
 
 
 def track_modes(values: np.ndarray) -> np.ndarray:
-    """Puts the values of each moment in an order that makes columns smooth.
+    """Orders the values of each moment so that every column is a smooth curve.
 
-    From one moment to the next each curve takes the value that lies nearest and bends it least,
-    both in logarithms: the pairing whose sum of |step| + |change of step| is smallest. Where two
-    sorted curves seem to touch and turn, curves that cross have the smaller bends.
+    From one moment to the next, curves and values are paired so that the sum of
+    |step| + |change of step| in logarithms is smallest. Each curve thus takes a value that is close
+    and bends it little. Where two sorted curves seem to touch and turn back, curves that cross bend
+    less.
 
     Args:
-        values: positive, ``[moments, curves]``, in any order; moments evenly spaced.
+        values: positive values ``[moments, curves]``, in any order, at evenly spaced moments.
 
     Returns:
-        The same values, rows permuted; the first as it is.
+        The same values, permuted within each row but the first.
     """
     logarithms = np.log(values)
     ordered = np.empty_like(logarithms)
