@@ -1,9 +1,9 @@
-"""How far estimated weights are from exact ones along one training run, all estimators beside it.
+"""Errors of estimated loss weights along one training run, for all estimators.
 
-One network trains on the wave problem. At every step each estimator samples the traces of the same
-residuals and moves an average of its own, as if it weighed the loss; only one of them does. At
-checks the exact kernel is computed at many fixed points, so that the measure itself hardly depends
-on which points were drawn: estimates from redrawn points are of that kernel's expectation.
+One network trains on the wave problem. At every step, each estimator samples the traces of the same
+residuals and updates its own moving average, as if it weighted the loss; only one of them does. At
+checks, the exact kernel is computed at many fixed points, so that the reference hardly depends on
+which points were drawn: with redrawn points, the estimates are of the expectation of that kernel.
 """
 
 import dataclasses
@@ -19,21 +19,23 @@ from ntk_keras.backend import seeds
 from ntk_keras.training.terms import Term
 from ntk_keras.weighting import NTK, weights_from_traces
 
-REFERENCE_POINTS = 1500  # of every term
-SAMPLES = 200  # at each of the places where single samples are looked at
+REFERENCE_POINTS = 1500  # number of points of every term
+SAMPLES = 200  # number of single samples at each step where they are examined
 
 
 @dataclasses.dataclass
 class Run:
-    """What a run has shown.
+    """The measurements of a run.
 
     Attributes:
-        steps: of the checks.
-        exact: weights at every check, ``[checks, groups]``.
-        averaged: the same by estimator, from moving averages.
-        negative: by estimator and step, the share of single samples of a trace below zero, and
-            their relative standard deviation, each ``[groups]``.
-        groups: their names.
+        steps: steps of the checks.
+        exact: exact weights at every check, ``[checks, groups]``.
+        averaged: weights from moving averages by estimator, each ``[checks, groups]``.
+        negative: share of single samples of a trace that are negative, by estimator and step, each
+            ``[groups]``.
+        spread: relative standard deviation of single samples of a trace, by estimator and step,
+            each ``[groups]``.
+        groups: names of the groups.
     """
 
     steps: list[int] = dataclasses.field(default_factory=list)
@@ -52,15 +54,17 @@ def follow(
     rate: float,
     sample_at: Sequence[int],
 ) -> Run:
-    """Trains the network and compares on the way.
+    """Trains the network and compares the estimators during training.
 
     Args:
-        names: of estimators; ``"exact"`` is so at the points of a step, which are redrawn.
-        width: of the three hidden layers.
-        steps: of training.
-        check_every: steps from one comparison to the next; the first comes before any step.
+        names: names of the estimators. ``"exact"`` is exact at the points of a step, which are
+            redrawn.
+        width: number of neurons in each of the three hidden layers.
+        steps: number of training steps.
+        check_every: number of steps from one comparison to the next. The first comes before any
+            step.
         rate: averaging rate of every estimator.
-        sample_at: steps before which single samples are looked at.
+        sample_at: steps before which single samples are examined.
     """
     problem = problems.get("wave")
     settings = dataclasses.replace(
@@ -88,7 +92,7 @@ def follow(
             run.negative[name, index] = np.mean(samples < 0, axis=0)
             run.spread[name, index] = np.std(samples, axis=0) / np.mean(samples, axis=0)
         step(tf.constant(index))
-        if exact is not None:  # the weights that the step used, at the parameters it began with
+        if exact is not None:  # the weights that the step used, at the parameters before it
             run.steps.append(index)
             run.exact.append(exact)
             for name, average in averages.items():
@@ -98,7 +102,7 @@ def follow(
 
 
 def rows_of(run: Run, width: int, rate: float) -> Iterator[dict[str, Any]]:
-    """One row for each estimator: errors of its weights, in per cent by group, and its samples."""
+    """Yields a row for each estimator, with errors of its weights by group and of its samples."""
     exact = np.array(run.exact)
     for name, weights in run.averaged.items():
         error = 100 * np.abs(np.array(weights) / exact - 1)
@@ -118,9 +122,9 @@ def rows_of(run: Run, width: int, rate: float) -> Iterator[dict[str, Any]]:
 
 
 def curves(run: Run) -> list[dict[str, Any]]:
-    """Weights at every check, one row for each estimator, step and group.
+    """Returns the weights at every check, one row for each estimator, step and group.
 
-    Those of the kernel, which errors are counted from, have the name ``kernel``.
+    The exact weights, which are the reference of the errors, have the name ``kernel``.
     """
     return [
         {"estimator": name, "step": step, "group": group, "weight": f"{value:.6g}"}
@@ -131,14 +135,17 @@ def curves(run: Run) -> list[dict[str, Any]]:
 
 
 def _prepared(weighting: NTK, model: PINNModel) -> NTK:
-    """A weighting with the groups of a model that does not use it."""
+    """Returns the weighting, prepared for the groups of a model that does not use it."""
     group_of = {term.name: term.group for term in model.terms}
     weighting.prepare(group_of, model.parameter_dtype, dict.fromkeys(group_of))
     return weighting
 
 
 def _reference(model: PINNModel) -> Callable[[], tf.Tensor]:
-    """A function that computes exact traces by group at many points, scaled to the usual number."""
+    """Returns a function that computes exact traces by group at many points.
+
+    The traces are scaled to the usual number of points.
+    """
     problem = problems.get("wave")
     points = {term.name: REFERENCE_POINTS for term in model.terms}
     wide = problem.terms(dataclasses.replace(problem.presets["paper"], points=points))
@@ -159,7 +166,7 @@ def _fixed(term: Term) -> Term:
 
 
 def _samples(model: PINNModel, weighting: NTK) -> np.ndarray:
-    """Single samples of the traces at the next step's points, ``[SAMPLES, groups]``."""
+    """Returns single samples of the traces at the next step's points, ``[SAMPLES, groups]``."""
 
     @tf.function(jit_compile=True, autograph=False)
     def draw() -> tf.Tensor:

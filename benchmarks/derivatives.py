@@ -1,8 +1,9 @@
-"""Time of a loss gradient, derivatives taken forward and by nested tapes, side by side.
+"""Times of a loss gradient, with derivatives carried forward and with nested gradient tapes.
 
-The wave problem of Section 5.2.2 (u_tt - 4 u_xx, 3 x 500 neurons, 900 residuals, a whole training
-step with constant weights), a Poisson equation in ten dimensions, the biharmonic operator in two
-and the Kuramoto-Sivashinsky equation (3 x 100 neurons, 1000 points). All take turns in one process.
+The cases are the wave problem of Section 5.2.2 (u_tt - 4 u_xx, 3 x 500 neurons, 900 residuals, a
+whole training step with constant weights), a Poisson equation in ten dimensions, the biharmonic
+operator in two dimensions and the Kuramoto-Sivashinsky equation (3 x 100 neurons, 1000 points). The
+two modes take turns in one process.
 
     python -m benchmarks.derivatives [--rounds 15] [--cases NAME ...]
 """
@@ -25,11 +26,11 @@ from ntk_keras.derivatives import Mode, Network, NetworkView
 from ntk_keras.domains import Box
 
 MODES: tuple[Mode, ...] = ("tapes", "taylor")
-STEPS = 10  # in a turn
+STEPS = 10  # number of steps in a turn
 
 
 def kuramoto_sivashinsky(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """u_t + u u_x + u_xx + u_xxxx at points (t, x)."""
+    """Returns ``u_t + u u_x + u_xx + u_xxxx`` at points (t, x)."""
     u_t, u_x, u_xx, u_xxxx = (
         derivatives.partial(u, points, *axes) for axes in ([0], [1], [1] * 2, [1] * 4)
     )
@@ -37,7 +38,7 @@ def kuramoto_sivashinsky(u: Network, points: tf.Tensor) -> tf.Tensor:
 
 
 def wave_step(mode: Mode, jit_compile: bool) -> Callable[[], object]:
-    """A training step of the wave problem at the paper's size."""
+    """Returns a training step of the wave problem at the paper's size."""
     problem = problems.get("wave")
     settings = problem.presets["paper"]
     network = networks.feedforward(problem.box, width=settings.width, depth=settings.depth)
@@ -49,7 +50,7 @@ def wave_step(mode: Mode, jit_compile: bool) -> Callable[[], object]:
 def operator_step(
     operator: Callable[[Any, tf.Tensor], tf.Tensor], dimensions: int
 ) -> Callable[[Mode, bool], Callable[[], object]]:
-    """The gradient of 1/2 ||operator u||^2 at 1000 points, by mode."""
+    """Returns a function from a mode to the gradient of ``1/2 ||operator u||^2`` at 1000 points."""
     box = Box(**{f"x{k}": (0, 1) for k in range(dimensions)})
     network = networks.feedforward(box, width=100, depth=3, seed=0)
     theta = [v.value for v in network.trainable_variables]
@@ -65,7 +66,7 @@ def operator_step(
 
 
 def warm(function: Callable[[], object], jit_compile: bool) -> Callable[[], object]:
-    """The function compiled and run twice."""
+    """Returns the compiled function, after running it twice."""
     step = tf.function(function, jit_compile=jit_compile, autograph=False)
     step()
     step()
@@ -81,13 +82,13 @@ CASES: dict[str, Callable[[Mode, bool], Callable[[], object]]] = {
 
 
 def turn(step: Callable[[], object]) -> None:
-    """Steps, one after the other."""
+    """Runs the steps of a turn, one after the other."""
     for _ in range(STEPS):
         step()
 
 
 def measure(case: str, jit_compile: bool, rounds: int) -> dict[str, Any]:
-    """One row of the table: medians and their ratio."""
+    """Returns one row of the table: medians and their ratio."""
     steps = {mode: CASES[case](mode, jit_compile) for mode in MODES}
     times: dict[str, list[float]] = {mode: [] for mode in steps}
     for _, mode in itertools.product(range(rounds), steps):

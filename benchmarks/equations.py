@@ -1,4 +1,4 @@
-"""Equations with solutions, by which natural gradients are measured: seven of the field's."""
+"""Seven common test equations with known solutions, for the benchmarks of natural gradients."""
 
 import dataclasses
 import functools
@@ -25,13 +25,14 @@ class Equation:
     """A problem on a box whose solution is known on a grid.
 
     Attributes:
-        box: where it is posed.
-        equation: the residual inside.
-        conditions: residuals on faces, by name, with the face as a coordinate and its value.
-        solution: values ``[m, 1]`` at points ``[m, 2]`` of ``box.grid(*shape)``.
-        shape: of that grid.
-        activation: of the network.
-        harmonics: frequencies of the second input, in which the network is periodic; 0 for none.
+        box: domain of the problem.
+        equation: residual in the interior.
+        conditions: residuals on faces by name, each with its face as ``{coordinate: value}``.
+        solution: function from the points ``[m, 2]`` of ``box.grid(*shape)`` to values ``[m, 1]``.
+        shape: number of points of the grid along each axis.
+        activation: activation of the network.
+        harmonics: number of frequencies of the second input, in which the network is periodic; 0
+            for a network that is not.
     """
 
     box: Box
@@ -43,10 +44,10 @@ class Equation:
     harmonics: int = 0
 
     def terms(self, points: int, scale: float = 1.0) -> list[Term]:
-        """Terms whose points are drawn anew at every step.
+        """Returns terms whose points are redrawn at every step.
 
         Args:
-            points: inside; a fifth as many for each condition.
+            points: number of points in the interior; a fifth as many for each condition.
             scale: factor of the equation's residual.
         """
 
@@ -64,14 +65,14 @@ class Equation:
 def network(
     equation: Equation, width: int, depth: int, seed: int, dtype: str = "float64"
 ) -> keras.Model:
-    """A network on inputs from -3 to 3.
+    """Returns a network whose inputs are scaled to -3 to 3.
 
     Args:
-        equation: that it is to solve.
-        width: of the hidden layers.
-        depth: their number.
-        seed: of the initial values.
-        dtype: of the network.
+        equation: equation to solve.
+        width: number of neurons in each hidden layer.
+        depth: number of hidden layers.
+        seed: seed of the initial values.
+        dtype: dtype of the network.
     """
     keras.utils.set_random_seed(seed)
     lower, upper = (np.array(x, float) for x in (equation.box.lower, equation.box.upper))
@@ -90,24 +91,24 @@ def network(
 
 
 def value(u: Network, x: tf.Tensor) -> tf.Tensor:
-    """U = 0."""
+    """Returns the residual of ``u = 0``."""
     return u(x)[:, 0]
 
 
 def equal(target: Callable[[tf.Tensor], tf.Tensor]) -> Residual:
-    """U = target."""
+    """Returns the residual function of ``u = target``."""
     return lambda u, x: u(x)[:, 0] - target(x)
 
 
 def burgers(u: Network, x: tf.Tensor) -> tf.Tensor:
-    """u_t + u u_x - nu u_xx."""
+    """Returns ``u_t + u u_x - nu u_xx``."""
     first = derivatives.gradient(u, x)[:, 0]
     second = derivatives.partial(u, x, 1, 1)[:, 0]
     return first[:, 0] + u(x)[:, 0] * first[:, 1] - VISCOSITY * second
 
 
 def burgers_solution(points: np.ndarray) -> np.ndarray:
-    """By Cole and Hopf, with quadrature by Gauss and Hermite."""
+    """Returns the solution by the Cole-Hopf transformation and Gauss-Hermite quadrature."""
     nodes, weights = np.polynomial.hermite.hermgauss(200)
     t, x = points[:, :1], points[:, 1:]
     at = x - np.sqrt(4 * VISCOSITY * np.maximum(t, 1e-12)) * nodes
@@ -118,7 +119,7 @@ def burgers_solution(points: np.ndarray) -> np.ndarray:
 
 
 def allen_cahn(u: Network, x: tf.Tensor) -> tf.Tensor:
-    """u_t - 1e-4 u_xx + 5 u^3 - 5 u."""
+    """Returns ``u_t - 1e-4 u_xx + 5 u^3 - 5 u``."""
     second = derivatives.partial(u, x, 1, 1)[:, 0]
     now = u(x)[:, 0]
     return derivatives.partial(u, x, 0)[:, 0] - 1e-4 * second + 5 * now**3 - 5 * now
@@ -127,7 +128,11 @@ def allen_cahn(u: Network, x: tf.Tensor) -> tf.Tensor:
 def allen_cahn_solution(
     points: np.ndarray | None = None, count: int = 2048, steps: int = 2000
 ) -> np.ndarray:
-    """On the grid of 101 x 129: Fourier in space, exponential Runge-Kutta of order four in time."""
+    """Returns the solution on the grid of 101 x 129 points.
+
+    It is computed by a Fourier method in space and an exponential Runge-Kutta method of order four
+    in time.
+    """
     x = -1 + 2 * np.arange(count) / count
     h, wave_numbers = 1 / steps, PI * np.fft.fftfreq(count, 1 / count)
     linear = h * (5 - 1e-4 * wave_numbers**2)
@@ -141,7 +146,8 @@ def allen_cahn_solution(
     def cubic(modes: np.ndarray) -> np.ndarray:
         return np.fft.fft(-5 * np.fft.ifft(modes).real ** 3)
 
-    # The start has a kink where it is continued: its own coefficients, not those of few samples.
+    # The periodic continuation of the initial values has a kink, so their coefficients are computed
+    # from many samples.
     many = -1 + 2 * np.arange(2**17) / 2**17
     start = np.fft.fft(many**2 * np.cos(PI * many)) * count / 2**17
     modes = np.concatenate([start[: count // 2], start[-count // 2 :]])
@@ -161,12 +167,12 @@ def allen_cahn_solution(
 
 
 def oscillation(t: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """The manufactured solution of the Klein-Gordon equation."""
+    """Returns the manufactured solution of the Klein-Gordon equation."""
     return x * tf.cos(5 * PI * t) + (t * x) ** 3
 
 
 def klein_gordon(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """u_tt - u_xx + u^3 - f."""
+    """Returns ``u_tt - u_xx + u^3 - f``."""
     t, x = points[:, 0], points[:, 1]
     forcing = -25 * PI**2 * x * tf.cos(5 * PI * t) + 6 * t * x**3 - 6 * t**3 * x
     forcing += oscillation(t, x) ** 3
@@ -174,20 +180,20 @@ def klein_gordon(u: Network, points: tf.Tensor) -> tf.Tensor:
 
 
 def helmholtz(u: Network, x: tf.Tensor) -> tf.Tensor:
-    """u_xx + u_yy + u - f, a = (1, 4)."""
+    """Returns ``u_xx + u_yy + u - f`` with wave numbers a = (1, 4)."""
     forcing = (1 - 17 * PI**2) * tf.sin(PI * x[:, 0]) * tf.sin(4 * PI * x[:, 1])
     return derivatives.laplacian(u, x)[:, 0] + u(x)[:, 0] - forcing
 
 
 def poisson(u: Network, x: tf.Tensor) -> tf.Tensor:
-    """u_xx + u_yy - f."""
+    """Returns ``u_xx + u_yy - f``."""
     return derivatives.laplacian(u, x)[:, 0] + 2 * PI**2 * tf.sin(PI * x[:, 0]) * tf.sin(
         PI * x[:, 1]
     )
 
 
 def convection(u: Network, x: tf.Tensor) -> tf.Tensor:
-    """u_t + 50 u_x."""
+    """Returns ``u_t + 50 u_x``."""
     first = derivatives.gradient(u, x)[:, 0]
     return first[:, 0] + 50 * first[:, 1]
 

@@ -1,17 +1,17 @@
-"""The estimators of kernel traces compared on the wave problem of Section 5.2.2.
+"""Compares the estimators of kernel traces on the wave problem of Section 5.2.2.
 
-Each sub-command writes a Markdown table and a CSV file into ``benchmarks/results``:
+Each subcommand writes a Markdown table and a CSV file to ``benchmarks/results``:
 
     python -m benchmarks.estimators accuracy --width 500 --steps 3000
     python -m benchmarks.estimators memory --points 20000 --width 1000 --depth 4
     python -m benchmarks.estimators training --steps 20000 [--width 500] [--part 0/2]
     python -m benchmarks.estimators report
 
-``accuracy`` follows the weights along one training run; ``memory`` takes
-the peak of a process for each estimator; ``training`` trains with every estimator, averaging rate
-and seed (many runs: interrupt and resume at will, or share them between processes by ``--part``).
-``report`` joins what they left, and what ``python -m benchmarks.step`` did, to the tables and
-figures of the documents.
+``accuracy`` follows the weights along one training run. ``memory`` measures the peak memory of a
+process for each estimator. ``training`` trains with every estimator, averaging rate and seed; these
+many runs can be interrupted and resumed, or shared between processes with ``--part``. ``report``
+combines their results, and those of ``python -m benchmarks.step``, into the tables and figures of
+the documentation.
 """
 
 import argparse
@@ -26,7 +26,7 @@ NAMES = ["constant", *CONTENDERS]
 
 
 def run_accuracy(options: argparse.Namespace) -> None:
-    """Sub-command ``accuracy``."""
+    """Runs the subcommand ``accuracy``."""
     run = accuracy.follow(
         options.estimators,
         options.width,
@@ -42,13 +42,13 @@ def run_accuracy(options: argparse.Namespace) -> None:
 
 
 def run_memory(options: argparse.Namespace) -> None:
-    """Sub-command ``memory``."""
+    """Runs the subcommand ``memory``."""
     rows = memory.rows(options.estimators, options.points, options.width, options.depth)
     write_table(options.out, "memory", rows)
 
 
 def run_training(options: argparse.Namespace) -> None:
-    """Sub-command ``training``."""
+    """Runs the subcommand ``training``."""
     todo = training.jobs(
         options.width, options.estimators, options.rates, options.seeds, options.steps
     )
@@ -56,7 +56,7 @@ def run_training(options: argparse.Namespace) -> None:
 
 
 def run_report(options: argparse.Namespace) -> None:
-    """Sub-command ``report``."""
+    """Runs the subcommand ``report``."""
     write_table(options.out, "steps-to-error", training.report(options.out))
     figure = report.error_against_overhead(options.out, (50, 500))
     figure.savefig(options.figures / "error-against-overhead.png", dpi=120)
@@ -64,7 +64,7 @@ def run_report(options: argparse.Namespace) -> None:
 
 
 def part(text: str) -> tuple[int, int]:
-    """``"k/n"`` as two numbers, 0 <= k < n."""
+    """Returns the two numbers of ``"k/n"``, with 0 <= k < n."""
     first, total = (int(number) for number in text.split("/"))
     if not 0 <= first < total:
         raise ValueError(f"A part is k/n with 0 <= k < n, as in 0/2. Received {text!r}.")
@@ -72,7 +72,7 @@ def part(text: str) -> tuple[int, int]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Returns the parser of the command line."""
     top = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = top.add_subparsers(required=True)
 
@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one sub-command."""
+    """Runs one subcommand."""
     options = parser().parse_args(arguments)
     options.command(options)
 

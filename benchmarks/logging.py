@@ -1,13 +1,13 @@
-r"""What it costs to watch a run: the same training with callbacks that write, and without.
+r"""The cost of logging: the same training with callbacks that write events, and without.
 
-Everything runs in one process and takes turns; a turn is a whole ``fit`` of the wave problem in the
+Everything runs in one process and takes turns. A turn is a whole ``fit`` of the wave problem in the
 preset "quick", without validation. Turns are compared by the processor time of all threads, which
-whatever else the machine does leaves alone; and the share of a turn's time that passes in its
-callbacks is taken by the clock, which counts while steps wait.
+other processes hardly affect. The share of a turn's time spent in callbacks is measured by the wall
+clock, which also counts while steps wait.
 
-Logging: ``NTKTensorBoard`` as it is by default; the same after every epoch (``max_share=1``), which
-is what rate-limiting saves; and all events of ``ntk-keras run``, kernels and pictures included, for
-as many epochs as that has.
+The kinds of logging are ``NTKTensorBoard`` with its defaults; the same after every epoch
+(``max_share=1``), which shows what rate-limiting saves; and all events of ``ntk-keras run``,
+including kernels and images, for the same number of epochs.
 
     python -m benchmarks.logging                # all cases
     python -m benchmarks.logging --rounds 1     # quickly
@@ -30,8 +30,8 @@ from ntk_keras.callbacks import NTKTensorBoard
 from ntk_keras.experiments import runs
 from ntk_keras.problems import Settings
 
-# Steps an epoch, steps a turn, and what is set beside a turn without logging. One step an epoch is
-# what `fit` does if it is not told otherwise.
+# Steps per epoch, steps per turn, and kinds of logging to compare with none. One step per epoch is
+# the default of `fit`.
 CASES: tuple[tuple[int, int, tuple[str, ...]], ...] = (
     (1, 1000, ("default", "every epoch")),
     (10, 2000, ("default", "every epoch")),
@@ -40,10 +40,10 @@ CASES: tuple[tuple[int, int, tuple[str, ...]], ...] = (
 
 
 class Timed(keras.callbacks.Callback):
-    """Passes on what callbacks are told, and times them.
+    """Forwards calls to callbacks, and times them.
 
     Attributes:
-        seconds: spent in the callbacks.
+        seconds: seconds spent in the callbacks.
     """
 
     def __init__(self, callbacks: Sequence[keras.callbacks.Callback]):
@@ -76,7 +76,7 @@ class Timed(keras.callbacks.Callback):
 
 
 def callbacks_of(logging: str, folder: Path, settings: Settings) -> list[keras.callbacks.Callback]:
-    """The callbacks of a name in :data:`CASES`; none for ``"none"``."""
+    """Returns the callbacks of a kind of logging in :data:`CASES`; none for ``"none"``."""
     known: dict[str, Callable[[], list[keras.callbacks.Callback]]] = {
         "none": list,
         "default": lambda: [NTKTensorBoard(folder)],
@@ -87,7 +87,7 @@ def callbacks_of(logging: str, folder: Path, settings: Settings) -> list[keras.c
 
 
 def turn(model: PINNModel, settings: Settings, logging: str) -> tuple[float, float, float]:
-    """Of a ``fit``: processor seconds, seconds, and those of them that pass in callbacks."""
+    """Returns processor seconds, seconds, and seconds in callbacks of one ``fit``."""
     with tempfile.TemporaryDirectory() as folder:
         timed = Timed(callbacks_of(logging, Path(folder), settings))
         processor, began = time.process_time(), time.perf_counter()
@@ -104,7 +104,7 @@ def turn(model: PINNModel, settings: Settings, logging: str) -> tuple[float, flo
 def rows(
     steps_per_epoch: int, steps: int, loggings: Sequence[str], rounds: int
 ) -> list[dict[str, Any]]:
-    """Turns with each logging and without, round after round; one row for each logging."""
+    """Takes turns with each kind of logging and without, and returns a row for each kind."""
     quick = problems.get("wave").presets["quick"]
     settings = dataclasses.replace(quick, steps_per_epoch=steps_per_epoch, steps=steps)
     model = problems.build_model(problems.of(settings), settings)

@@ -1,10 +1,12 @@
-"""Long times: causal weights, slabs and natural gradients on three equations, at equal seconds.
+"""Long times: causal weights, slabs and natural gradients on three equations, in equal time.
 
-Networks of three hidden layers on inputs from -3 to 3, tanh for Allen-Cahn and sines elsewhere,
-points drawn anew at every step, NTK weights. Adam's networks for Allen-Cahn have ten harmonics in
-space, other periodic networks one. Adam trains in single precision, natural gradients in double.
-Adam's rate falls from 1e-3, in later slabs from 3e-4. Names of ways say where this differs. Seconds
-are those of training steps, with compilation; slabs share them equally unless --first says more.
+Networks have three hidden layers and inputs scaled to -3 to 3, with tanh for Allen-Cahn and sines
+elsewhere. Points are redrawn at every step, and weights are NTK weights. Adam's networks for
+Allen-Cahn have ten harmonics in space, other periodic networks one. Adam trains in single
+precision, natural gradients in double precision. Adam's learning rate decays from 1e-3, in later
+slabs from 3e-4. The names of the ways state where this differs. Seconds are spent in training
+steps, including compilation. The first slab has the share --first of them, and later slabs share
+the rest equally.
 
     python -m benchmarks.long_times --seconds 600
     python -m benchmarks.long_times --equations wave --ways "Adam" "Adam, tanh" --seeds 0 1 2
@@ -33,18 +35,18 @@ PERIODS = 10
 
 
 def vibration(t: Any, x: Any) -> Any:
-    """sin(pi x) cos(2 pi t) + sin(3 pi x) cos(6 pi t) / 2, of period one in time."""
+    """Returns ``sin(pi x) cos(2 pi t) + sin(3 pi x) cos(6 pi t) / 2``, of period one in time."""
     first = tf.sin(PI * x) * tf.cos(2 * PI * t)
     return first + tf.sin(3 * PI * x) * tf.cos(6 * PI * t) / 2
 
 
 def string(u: Network, p: tf.Tensor) -> tf.Tensor:
-    """u_tt - 4 u_xx."""
+    """Returns ``u_tt - 4 u_xx``."""
     return derivatives.second_order(u, p, [1, -4])[:, 0]
 
 
 def velocity(u: Network, p: tf.Tensor) -> tf.Tensor:
-    """U_t."""
+    """Returns ``u_t``."""
     return derivatives.partial(u, p, 0)[:, 0]
 
 
@@ -64,9 +66,10 @@ EQUATIONS = {
         (401, 51),
     ),
 }
-# The mean square of an equation's largest term, by which epsilons are divided.
+# The mean square of an equation's largest term. Epsilons are divided by it.
 SIZES = {"allen-cahn": 1.0, "convection": 1e3, "wave": 1e3}
-# Values at the start, and the power of t after which derivatives in time are free.
+# Initial values, and the power of t that multiplies the network. It leaves derivatives in time free
+# from that order on.
 STARTS = {
     "allen-cahn": (lambda p: p[:, 1:] ** 2 * keras.ops.cos(PI * p[:, 1:]), 1),
     "convection": (lambda p: keras.ops.sin(p[:, 1:]), 1),
@@ -79,18 +82,18 @@ STARTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """How to train.
+    """A way to train.
 
     Attributes:
-        natural: whether by natural gradients; else by Adam.
-        causal: whether with causal weights.
-        slabs: whether in slabs.
-        falling: whether Adam's rate falls.
+        natural: whether natural gradients train the network, and not Adam.
+        causal: whether weights are causal.
+        slabs: whether training is in slabs.
+        falling: whether Adam's learning rate decays.
         polished: whether L-BFGS takes the second half of the time.
-        single: whether natural gradients are in single precision.
+        single: whether natural gradients use single precision.
         hard: whether initial conditions are built into the network.
         importance: factor of the weights of initial conditions.
-        network: "tanh" or "fourier", in place of the equation's own.
+        network: ``"tanh"`` or ``"fourier"`` in place of the equation's own network.
     """
 
     natural: bool = False
@@ -124,7 +127,7 @@ WAYS = {
 
 
 class Until(keras.callbacks.Callback):
-    """Ends a training after some seconds of steps."""
+    """Ends training after some seconds of training steps, measured by a ``Stopwatch`` before it."""
 
     def __init__(self, seconds: float):
         super().__init__()
@@ -132,13 +135,13 @@ class Until(keras.callbacks.Callback):
         self.seconds = 0.0
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """After a Stopwatch."""
+        """Adds the seconds of the epoch."""
         self.seconds += logs["seconds"]
         self.model.stop_training = self.seconds > self.limit
 
 
 def on_slab(equation: Equation, slab: nk.Slab) -> Equation:
-    """An equation on a slab, where its initial conditions go on from the slab before."""
+    """Returns an equation on a slab, whose initial conditions continue the previous slab."""
     conditions = {
         name: ({"t": slab.start}, slab.initial(residual)) if "t" in face else (face, residual)
         for name, (face, residual) in equation.conditions.items()
@@ -151,14 +154,15 @@ def on_slab(equation: Equation, slab: nk.Slab) -> Equation:
 def network_for(
     equation: Equation, kind: str, width: int, seed: int, dtype: str
 ) -> keras.layers.Layer:
-    """The network of an equation, or another in its place.
+    """Returns the network of an equation, or another one in its place.
 
     Args:
-        equation: to be solved.
-        kind: "" for its own, "tanh", or "fourier" for frequencies about those of the wave.
-        width: of its three hidden layers.
-        seed: of the initial values.
-        dtype: of the network.
+        equation: equation to solve.
+        kind: ``""`` for the equation's own network, ``"tanh"``, or ``"fourier"`` for frequencies
+            similar to those of the wave.
+        width: number of neurons in each of the three hidden layers.
+        seed: seed of the initial values.
+        dtype: dtype of the network.
     """
     if kind == "tanh":
         equation = dataclasses.replace(equation, activation=keras.ops.tanh)
@@ -173,7 +177,7 @@ def network_for(
 
 
 def polish(model: nk.PINNModel, box: Box, seconds: float, seed: int) -> None:
-    """Goes on with L-BFGS at fixed points."""
+    """Continues training with L-BFGS at fixed points."""
     data = {"equation": box.interior(5000).fixed(seed)}
     watched = [Stopwatch(), Until(seconds)]
     nk.polish(model, data, epochs=10**6, iterations_per_epoch=20, callbacks=watched, verbose=0)
@@ -182,14 +186,14 @@ def polish(model: nk.PINNModel, box: Box, seconds: float, seed: int) -> None:
 def model_for(
     slab: nk.Slab, name: str, way: Way, seed: int, options: argparse.Namespace
 ) -> nk.PINNModel:
-    """The compiled model of a slab.
+    """Returns the compiled model of a slab.
 
     Args:
-        slab: the slab, or all times.
-        name: of the equation.
-        way: how it is trained.
-        seed: of networks and points.
-        options: of the command line.
+        slab: slab of the march, which has all times if there is only one.
+        name: name of the equation.
+        way: way to train.
+        seed: seed of networks and points.
+        options: options of the command line.
     """
     equation = on_slab(EQUATIONS[name], slab)
     starts = [start for start, (face, _) in equation.conditions.items() if "t" in face]
@@ -218,13 +222,13 @@ def model_for(
 
 
 def train(name: str, way: Way, seed: int, options: argparse.Namespace) -> nk.March:
-    """An equation in one way; without slabs as a single one.
+    """Trains on an equation in one way, and returns the march, which may have a single slab.
 
     Args:
-        name: of the equation.
-        way: how.
-        seed: of networks and points.
-        options: of the command line.
+        name: name of the equation.
+        way: way to train.
+        seed: seed of networks and points.
+        options: options of the command line.
     """
     box = EQUATIONS[name].box
     number = options.slabs if way.slabs else 1
@@ -246,7 +250,7 @@ def train(name: str, way: Way, seed: int, options: argparse.Namespace) -> nk.Mar
 
 
 def errors(name: str, march: nk.March) -> dict[str, str]:
-    """Relative L2 errors on the grid, and on its last tenth in time."""
+    """Returns relative L2 errors on the grid, and on its last tenth in time."""
     equation = EQUATIONS[name]
     grid = equation.box.grid(*equation.shape)
     truth, found = equation.solution(grid), march.predict(grid, verbose=0)
@@ -262,7 +266,7 @@ def _relative(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def study(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each equation, way and seed."""
+    """Trains every combination of equation, way and seed, and returns a row for each."""
     table: list[dict[str, Any]] = []
     for name in options.equations:
         for label in options.ways:
@@ -283,7 +287,7 @@ def study(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Returns the parser of the command line."""
     top = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     top.add_argument("--equations", nargs="+", choices=EQUATIONS, default=list(EQUATIONS))
     top.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))

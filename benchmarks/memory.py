@@ -1,4 +1,4 @@
-"""Peak memory of a loss gradient and one sample of the traces, in a process for each estimator."""
+"""Peak memory of a loss gradient and one sample of the traces, in one process per estimator."""
 
 import dataclasses
 import subprocess
@@ -12,14 +12,14 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.processes import peak_memory
 from ntk_keras import Block, Linearization, estimators, problems
 
-# Of the residuals of the paper's wave problem, ninths by term.
+# Ninths of the residuals of the paper's wave problem, by term.
 NINTHS = {"equation": 3, "velocity": 3, "initial": 1, "left": 1, "right": 1}
 
 
 def rows(
     names: Sequence[str], numbers: Sequence[int], width: int, depth: int
 ) -> list[dict[str, Any]]:
-    """One row for each estimator, one column for each number of residuals."""
+    """Returns a table with a row for each estimator and a column for each number of residuals."""
     table = []
     for name in names:
         row: dict[str, Any] = {"network": f"{depth} x {width}", "estimator": name}
@@ -31,7 +31,7 @@ def rows(
 
 
 def peak(name: str, points: int, width: int, depth: int) -> float:
-    """GB of resident memory at the peak of a new process that evaluates once."""
+    """Returns the peak resident memory of a new process that evaluates once, in GB."""
     arguments = [name, str(points), str(width), str(depth)]
     finished = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", *arguments],
@@ -43,10 +43,10 @@ def peak(name: str, points: int, width: int, depth: int) -> float:
 
 
 def evaluate(name: str, points: int, width: int, depth: int) -> None:
-    """The gradient of the loss and, but for constant weights, a sample of the traces."""
+    """Evaluates the gradient of the loss and, unless weights are constant, a sample of traces."""
     problem = problems.get("wave")
     small = dataclasses.replace(problem.presets["paper"], width=width, depth=depth)
-    model = problems.build_model(problem, small)  # looks at its terms at few points
+    model = problems.build_model(problem, small)  # inspects its terms at few points
     large = dataclasses.replace(
         small, points={term: share * points // 9 for term, share in NINTHS.items()}
     )

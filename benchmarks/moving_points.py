@@ -1,9 +1,9 @@
-"""Points that move against uniform ones: errors at equal seconds on Burgers' equation and a front.
+"""Moving and uniform points: errors after equal times on Burgers' equation and a moving front.
 
-Burgers' equation with the viscosity 0.01 / pi steepens to a layer that stays; with a
-forcing a front swings to and fro through the domain. Networks of three hidden layers, NTK weights,
-defaults. Uniform points are new at every step. Seconds are those of training steps, compilation
-included.
+The solution of Burgers' equation with viscosity 0.01 / pi steepens to a layer at a fixed place.
+With a forcing, a front oscillates through the domain. Networks have three hidden layers, weights
+are NTK weights, and everything else has its default. Uniform points are redrawn at every step.
+Seconds are spent in training steps, including compilation.
 
     python -m benchmarks.moving_points --seconds 120
     python -m benchmarks.moving_points --optimizers "natural gradient" --kinds uniform RAD
@@ -26,17 +26,17 @@ from ntk_keras.callbacks import Stopwatch
 from ntk_keras.derivatives import Network
 from ntk_keras.domains import R3, RAD, RAR, Box, Sampler
 
-WIDTH = 0.02  # of the front
+WIDTH = 0.02  # width of the front
 
 
 def front(points: Any) -> Any:
-    """A front that swings to and fro, ``[n]``, of tensors or arrays ``[n, 2]``."""
+    """Returns the values ``[n]`` of an oscillating front at tensors or arrays ``[n, 2]``."""
     t, x = points[:, 0], points[:, 1]
     return tf.tanh((x - 0.5 - 0.25 * tf.sin(2 * np.pi * t)) / WIDTH)
 
 
 def driven(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """Burgers' equation with the forcing that keeps the front on its way."""
+    """Returns the residual of Burgers' equation with the forcing that drives the front."""
     speed = 0.5 * np.pi * tf.cos(2 * np.pi * points[:, 0])
     now = front(points)
     slope = (1 - now**2) / WIDTH
@@ -60,7 +60,7 @@ PROBLEMS: dict[str, Equation] = {
     ),
 }
 
-# From a sampler and the steps between moves, which R3 makes at every step.
+# Functions of a sampler and the number of steps between moves. R3 moves points at every step.
 KINDS: dict[str, Callable[[Sampler, int], Sampler]] = {
     "uniform": lambda sampler, every: sampler,
     "RAD": lambda sampler, every: RAD(sampler, every=every),
@@ -69,12 +69,12 @@ KINDS: dict[str, Callable[[Sampler, int], Sampler]] = {
     "RAR": lambda sampler, every: RAR(sampler, every=every),
 }
 
-# Steps from one move to the next, and in an epoch.
+# Number of steps from one move to the next, and in an epoch.
 OPTIMIZERS = {"adam": 100, "natural gradient": 5}
 
 
 class Errors(keras.callbacks.Callback):
-    """Relative L2 errors on the grid, outside the time of training, until time is up."""
+    """Records relative L2 errors on the grid, outside the training time, up to a time limit."""
 
     def __init__(self, problem: Equation, seconds: float):
         super().__init__()
@@ -84,7 +84,7 @@ class Errors(keras.callbacks.Callback):
         self.rows: list[tuple[float, float]] = []  # seconds, error
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """After some steps."""
+        """Records the error, and stops training if the time is up."""
         difference = self.model.predict(self.points, verbose=0) - self.truth
         error = float(np.linalg.norm(difference) / np.linalg.norm(self.truth))
         seconds = logs["seconds"] + (self.rows[-1][0] if self.rows else 0.0)
@@ -95,14 +95,14 @@ class Errors(keras.callbacks.Callback):
 def train(
     name: str, optimizer: str, kind: str, seed: int, options: argparse.Namespace
 ) -> list[tuple[float, float]]:
-    """Seconds and errors along a training.
+    """Trains, and returns seconds and errors after every epoch.
 
     Args:
-        name: of the problem.
-        optimizer: one of :data:`OPTIMIZERS`.
-        kind: of points.
-        seed: of network and points.
-        options: of the command line.
+        name: name of the problem.
+        optimizer: name in :data:`OPTIMIZERS`.
+        kind: kind of points, a name in :data:`KINDS`.
+        seed: seed of network and points.
+        options: options of the command line.
     """
     problem, every = PROBLEMS[name], OPTIMIZERS[optimizer]
     natural = optimizer == "natural gradient"
@@ -125,7 +125,10 @@ def train(
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Median, smallest and largest error of the seeds by problem, optimizer, points and seconds."""
+    """Returns median, smallest and largest errors over seeds after given seconds.
+
+    The table has a row for each problem, optimizer and kind of points.
+    """
     marks = [mark for mark in (30, 60, 120, 300) if mark < options.seconds] + [options.seconds]
     table = []
     for name in options.problems:
@@ -143,7 +146,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _last(run: Sequence[tuple[float, float]], mark: float) -> float:
-    """The last error before a mark; infinite if there is none."""
+    """Returns the last error before a mark; infinity if there is none."""
     return next((error for seconds, error in reversed(run) if seconds <= mark), float("inf"))
 
 

@@ -1,7 +1,8 @@
-"""Natural gradients: errors by seconds on seven equations, damping, scales, parts of a step.
+"""Natural gradients: errors over time on seven equations, damping, scales, parts of a step.
 
-Networks of three hidden layers in double precision, points drawn anew at every step, NTK weights,
-defaults but for what a study varies. Seconds are those of training steps, compilation included.
+Networks have three hidden layers in double precision, points are redrawn at every step, and weights
+are NTK weights. Everything that a study does not vary has its default. Seconds are spent in
+training steps, including compilation.
 
     python -m benchmarks.natural_gradient --study equations --seconds 300
     python -m benchmarks.natural_gradient --study rules --points 1200 --width 20 --steps 100
@@ -32,15 +33,15 @@ from ntk_keras.optimizers.methods import Method
 
 
 class Rule(NamedTuple):
-    """How far a step goes, and how the damping follows.
+    """A rule for the length of a step and for the damping.
 
     Attributes:
-        fair: the least gain, as a part of what linear residuals would have.
-        fair_of_noise: the same where these would not lose nearly all of the loss.
-        damping: the first.
-        quarter: lengths from which on the damping is quartered.
-        half: lengths from which on it is halved.
-        double: lengths below which it is doubled.
+        fair: smallest accepted decrease of the loss, relative to that of linear residuals.
+        fair_of_noise: same ratio where linear residuals would not lose nearly all of the loss.
+        damping: initial damping.
+        quarter: step length from which on the damping is quartered.
+        half: step length from which on the damping is halved.
+        double: step length below which the damping is doubled.
     """
 
     fair: float = step_lengths.FAIR
@@ -71,19 +72,19 @@ SIZES = ((1000, 20), (1000, 40), (2400, 30), (5000, 30), (10000, 30), (2400, 50)
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One training.
+    """The settings of one training run.
 
     Attributes:
-        equation: its name.
-        seed: of network and points.
-        points: inside; a fifth as many for each condition.
-        width: of three hidden layers.
-        weighting: of the model.
+        equation: name of the equation.
+        seed: seed of network and points.
+        points: number of points in the interior; a fifth as many for each condition.
+        width: number of neurons in each of the three hidden layers.
+        weighting: weighting of the model.
         scale: factor of the equation's residual.
-        method: of the optimizer.
-        damping: the first one.
-        steps: at most.
-        seconds: at most.
+        method: method of the optimizer.
+        damping: initial damping.
+        steps: largest number of steps.
+        seconds: seconds of training after which the run ends.
     """
 
     equation: str
@@ -99,7 +100,7 @@ class Case:
 
 
 class Errors(keras.callbacks.Callback):
-    """Relative L2 errors on the grid, outside the time of training, until time is up."""
+    """Records relative L2 errors on the grid, outside the training time, up to a time limit."""
 
     def __init__(self, case: Case):
         super().__init__()
@@ -111,7 +112,7 @@ class Errors(keras.callbacks.Callback):
         self.seconds = 0.0
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """An epoch is ten steps."""
+        """Records a row after an epoch of ten steps, and stops training at a limit."""
         difference = self.model.predict(self.points, verbose=0) - self.solution
         error = np.linalg.norm(difference) / np.linalg.norm(self.solution)
         self.seconds += logs["seconds"]
@@ -123,7 +124,7 @@ class Errors(keras.callbacks.Callback):
 
 
 def train(case: Case) -> list[dict[str, Any]]:
-    """A row every ten steps."""
+    """Trains, and returns a row for every ten steps."""
     equation = EQUATIONS[case.equation]
     model = PINNModel(
         network(equation, case.width, 3, case.seed),
@@ -140,7 +141,7 @@ def train(case: Case) -> list[dict[str, Any]]:
 
 
 def by_seconds(rows: Sequence[dict[str, Any]], marks: Iterable[float]) -> dict[str, str]:
-    """The last error before each mark, and the seconds until errors of powers of ten."""
+    """Returns the last error before each mark."""
     found = {}
     for mark in marks:
         before = [row["error"] for row in rows if row["seconds"] <= mark]
@@ -149,12 +150,12 @@ def by_seconds(rows: Sequence[dict[str, Any]], marks: Iterable[float]) -> dict[s
 
 
 def study_equations(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Errors of all equations by seconds."""
+    """Returns errors after given seconds for all equations."""
     marks = [m for m in (15, 30, 60, 120, 180, 300, 600) if m <= options.seconds]
     table = []
     for case in _cases(options, seconds=options.seconds):
         rows = train(case)
-        # The loss at a fixed set of points over that of new batches: few points may decide it.
+        # The ratio of the loss at fixed points to that of new batches. Few points may dominate it.
         held_out = {"held out": f"{statistics.median(row['held out'] for row in rows[-10:]):.1f}"}
         table.append(_head(case) | by_seconds(rows, marks) | held_out | _pace(rows))
         print(table[-1], flush=True)
@@ -162,7 +163,7 @@ def study_equations(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def study_rules(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Errors by steps for some rules of length and damping."""
+    """Returns errors after given steps for some rules of step length and damping."""
     table = []
     for case in _cases(options, steps=options.steps):
         for rule in RULES:
@@ -182,7 +183,7 @@ def study_rules(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def study_scales(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Errors where the equation is multiplied by a number, with NTK weights and without."""
+    """Returns errors with the equation multiplied by a number, with and without NTK weights."""
     table = []
     for case in _cases(options, seconds=options.seconds):
         for weighting in ("ntk", "constant"):
@@ -196,7 +197,7 @@ def study_scales(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def study_methods(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Errors on the wave by ways to solve, where there are many points or parameters."""
+    """Returns errors on the wave by method, for many points or parameters."""
     table = []
     for (points, width), names in METHODS.items():
         for method in names:
@@ -210,7 +211,7 @@ def study_methods(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def study_parts(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Milliseconds of the parts of a step on the wave, medians of turns."""
+    """Returns milliseconds of the parts of a step on the wave, as medians over turns."""
     table = []
     for points, width in SIZES:
         parts = _parts(points, width)
@@ -286,7 +287,7 @@ STUDIES = {
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Returns the parser of the command line."""
     top = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     top.add_argument("--study", choices=STUDIES, default="equations")
     top.add_argument("--equations", nargs="+", choices=EQUATIONS, default=list(EQUATIONS))

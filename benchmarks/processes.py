@@ -1,4 +1,4 @@
-"""What a process knows of itself. Needs Python alone."""
+"""Measurements of the current process. This module needs only Python."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,9 @@ __all__ = ["peak_memory"]
 
 
 def peak_memory() -> float:
-    """GB of resident memory at this process' peak, as Linux counts them.
+    """Returns the peak resident memory of this process on Linux, in GB.
 
-    What ``resource.getrusage`` reports includes the process that forked.
+    The value of ``resource.getrusage`` would include the parent process.
     """
     (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(kilobytes) / 2**20

@@ -1,4 +1,4 @@
-"""What the estimators cost: against what they err, and in seconds to an error."""
+"""Figures of the estimators' cost: errors against the time of a step, and seconds to an error."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,24 +10,24 @@ from benchmarks import training
 from benchmarks.contenders import CONTENDERS
 from benchmarks.tables import read_csv
 
-# By axis label, the column of an accuracy table.
+# Columns of an accuracy table by axis label.
 ERRORS = {
     "weights, median error, %": "median error, %",
     "one sample, relative\nstandard deviation": "spread at 3000",
 }
 NAMES = ("constant", *CONTENDERS)
-# Marker and colour of each threshold, told apart in grey too.
+# Marker and colour of each threshold. They can be told apart in grey, too.
 MARKS = dict(
     zip(training.THRESHOLDS, [("o", "0.75"), ("s", "0.5"), ("D", "C0"), ("^", "C3")], strict=True)
 )
 
 
 def error_against_overhead(out: Path, widths: tuple[int, ...]) -> Figure:
-    """Error of the worst group over the price of a step, one column of panels for each width.
+    """Draws the error of the worst group over the cost of a step, in a column for each width.
 
     Args:
         out: folder with ``step.csv`` and ``accuracy-<width>-0.01.csv``.
-        widths: of the network.
+        widths: widths of the network.
     """
     size = (4.2 * len(widths), 2.8 * len(ERRORS))
     figure = Figure(figsize=size, layout="constrained")
@@ -46,7 +46,7 @@ def error_against_overhead(out: Path, widths: tuple[int, ...]) -> Figure:
 
 
 def seconds_to_error(out: Path) -> Figure:
-    """Seconds to each error by estimator, at its best rate; one panel for each width there is.
+    """Draws the seconds to each error by estimator, at its best rate, in a panel for each width.
 
     Args:
         out: folder with ``training.csv`` and ``step.csv``.
@@ -72,7 +72,7 @@ def _seconds(
     times: Mapping[str, float],
     thresholds: Sequence[float],
 ) -> None:
-    """A row for each estimator that was run: every seed at every threshold that it reached."""
+    """Draws a row for each estimator, with a point for every seed and threshold reached."""
     for threshold in thresholds:
         points = [
             (float(member[training.name_of(threshold)]) * times[name] / 1000, NAMES.index(name))
@@ -92,7 +92,7 @@ def _seconds(
 
 
 def _scatter(ax: Axes, ratios: Mapping[str, float], errors: Mapping[str, float]) -> None:
-    """One named point for each estimator that both know; neighbours' names take turns."""
+    """Draws a labelled point for each estimator that has both a ratio and an error."""
     known = sorted((ratios[name], errors[name], name) for name in errors if name in ratios)
     ax.axvline(1, color="0.7", linewidth=1)
     for place, (ratio, error, name) in enumerate(known):

@@ -1,8 +1,9 @@
-"""Shapes: Poisson's equation on six of them by Adam and natural gradients, and what drawing costs.
+"""Poisson's equation on six shapes by Adam and natural gradients, and the cost of drawing points.
 
-The solution is a product of cosines. Networks of two or three hidden layers, points drawn anew at
-every step, NTK weights, defaults; Adam's rate falls as in the presets of problems. Seconds are those
-of training steps, compilation included.
+The solution is a product of cosines. Networks have two or three hidden layers, points are redrawn
+at every step, weights are NTK weights, and everything else has its default. Adam's learning rate
+decays as in the presets of the problems. Seconds are spent in training steps, including
+compilation.
 
     python -m benchmarks.shapes --study errors --seconds 60
     python -m benchmarks.shapes --study draws
@@ -34,64 +35,64 @@ OPTIMIZERS = ("adam", "natural gradient")
 
 
 def solution(x: Any) -> Any:
-    """cos(2x + 1/2) cos(3y + 1/2) cos(z + 1/2), ``[n]``; in a plane without the last factor."""
+    """Returns ``cos(2x + 1/2) cos(3y + 1/2) cos(z + 1/2)``, ``[n]``; without the last in 2-D."""
     return tf.reduce_prod(tf.cos(_phases(x)), axis=1)
 
 
 def slope(x: Any, normal: Any) -> Any:
-    """Its derivative along normals, ``[n]``."""
+    """Returns the derivative of the solution along normals, ``[n]``."""
     steepness = tf.reduce_sum(_waves(x) * tf.tan(_phases(x)) * normal, axis=1)
     return -solution(x) * steepness
 
 
 def equation(u: Any, x: Any) -> Any:
-    """The Laplacian of u is -|w|^2 times the solution."""
+    """Returns the residual of ``Lap u = -|w|^2 solution``."""
     right = tf.reduce_sum(_waves(x) ** 2) * solution(x)
     return derivatives.laplacian(u, x)[:, 0] + right
 
 
 def dirichlet(u: Any, points: Any) -> Any:
-    """Values."""
+    """Returns the residual of given values."""
     return u(points[0])[:, 0] - solution(points[0])
 
 
 def neumann(u: Any, points: Any) -> Any:
-    """Slopes along the outward normals."""
+    """Returns the residual of given derivatives along the outward normals."""
     x, normal = points
     along = tf.reduce_sum(derivatives.gradient(u, x)[:, 0] * normal, axis=1)
     return along - slope(x, normal)
 
 
 def robin(u: Any, points: Any) -> Any:
-    """Slopes and values."""
+    """Returns the residual of given sums of value and normal derivative."""
     return neumann(u, points) + dirichlet(u, points)
 
 
 def disk() -> tuple[Shape, dict[str, Any]]:
-    """Robin all around."""
+    """Returns a disk with a Robin condition on the whole boundary."""
     return Disk(), {"circle": robin}
 
 
 def ell() -> tuple[Shape, dict[str, Any]]:
-    """A union of boxes, values on all sides."""
+    """Returns a union of boxes with given values on all sides."""
     shape = Box(x=(0, 2), y=(0, 1)) | Box(x=(0, 1), y=(0, 2))
     return shape, dict.fromkeys(shape.parts, dirichlet)
 
 
 def polygon() -> tuple[Shape, dict[str, Any]]:
-    """Slopes on the hole, values outside."""
+    """Returns a polygon with normal derivatives given on its hole, and values outside."""
     hole = [(0.3, 0.3), (0.9, 0.4), (0.7, 0.8)]
     shape = Polygon([(0, 0), (1.5, 0), (2, 1), (1, 1.5), (0, 1)], [hole])
     return shape, {"outer": dirichlet, "hole_1": neumann}
 
 
 def ring() -> tuple[Shape, dict[str, Any]]:
-    """A difference of disks: slopes inside, values outside."""
+    """Returns a difference of disks with normal derivatives given inside, and values outside."""
     return Disk() - Disk(radius=0.4, part="hole"), {"circle": dirichlet, "hole": neumann}
 
 
 def body() -> tuple[Shape, dict[str, Any]]:
-    """A torus from an STL file, values and slopes on its surface."""
+    """Returns a torus from an STL file with a Robin condition on its surface."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "torus.stl"
         trimesh.creation.torus(0.7, 0.3, 48, 24).export(path)
@@ -99,7 +100,7 @@ def body() -> tuple[Shape, dict[str, Any]]:
 
 
 def mesh() -> tuple[Shape, dict[str, Any]]:
-    """A ball of tetrahedra: values below, slopes above."""
+    """Returns a ball of tetrahedra with values given below, and normal derivatives above."""
     ball = skfem.MeshTet.init_ball(3).with_boundaries({"above": lambda x: x[2] > 0})
     return Mesh.from_skfem(ball), {"above": neumann, "boundary": dirichlet}
 
@@ -115,7 +116,7 @@ SHAPES: dict[str, Callable[[], tuple[Shape, dict[str, Any]]]] = {
 
 
 class Errors(keras.callbacks.Callback):
-    """Relative L2 errors at points of the shape, outside the time of training, until time is up."""
+    """Records relative L2 errors on a shape, outside the training time, up to a time limit."""
 
     def __init__(self, shape: Shape, seconds: float):
         super().__init__()
@@ -125,7 +126,7 @@ class Errors(keras.callbacks.Callback):
         self.rows: list[tuple[float, int, float]] = []  # seconds, steps, error
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """After some steps."""
+        """Records the error, and stops training if the time is up."""
         predicted = self.model.predict(self.points, verbose=0)[:, 0]
         error = np.linalg.norm(predicted - self.truth) / np.linalg.norm(self.truth)
         seconds = logs["seconds"] + (self.rows[-1][0] if self.rows else 0.0)
@@ -134,13 +135,13 @@ class Errors(keras.callbacks.Callback):
 
 
 def train(name: str, optimizer: str, seconds: float, seed: int) -> list[tuple[float, int, float]]:
-    """Seconds, steps and errors along a training.
+    """Trains, and returns seconds, steps and errors after every epoch.
 
     Args:
-        name: of the shape.
-        optimizer: one of :data:`OPTIMIZERS`.
-        seconds: at most.
-        seed: of network and points.
+        name: name of the shape.
+        optimizer: name in :data:`OPTIMIZERS`.
+        seconds: seconds of training after which the run ends.
+        seed: seed of network and points.
     """
     shape, conditions = SHAPES[name]()
     natural = optimizer == "natural gradient"
@@ -169,7 +170,7 @@ def train(name: str, optimizer: str, seconds: float, seed: int) -> list[tuple[fl
 
 
 def study_errors(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Errors of all shapes by seconds."""
+    """Returns errors after given seconds for all shapes and optimizers."""
     marks = [mark for mark in (30, 60, 120) if mark <= options.seconds] or [options.seconds]
     table = []
     for name in options.shapes:
@@ -185,7 +186,7 @@ def study_errors(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def study_draws(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Milliseconds of a draw inside of a graph, and of a step at 3 x 100 with fixed points."""
+    """Returns milliseconds of a draw in a graph, and of a 3 x 100 step with fixed points."""
     table = []
     for name in ["box", *options.shapes]:
         shape: Shape = Box(x=(0, 1), y=(0, 1)) if name == "box" else SHAPES[name]()[0]
@@ -202,7 +203,10 @@ def study_draws(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _draws(shape: Shape, num_points: int, number: int) -> Callable[[], float]:
-    """Milliseconds of one of so many draws in a graph that XLA does not compile as a whole."""
+    """Returns a function that measures the milliseconds of a draw, averaged over several draws.
+
+    They run in a graph that XLA does not compile as a whole.
+    """
     sampler = shape.interior(num_points)
     seeds = itertools.count()
 
@@ -218,7 +222,7 @@ def _draws(shape: Shape, num_points: int, number: int) -> Callable[[], float]:
 
 
 def _steps(shape: Shape, number: int) -> Callable[[], float]:
-    """Milliseconds of one of so many steps of training."""
+    """Returns a function that measures the milliseconds of a step, averaged over several steps."""
     term = nk.Term("equation", equation, shape.interior(1000).fixed(0))
     model = nk.PINNModel(nk.networks.feedforward(shape, width=100, depth=3), [term], seed=0)
     model.compile(keras.optimizers.Adam())
@@ -241,7 +245,7 @@ def _phases(x: Any) -> tf.Tensor:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Runs one study from the command line, and writes its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--study", choices=("errors", "draws"), required=True)
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))

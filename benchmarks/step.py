@@ -1,33 +1,34 @@
-r"""Time of a training step, as ``fit`` runs it, for each way to differentiate and to weigh.
+r"""Time of a training step, as ``fit`` runs it, by method of differentiation and weighting.
 
-Everything that is compared runs in one process and takes turns, so that whatever else the machine
-does falls on all alike; a ratio is the median over turns of the same round. A turn is one execution
-of the function that ``fit`` calls: several steps in one compiled loop, drawing of points, optimizer
-and logs included.
+All methods run in one process and take turns, so that other load on the machine affects all of them
+alike. Ratios are taken within a round, and the median over rounds is stated. A turn is one
+execution of the function that ``fit`` calls: several steps in one compiled loop, including the
+drawing of points, the optimizer and logs.
 
-Methods: ``tapes``, constant weights and derivatives by nested gradient tapes, is what all others
-are divided by; ``taylor``, constant weights and derivatives carried forward; and NTK weights at
-every step by each estimator, derivatives carried forward. Cases: in two dimensions the wave
-equation of Section 5.2.2, in others a Poisson equation; three hidden layers of tanh.
+The method ``tapes``, with constant weights and nested gradient tapes, is the reference of all
+ratios. ``taylor`` has constant weights and derivatives carried forward. Further methods have NTK
+weights at every step, one for each estimator, and derivatives carried forward. Cases are the wave
+equation of Section 5.2.2 in two dimensions, and a Poisson equation in others, with three hidden
+layers of tanh.
 
     python -m benchmarks.step --figure docs/images/step.png    # all studies below
     python -m benchmarks.step --studies methods --xla no --name step-no-xla
     python -m benchmarks.step --widths 50 200 --dimensions 10 --methods tapes exact --name mine
 
-**Share of the matrix-product rate.** With derivatives carried forward, a point of a term takes as
-many rows through every layer as it has channels: one for a value, two for a first derivative (it
-needs the value), 2 + d for a second-order operator with d coefficients. Rows times ``in out`` of a
-layer, twice (a multiplication and an addition), are the operations of a product with its kernel. A
-plain step has three of them in each layer but the first, where the reverse pass stops short of the
+**Share of the matrix-product rate.** With derivatives carried forward, a point of a term takes one
+row through every layer for each channel: one for a value, two for a first derivative (it needs the
+value), 2 + d for a second-order operator with d coefficients. A product with the kernel of a layer
+takes ``2 rows in out`` operations, since every multiplication comes with an addition. A plain step
+has three such products in each layer but the first, where the reverse pass does not continue to the
 inputs:
 
     forward + cotangents + gradients = 2 rows (sum_l in_l out_l + sum_{l > 1} in_l out_l
                                                + sum_l in_l out_l).
 
-That is the least a plain step can do. The share is that number over the time of the step, divided
-by the rate of a large float32 product that takes a turn in the same round. The numerator is the
-same for every method: a share of 0.8 means that four fifths of the time would do for the products
-of a plain step and nothing else.
+A plain step needs at least these operations. The share is their number divided by the time of the
+step and by the rate of a large float32 product, which takes a turn in the same round. The number is
+the same for every method: a share of 0.8 means that the products of a plain step alone would take
+four fifths of the time.
 """
 
 import argparse
@@ -59,9 +60,9 @@ from ntk_keras.training.terms import Term
 from ntk_keras.weighting import NTK, Constant, Weighting
 
 DEPTH = 3
-MATRIX_SIZE = 2048  # of the product that measures the machine
-TURN_SECONDS = 0.25  # of a plain step's turn, roughly
-PLAIN = "tapes"  # what ratios refer to
+MATRIX_SIZE = 2048  # size of the matrix product that measures the machine
+TURN_SECONDS = 0.25  # approximate time of a turn of plain steps
+PLAIN = "tapes"  # the reference of ratios
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +75,12 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is trained.
+    """The size of a problem.
 
     Attributes:
-        dimensions: of the points.
-        width: neurons in each of three hidden layers.
-        points: residuals, of all terms together.
+        dimensions: number of dimensions of the points.
+        width: number of neurons in each of the three hidden layers.
+        points: number of residuals of all terms together.
     """
 
     dimensions: int = 2
@@ -88,15 +89,15 @@ class Case:
 
     @property
     def equation(self) -> str:
-        """Its name."""
+        """The name of the equation."""
         return "wave" if self.dimensions == 2 else "Poisson"
 
 
 def ntk(estimator: Any, **arguments: Any) -> Method:
-    """NTK weights at every step.
+    """Returns a method with NTK weights at every step.
 
-    A sum over initial samples makes the estimators' step a loop (over one sample, later on), and so
-    it is here; but two of them do, where ``fit`` begins with a hundred.
+    The first average takes several samples, so each step loops over samples, later over one. Two
+    initial samples suffice for such a loop here, where the default is a hundred.
     """
     return Method(functools.partial(NTK, estimator, num_initial_probes=2, **arguments))
 
@@ -116,8 +117,9 @@ OTHERS: dict[str, Method] = {
 }
 FEW = ("tapes", "taylor", "exact")
 
-# Studies: one quantity varies, the others stay as in the paper's wave problem, or smaller where the
-# largest would take minutes a step. XLA compiles ten seconds a method, hence the few of them.
+# In each study one quantity varies. The others are those of the paper's wave problem, or smaller if
+# the largest case would take minutes per step. XLA compiles each method for ten seconds, so most
+# studies have few methods.
 STUDIES: dict[str, tuple[Sequence[str], Sequence[Case]]] = {
     "methods": (
         (*METHODS, "exact, every 10th step"),
@@ -129,11 +131,11 @@ STUDIES: dict[str, tuple[Sequence[str], Sequence[Case]]] = {
 }
 
 
-# What a step costs, by formula.
+# The cost of a step by formula.
 
 
 def channel_rows(case: Case) -> int:
-    """Rows through every layer in a step: points times channels, of all terms."""
+    """Returns the rows through every layer in a step: points times channels, over all terms."""
     n = counts(case)
     if case.equation == "wave":
         return 4 * n["equation"] + 2 * n["velocity"] + n["initial"] + n["left"] + n["right"]
@@ -141,15 +143,15 @@ def channel_rows(case: Case) -> int:
 
 
 def flops(case: Case) -> float:
-    """Operations of the matrix products of a plain step; see the module's text."""
+    """Returns the operations of a plain step's matrix products; see the module's docstring."""
     sizes = [case.dimensions, *[case.width] * DEPTH, 1]
     products = [a * b for a, b in itertools.pairwise(sizes)]
     return 2 * channel_rows(case) * (2 * sum(products) + sum(products[1:]))
 
 
 def steps_in_turn(case: Case) -> int:
-    """Steps of one execution, so that it takes a quarter of a second or so, one step at least."""
-    per_neuron = 3e-9  # s, of what is done to each number beside the products
+    """Returns the number of steps in an execution of about :data:`TURN_SECONDS`, at least one."""
+    per_neuron = 3e-9  # seconds for each number, apart from the products
     seconds = flops(case) / 1e11 + channel_rows(case) * case.width * DEPTH * per_neuron + 1e-3
     return min(max(round(TURN_SECONDS / seconds), 1), 100)
 
@@ -158,7 +160,7 @@ def steps_in_turn(case: Case) -> int:
 
 
 def counts(case: Case) -> dict[str, int]:
-    """Points by term: the paper's shares for the wave, one third on the boundary else."""
+    """Returns points by term: the paper's shares for the wave, else a third on the boundary."""
     if case.equation == "wave":
         ninths = {"velocity": 3, "initial": 1, "left": 1, "right": 1}
         n = {name: max(case.points * share // 9, 1) for name, share in ninths.items()}
@@ -168,18 +170,18 @@ def counts(case: Case) -> dict[str, int]:
 
 
 def poisson(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """Delta u + d pi^2 prod_k sin(pi x_k), which vanishes for u = prod_k sin(pi x_k)."""
+    """Returns ``Lap u + d pi^2 prod_k sin(pi x_k)``, zero for ``u = prod_k sin(pi x_k)``."""
     product = tf.reduce_prod(tf.sin(math.pi * points), axis=1)
     return derivatives.laplacian(u, points)[:, 0] + points.shape[1] * math.pi**2 * product
 
 
 def value(u: Network, points: tf.Tensor) -> tf.Tensor:
-    """The value itself, zero on the boundary."""
+    """Returns the value itself, which is zero on the boundary."""
     return u(points)[:, 0]
 
 
 def box_and_terms(case: Case) -> tuple[Box, list[Term]]:
-    """The domain and the loss terms of a case."""
+    """Returns the domain and the loss terms of a case."""
     n = counts(case)
     if case.equation == "wave":
         problem = problems.get("wave")
@@ -192,14 +194,14 @@ def box_and_terms(case: Case) -> tuple[Box, list[Term]]:
 
 
 def build(case: Case, method: Method, jit_compile: bool) -> PINNModel:
-    """The compiled model; equal arguments give equal models."""
+    """Returns the compiled model; equal arguments give equal models."""
     box, terms = box_and_terms(case)
     network = networks.feedforward(box, width=case.width, depth=DEPTH, seed=0)
     model = PINNModel(network, terms, method.weighting(), derivatives=method.derivatives, seed=0)
     schedule = keras.optimizers.schedules.ExponentialDecay(1e-3, 1000, 0.9)
     model.compile(
         keras.optimizers.Adam(schedule),
-        # Keras' choice, which on a CPU leaves XLA to exact diagonals; False keeps it out of those.
+        # On a CPU, "auto" uses XLA only for exact diagonals; False would exclude it there, too.
         jit_compile=jit_compile or "auto",
         steps_per_execution=steps_in_turn(case),
     )
@@ -207,24 +209,24 @@ def build(case: Case, method: Method, jit_compile: bool) -> PINNModel:
 
 
 def execution(model: PINNModel) -> Callable[[], object]:
-    """What ``fit`` calls, already traced and warm: ``steps_per_execution`` steps."""
+    """Returns the function that ``fit`` calls for ``steps_per_execution`` steps, already traced."""
     model.make_train_function()
-    iterator = iter(tf.data.Dataset.from_tensors(0).repeat())  # of a fit without data
+    iterator = iter(tf.data.Dataset.from_tensors(0).repeat())  # as in `fit` without data
     execute = functools.partial(model.train_function, iterator)
     execute()
     return execute
 
 
-# Measuring.
+# Measurements.
 
 
 @dataclasses.dataclass
 class Times:
-    """Seconds by turn.
+    """Measurements by turn.
 
     Attributes:
-        step: of a step, by method.
-        rate: operations a second of the large product.
+        step: seconds of a step, by method.
+        rate: operations per second of the large product.
     """
 
     step: dict[str, list[float]]
@@ -232,7 +234,7 @@ class Times:
 
 
 def matrix_rate() -> float:
-    """Operations a second of one large float32 product."""
+    """Returns the operations per second of one large float32 product."""
     a, b = (tf.random.stateless_normal([MATRIX_SIZE] * 2, [0, k]) for k in range(2))
     began = time.perf_counter()
     tf.matmul(a, b).numpy()
@@ -240,7 +242,7 @@ def matrix_rate() -> float:
 
 
 def seconds(execute: Callable[[], object], steps: int) -> float:
-    """Time of one of the steps of an execution."""
+    """Returns the seconds of one step, averaged over an execution."""
     began = time.perf_counter()
     execute()
     return (time.perf_counter() - began) / steps
@@ -249,14 +251,14 @@ def seconds(execute: Callable[[], object], steps: int) -> float:
 def measure(
     case: Case, methods: Sequence[str], *, jit_compile: bool, rounds: int, patience: float
 ) -> Times:
-    """Turns of all methods, round after round.
+    """Measures all methods in turns, round after round.
 
     Args:
-        case: what is trained.
+        case: case to train.
         methods: names in :data:`METHODS` or :data:`OTHERS`.
         jit_compile: whether XLA compiles the step.
-        rounds: at most.
-        patience: seconds after which no round begins, once there were three.
+        rounds: largest number of rounds.
+        patience: seconds after which no further round begins, after at least three.
     """
     known = METHODS | OTHERS
     models = {name: build(case, known[name], jit_compile) for name in methods}
@@ -274,13 +276,13 @@ def measure(
 
 
 def release() -> None:
-    """Gives back the memory of models that are no longer referred to."""
+    """Frees the memory of models that are no longer referenced."""
     keras.backend.clear_session()
     gc.collect()
 
 
 def rows_of(case: Case, times: Times, jit_compile: bool) -> list[dict[str, Any]]:
-    """One row for each method."""
+    """Returns a row for each method."""
     plain = np.array(times.step.get(PLAIN, [math.nan] * len(times.rate)))
     rows = []
     for name, values in times.step.items():
@@ -305,7 +307,7 @@ def rows_of(case: Case, times: Times, jit_compile: bool) -> list[dict[str, Any]]
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile; of a single value itself."""
+    """Returns lower quartile, median and upper quartile, which for a single value are the value."""
     if len(values) == 1:
         return (values[0],) * 3
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -313,7 +315,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def significant(number: float) -> str:
-    """Three digits, without an exponent."""
+    """Returns a number with three digits, without an exponent."""
     return f"{number:.{max(2 - math.floor(math.log10(number)), 0)}f}"
 
 
@@ -321,7 +323,7 @@ def significant(number: float) -> str:
 
 
 def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Ratios of all methods at the paper's size, and along each quantity that varies."""
+    """Draws ratios of all methods at the paper's size, and over each quantity that varies."""
     whole = Figure(figsize=(13, 3.8), layout="constrained")
     bars, *panels = whole.subplots(1, 4, width_ratios=[1.4, 1, 1, 1])
     _bars(bars, rows)
@@ -341,13 +343,13 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def key_of(row: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Dimensions, width and residuals of a row."""
+    """Returns dimensions, width and residuals of a row."""
     dimensions = row["equation"].split(", ")[1].removesuffix("-D")
     return int(dimensions), int(row["network"].split(" x ")[1]), int(row["residuals"])
 
 
 def _bars(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The case with the most methods."""
+    """Draws the ratios of the case with the most methods."""
     by_case: dict[tuple, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_case.setdefault(key_of(row), []).append(row)
@@ -359,7 +361,7 @@ def _bars(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _lines(ax: Axes, rows: Sequence[Mapping[str, Any]], place: int) -> None:
-    """Ratios along one of the quantities of :func:`key_of`, where the other two are most common."""
+    """Draws ratios over one quantity of :func:`key_of`, at the most common values of the others."""
     others = [tuple(np.delete(key_of(row), place).tolist()) for row in rows]
     values: dict[tuple, set] = {}
     for row, other in zip(rows, others, strict=True):
@@ -380,7 +382,7 @@ def _lines(ax: Axes, rows: Sequence[Mapping[str, Any]], place: int) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Returns the parser of the command line."""
     top = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     top.add_argument("--studies", nargs="+", choices=STUDIES, default=list(STUDIES))
     for name in ("widths", "dimensions", "points"):
@@ -396,7 +398,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def plan(options: argparse.Namespace) -> Iterable[tuple[Case, Sequence[str]]]:
-    """Cases to measure, and methods for each."""
+    """Returns the cases to measure, with the methods for each."""
     given = [options.dimensions, options.widths, options.points]
     if any(given):
         usual = dataclasses.astuple(Case())
@@ -410,7 +412,7 @@ def plan(options: argparse.Namespace) -> Iterable[tuple[Case, Sequence[str]]]:
 def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Measures, writes table and figure, and returns the table's rows."""
     options = parser().parse_args(arguments)
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # takes many models for retracing
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it mistakes many models for retracing
     rows: list[dict[str, Any]] = []
     jit = options.xla == "yes"
     for case, methods in plan(options):

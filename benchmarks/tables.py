@@ -1,4 +1,4 @@
-"""Tables of measurements: CSV files, and Markdown for people."""
+"""Tables of measurements, as CSV files and as Markdown."""
 
 import csv
 import os
@@ -11,14 +11,14 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a Markdown table."""
+    """Returns the rows as a Markdown table."""
     names = list(rows[0])
     lines = [names, ["---"] * len(names), *([str(row[n]) for n in names] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the rows to a file, which is never half written; its folder is made."""
+    """Writes the rows to a file atomically, and creates its folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name("new-" + path.name)
@@ -30,7 +30,7 @@ def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -
 
 
 def read_csv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
-    """The rows of a file; none if there is no file."""
+    """Returns the rows of a file; none if there is no file."""
     if not Path(path).exists():
         return []
     with open(path, newline="") as file:
@@ -38,12 +38,12 @@ def read_csv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
 
 
 def write_table(out: Path, name: str, rows: Sequence[Mapping[str, Any]], notes: str = "") -> None:
-    """Prints the rows as a Markdown table and writes it, beside a CSV file of the same.
+    """Prints the rows as a Markdown table, and writes the table to a Markdown and a CSV file.
 
     Args:
-        out: the folder.
-        name: of both files, without suffix.
-        rows: at least one.
+        out: folder of the files.
+        name: name of both files, without suffix.
+        rows: rows of the table, at least one.
         notes: lines of text below the table.
     """
     text = markdown(rows) + (f"\n\n{notes}" if notes else "")

@@ -1,10 +1,10 @@
-"""What users feel: steps and seconds to a given error, by estimator and averaging rate.
+"""Steps and seconds to a given error, by estimator and averaging rate.
 
-One run of the wave problem for every width of the network, estimator, rate and seed. It ends at the
-smallest error asked for, or when the largest is not reached in time: there is nothing more to learn
-from it. A run that is done has a row in a CSV file and is not run again; one that was interrupted
-resumes from its checkpoint. Several processes may share the work, each with a file of its own;
-:func:`report` merges them.
+There is one run of the wave problem for every network width, estimator, rate and seed. A run ends
+when it reaches the smallest requested error, or when it does not reach the largest one in time. A
+finished run has a row in a CSV file and is not repeated. An interrupted run resumes from its
+checkpoint. Several processes can share the work, each with its own file; :func:`report` merges the
+files.
 """
 
 import dataclasses
@@ -28,17 +28,17 @@ from ntk_keras.training.nan_check import TrainingDivergedError
 RATES = (1e-3, 1e-2, 5e-2, 1.0)
 SEEDS = (0, 1, 2)
 THRESHOLDS = (0.2, 0.1, 0.05, 0.02)
-HOPELESS_AFTER = 12_000  # steps without the largest of them
+HOPELESS_AFTER = 12_000  # number of steps in which the largest threshold must be reached
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What all runs of a width have in common.
+    """The settings that all runs of a width share.
 
     Attributes:
-        preset: of the wave problem.
-        changes: to its settings, beside weighting, rate, seed and steps.
-        thresholds: those of :data:`THRESHOLDS` that runs are asked for.
+        preset: preset of the wave problem.
+        changes: changes to its settings, apart from weighting, rate, seed and steps.
+        thresholds: errors that runs should reach, from :data:`THRESHOLDS`.
     """
 
     preset: str
@@ -47,8 +47,8 @@ class Study:
 
 
 STUDIES = {
-    # A learning rate that gets some runs to 2 % in 20 000 steps, where the preset stops at a few
-    # per cent.
+    # With this learning rate, some runs reach 2 % in 20 000 steps. The preset's stops at a few per
+    # cent.
     100: Study(
         "quick",
         {"learning_rate": 2e-3, "decay_steps": 3000, "steps_per_epoch": 250},
@@ -60,14 +60,14 @@ STUDIES = {
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One run.
+    """The settings of one run.
 
     Attributes:
-        width: of the network, one of :data:`STUDIES`.
-        estimator: a name of :data:`CONTENDERS`, or ``"constant"``.
+        width: width of the network, a key of :data:`STUDIES`.
+        estimator: name in :data:`CONTENDERS`, or ``"constant"``.
         rate: averaging rate; None for constant weights.
-        seed: of the run.
-        steps: of the run.
+        seed: seed of the run.
+        steps: number of training steps.
     """
 
     width: int
@@ -78,7 +78,7 @@ class Job:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What names the job, in a row as in a file."""
+        """The values that identify the job, in a row and in a folder name."""
         rate = "" if self.rate is None else f"{self.rate:g}"
         return {
             "width": str(self.width),
@@ -90,12 +90,12 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of the run's folder."""
+        """The name of the run's folder."""
         return "-".join(label for label in self.labels.values() if label)
 
     @property
     def settings(self) -> Settings:
-        """Of the run."""
+        """The settings of the problem for this run."""
         weights: dict[str, Any] = {"weighting": "constant"}
         if self.rate is not None:
             weights = {
@@ -116,7 +116,7 @@ class Job:
 def jobs(
     width: int, estimators: Sequence[str], rates: Sequence[float], seeds: Iterable[int], steps: int
 ) -> list[Job]:
-    """All runs, seed after seed, so that early rows cover all estimators."""
+    """Returns all runs, ordered by seed, so that early rows cover all estimators."""
     kinds: list[tuple[str, float | None]] = [
         (e, r) for e, r in itertools.product(estimators, rates) if e != "constant"
     ]
@@ -126,13 +126,13 @@ def jobs(
 
 
 def train(todo: Sequence[Job], logdir: Path, out: Path, part: tuple[int, int] = (0, 1)) -> None:
-    """Runs what has no row yet; appends a row after each run.
+    """Does the runs that have no row yet, and appends a row after each.
 
     Args:
-        todo: all runs, of all processes.
-        logdir: where the runs' folders go.
+        todo: all runs of all processes.
+        logdir: folder of the runs' folders.
         out: folder of the CSV files.
-        part: (k, n) takes every n-th run, from the k-th on.
+        part: numbers (k, n), to do every n-th run from the k-th on.
     """
     first, total = part
     path = out / ("training.csv" if total == 1 else f"training-{first}of{total}.csv")
@@ -144,7 +144,7 @@ def train(todo: Sequence[Job], logdir: Path, out: Path, part: tuple[int, int] = 
 
 
 class StopWhenDecided(keras.callbacks.Callback):
-    """Ends training at the smallest of some errors, or if the largest comes too late."""
+    """Ends training at the smallest of some errors, or if the largest is not reached in time."""
 
     def __init__(self, thresholds: Sequence[float]) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class StopWhenDecided(keras.callbacks.Callback):
 
 
 def run(job: Job, logdir: Path) -> dict[str, Any]:
-    """Trains, or goes on, and reads off one row; the error of a run that diverged is nan."""
+    """Starts or resumes a run, and returns its row. The error of a diverged run is nan."""
     folder, settings = logdir / job.name, job.settings
     problem = problems.get(settings.problem)
     model = problems.build_model(problem, settings)
@@ -191,7 +191,7 @@ def run(job: Job, logdir: Path) -> dict[str, Any]:
 def steps_to(
     history: Iterable[Mapping[str, float]], thresholds: Sequence[float]
 ) -> list[int | None]:
-    """The step of the first epoch whose error is no larger, for every threshold; None if none."""
+    """Returns the step of the first epoch with an error of at most each threshold, or None."""
     errors = [(int(row["step"]), row["val_relative_l2"]) for row in history]
     return [
         next((step for step, error in errors if error <= threshold), None)
@@ -200,7 +200,7 @@ def steps_to(
 
 
 def rows_in(out: Path) -> list[dict[str, str]]:
-    """The rows of all files, each run once."""
+    """Returns the rows of all files, with each run once."""
     rows = [row for path in sorted(out.glob("training*.csv")) for row in read_csv(path)]
     return list({tuple(_labels_of(row).values()): row for row in rows}.values())
 
@@ -208,11 +208,11 @@ def rows_in(out: Path) -> list[dict[str, str]]:
 def summary(
     rows: Iterable[dict[str, str]], times: Mapping[str, Mapping[str, float]]
 ) -> list[dict[str, str]]:
-    """Medians over seeds, one row for every width, estimator and rate.
+    """Returns medians over seeds, one row for every width, estimator and rate.
 
     Args:
-        rows: of all runs.
-        times: milliseconds per step by width and estimator; those unknown give no seconds.
+        rows: rows of all runs.
+        times: milliseconds per step by width and estimator. Without them, seconds are left out.
 
     Returns:
         Rows of a table. A threshold that half of the runs or more do not reach has a dash.
@@ -224,7 +224,7 @@ def summary(
 
 
 def _kinds(rows: Iterable[dict[str, str]]) -> dict[tuple[str, ...], list[dict[str, str]]]:
-    """The rows by width, estimator, rate and steps asked for."""
+    """Returns the rows by width, estimator, rate and requested steps."""
     kinds: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for row in rows:
         kind = (row["width"], row["estimator"], row["rate"], row["steps"])
@@ -233,9 +233,10 @@ def _kinds(rows: Iterable[dict[str, str]]) -> dict[tuple[str, ...], list[dict[st
 
 
 def report(out: Path) -> list[dict[str, str]]:
-    """Merges the files of all parts into ``training.csv`` and returns the summary's rows.
+    """Merges the files of all parts into ``training.csv``, and returns the rows of the summary.
 
-    Seconds are steps times their price in ``step.csv``, if :mod:`benchmarks.step` left one.
+    Seconds are numbers of steps times the time per step in ``step.csv``, if
+    :mod:`benchmarks.step` has written one.
     """
     rows = sorted(rows_in(out), key=_order)
     write_csv(out / "training.csv", rows)
@@ -243,19 +244,19 @@ def report(out: Path) -> list[dict[str, str]]:
 
 
 def times(out: Path, width: int) -> dict[str, float]:
-    """Milliseconds per step by estimator; constant weights in their cheapest way."""
+    """Returns milliseconds per step by estimator; constant weights use Taylor mode if measured."""
     found = {row["method"]: float(row["ms"]) for row in step_rows(out, width)}
     return found | ({"constant": found["taylor"]} if "taylor" in found else {})
 
 
 def step_rows(out: Path, width: int) -> list[dict[str, str]]:
-    """What :mod:`benchmarks.step` measured on the wave problem with a network of this width."""
+    """Returns the rows of :mod:`benchmarks.step` for the wave problem and a network width."""
     case = {"equation": "wave, 2-D", "network": f"3 x {width}", "residuals": "900"}
     return [row for row in read_csv(out / "step.csv") if case.items() <= row.items()]
 
 
 def best_runs(out: Path, width: int, threshold: float = 0.05) -> dict[str, list[dict[str, str]]]:
-    """The runs of all seeds by estimator, at the averaging rate whose median is there first."""
+    """Returns runs of all seeds by estimator, at the rate with the fewest median steps."""
     found: dict[str, tuple[float, list[dict[str, str]]]] = {}
     kinds = _kinds(row for row in rows_in(out) if row["width"] == str(width))
     for (_, estimator, _, _), members in kinds.items():
@@ -268,7 +269,7 @@ def best_runs(out: Path, width: int, threshold: float = 0.05) -> dict[str, list[
 def _summary_row(
     kind: tuple[str, ...], members: Sequence[Mapping[str, str]], time: float | None
 ) -> dict[str, str]:
-    """One row: what was run, the median error, the price of a step, steps and seconds."""
+    """Returns one row: the kind of run, steps and seconds, the median error, the time of a step."""
     width, estimator, rate, steps = kind
     row = {"network": f"3 x {width}", "estimator": estimator, "rate": rate or "-"}
     row |= {"steps": steps, "runs": str(len(members))}
@@ -288,13 +289,13 @@ def _steps_and_seconds(steps: float, time: float | None) -> str:
 
 
 def _median(values: Iterable[str]) -> float:
-    """The median, where an empty value or nan counts as beyond all others."""
+    """Returns the median, where an empty value or nan counts as infinite."""
     numbers = [float(value) if value not in ("", "nan") else math.inf for value in values]
     return statistics.median(numbers)
 
 
 def name_of(threshold: float) -> str:
-    """The column of a threshold, as in ``"steps to 20 %"``."""
+    """Returns the column name of a threshold, such as ``"steps to 20 %"``."""
     return f"steps to {100 * threshold:g} %"
 
 

@@ -1,4 +1,4 @@
-"""How often intervals for an unknown coefficient cover the truth: u' = -k u with noisy values."""
+"""Coverage of intervals for an unknown coefficient: u' = -k u with noisy values."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ import ntk_keras as nk
 from benchmarks.tables import RESULTS, write_table
 
 TRUTH, NOISE, NUM_VALUES = 2.0, 0.05, 30
-# Neurons, points of the equation, whether u(0) = 1 is given.
+# Numbers of neurons and of points of the equation, and whether u(0) = 1 is given.
 CASES = ((6, 30, True), (6, 30, False), (12, 100, False))
-NORMAL = 1.96  # of 95 %
+NORMAL = 1.96  # half width of a 95 % interval in standard errors
 
 
 def rows(cases: Sequence[tuple[int, int, bool]], num_draws: int) -> list[dict[str, Any]]:
-    """One row for each case: intervals that cover the truth, and the errors' size."""
+    """Returns a row for each case: mean standard errors, and how many intervals cover the truth."""
     table = []
     for width, num_points, given in cases:
         draws = np.array(_draws(width, num_points, given, num_draws))
@@ -41,7 +41,7 @@ def rows(cases: Sequence[tuple[int, int, bool]], num_draws: int) -> list[dict[st
 
 
 def _draws(width: int, num_points: int, given: bool, num_draws: int) -> list[list[float]]:
-    """K, and its error by four ways, for draws of the noise."""
+    """Returns k and its standard errors by four methods, for each draw of the noise."""
     times = np.sort(np.random.default_rng(0).uniform(0, 1, NUM_VALUES))
     exact = np.exp(-TRUTH * times)
     values = tf.Variable(exact)
@@ -84,7 +84,7 @@ def _model(
 
 
 def _error_of_one_variance(model: nk.PINNModel) -> float:
-    """The usual formula, by which all weighted rows have the same noise."""
+    """Returns the error by the usual formula, in which all weighted rows have the same noise."""
     blocks = model.blocks()
     residuals = {name: block().numpy() for name, block in blocks.items()}
     root = np.concatenate(
@@ -101,7 +101,7 @@ def _error_of_one_variance(model: nk.PINNModel) -> float:
 
 
 def _error_of_known_solution(times: np.ndarray, values: np.ndarray, given: bool) -> float:
-    """Of a exp(-k t) fitted to the values, with a = 1 where u(0) is given."""
+    """Returns the error of ``a exp(-k t)`` fitted to the values, with a = 1 if u(0) is given."""
 
     def exponential(t: np.ndarray, k: float, a: float = 1.0) -> np.ndarray:
         return a * np.exp(-k * t)
