@@ -1,4 +1,4 @@
-"""The command line; see the package's text."""
+"""The command line; see the docstring of the package."""
 
 import argparse
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ adaptive weights; PINA has no compiled step."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Returns the parser of the command line."""
     top = argparse.ArgumentParser(
         prog="python -m benchmarks.peers",
         description=peers.__doc__,
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Installs, checks, measures, writes table and figure, and returns the table's rows."""
     options = parser().parse_args(arguments)
-    names = list(dict.fromkeys(["ours", *options.peers]))  # what the others are compared with
+    names = list(dict.fromkeys(["ours", *options.peers]))  # ours is the reference
     for name in names:
         install(name, options.environments)
     if options.install_only:

@@ -1,11 +1,11 @@
-"""DeepXDE, on the backend that ``DDE_BACKEND`` names: its geometry, losses and training loop.
+"""DeepXDE on the backend of ``DDE_BACKEND``, with its geometry, losses and training loop.
 
-Two things go in DeepXDE's favour. Conditions have points of their own, drawn where they hold,
-instead of those that a filter finds among the points of the domain and its boundary; so it has as
-many residuals as everybody else. And points come from NumPy's uniform generator.
+Two choices are in DeepXDE's favour. Conditions have their own points, drawn where the conditions
+hold, not those that a filter selects from the points of the domain and its boundary, so the number
+of residuals is that of the other packages. And points come from NumPy's uniform generator.
 
-DeepXDE evaluates the equation at the points of the conditions too, and leaves those rows out of the
-loss. It has no adaptive weights.
+DeepXDE also evaluates the equation at the points of the conditions, and leaves those rows out of
+the loss. It has no adaptive weights.
 """
 
 import time
@@ -33,24 +33,24 @@ RANDOM = np.random.default_rng(2)
 
 
 def equation(points: Any, u: Any) -> Any:
-    """The wave operator, ``[n, 1]``."""
+    """Returns the wave operator, ``[n, 1]``."""
     u_tt = dde.grad.hessian(u, points, i=0, j=0)
     return u_tt - SPEED**2 * dde.grad.hessian(u, points, i=1, j=1)
 
 
 def velocity(points: Any, u: Any) -> Any:
-    """u_t, ``[n, 1]``."""
+    """Returns ``u_t``, ``[n, 1]``."""
     return dde.grad.jacobian(u, points, i=0, j=0)
 
 
 def initial(points: Any, u: Any) -> Any:
-    """The value less that at the start, ``[n, 1]``."""
+    """Returns the value minus the initial value, ``[n, 1]``."""
     x = points[:, 1:2]
     return u - bkd.sin(np.pi * x) - bkd.sin(4 * np.pi * x) / 2
 
 
 def value(points: Any, u: Any) -> Any:
-    """The value itself, ``[n, 1]``."""
+    """Returns the value itself, ``[n, 1]``."""
     return u
 
 
@@ -63,12 +63,12 @@ CONDITIONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 class Condition(dde.icbc.BC):
-    """A condition with points of its own.
+    """A condition with its own points.
 
     Args:
-        geometry: of the problem.
-        term: its name.
-        number: of points.
+        geometry: geometry of the problem.
+        term: name of the condition.
+        number: number of points.
     """
 
     def __init__(self, geometry: Any, term: str, number: int):
@@ -76,31 +76,31 @@ class Condition(dde.icbc.BC):
         self.term, self.number = term, number
 
     def collocation_points(self, X: np.ndarray) -> np.ndarray:
-        """New points, whatever those of the domain are."""
+        """Returns new points, independent of the given points of the domain."""
         return draw(self.term, self.number, RANDOM)
 
     def error(
         self, X: Any, inputs: Any, outputs: Any, beg: int, end: int, aux_var: Any = None
     ) -> Any:
-        """The residual of its own points, rows ``beg`` to ``end`` of all."""
+        """Returns the residual at the condition's points, rows ``beg`` to ``end`` of all."""
         return CONDITIONS[self.term](inputs, outputs)[beg:end]
 
 
 class Clock(dde.callbacks.Callback):
-    """The times at which steps end."""
+    """A callback that records the times at which steps end."""
 
     def __init__(self) -> None:
         super().__init__()
         self.times: list[float] = []
 
     def on_epoch_end(self) -> None:
-        """Notes the time."""
+        """Records the time."""
         self.times.append(time.perf_counter())
 
 
 def build(setting: Setting, xla: bool) -> Any:
-    """DeepXDE's model."""
-    geometry = dde.geometry.Rectangle([0, 0], [1, 1])  # of (t, x)
+    """Returns DeepXDE's model."""
+    geometry = dde.geometry.Rectangle([0, 0], [1, 1])  # axes (t, x)
     conditions = [Condition(geometry, term, setting.points[term]) for term in CONDITIONS]
     data = dde.data.PDE(
         geometry,
@@ -115,7 +115,7 @@ def build(setting: Setting, xla: bool) -> Any:
     if BACKEND == "tensorflow":
         dde.config.enable_xla_jit(xla)
     model.compile("adam", lr=LEARNING_RATE, verbose=0)
-    model.predict(fixed_points(setting)["equation"])  # makes the variables
+    model.predict(fixed_points(setting)["equation"])  # creates the variables
     _load(net, setting)
     return model
 
@@ -158,7 +158,8 @@ class Package(Contender):
 
         def train(steps: int) -> tuple[float, int]:
             clock = Clock()
-            # From the end of the first step on; the last evaluates the loss for display as well.
+            # The time starts at the end of the first step. The last step, which also evaluates the
+            # loss for display, is not counted.
             model.train(
                 iterations=steps + 2,
                 display_every=10**9,

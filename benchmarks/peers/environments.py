@@ -1,4 +1,4 @@
-"""The packages and their virtual environments, made from pinned requirements by ``pip``."""
+"""The packages and their virtual environments, which ``pip`` creates from pinned requirements."""
 
 import dataclasses
 import subprocess
@@ -16,11 +16,11 @@ class Peer:
     """A package that is measured.
 
     Attributes:
-        title: for people.
-        module: its worker's module.
-        requirements: name of its file in :data:`REQUIREMENTS`; None for what runs in the present
-            environment.
-        variables: of the worker's process environment.
+        title: name of the package in tables.
+        module: module of the worker.
+        requirements: name of the requirements file in :data:`REQUIREMENTS`; None for a package that
+            runs in the current environment.
+        variables: environment variables of the worker.
     """
 
     title: str
@@ -49,14 +49,14 @@ PEERS: dict[str, Peer] = {
 
 
 def python_of(name: str, folder: Path, peers: Mapping[str, Peer] = PEERS) -> Path:
-    """The interpreter of a peer's environment; the present one for what needs no other."""
+    """Returns the interpreter of a peer's environment, or the current one if it has none."""
     if peers[name].requirements is None:
         return Path(sys.executable)
     return folder / name / "bin" / "python"
 
 
 def is_installed(name: str, folder: Path, peers: Mapping[str, Peer] = PEERS) -> bool:
-    """Whether a peer's environment was made, from the requirements as they are now."""
+    """Whether a peer's environment was created from the current requirements."""
     file = peers[name].requirements
     marker = folder / name / "requirements.txt"
     return file is None or (
@@ -65,7 +65,7 @@ def is_installed(name: str, folder: Path, peers: Mapping[str, Peer] = PEERS) -> 
 
 
 def install(name: str, folder: Path, peers: Mapping[str, Peer] = PEERS) -> None:
-    """Makes a peer's environment unless it is there.
+    """Creates a peer's environment unless it exists.
 
     Raises:
         subprocess.CalledProcessError: if ``pip`` fails.
@@ -78,5 +78,5 @@ def install(name: str, folder: Path, peers: Mapping[str, Peer] = PEERS) -> None:
     venv.create(folder / name, clear=True, with_pip=True)
     command = [python_of(name, folder, peers), "-m", "pip", "install", "-q", "-r", requirements]
     subprocess.run(list(map(str, command)), check=True)
-    # Last, so that an environment that was interrupted is made anew.
+    # This comes last, so that an interrupted installation is repeated.
     (folder / name / "requirements.txt").write_text(requirements.read_text())

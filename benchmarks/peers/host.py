@@ -1,4 +1,4 @@
-"""The other side of :mod:`benchmarks.peers.worker`: starts workers and lets them take turns."""
+"""The host of :mod:`benchmarks.peers.worker`, which starts workers and lets them take turns."""
 
 import contextlib
 import dataclasses
@@ -18,24 +18,24 @@ ROOT = Path(__file__).parents[2]
 
 
 class WorkerError(RuntimeError):
-    """What a worker could not do, with its own words."""
+    """The failure of a worker, with its error output."""
 
 
 class Worker:
     """A worker process.
 
     Args:
-        python: interpreter of its environment.
-        module: with its ``Package``.
-        setting: the sizes.
-        variables: of its process environment, beside those of this process.
+        python: interpreter of the worker's environment.
+        module: name of the module with the worker's ``Package``.
+        setting: setting of the problem.
+        variables: environment variables of the worker, in addition to those of this process.
     """
 
     def __init__(
         self, python: Path, module: str, setting: Setting, variables: Mapping[str, str]
     ) -> None:
         self.module = module
-        self._folder = tempfile.TemporaryDirectory()  # for whatever a package leaves
+        self._folder = tempfile.TemporaryDirectory()  # for files that a package may write
         self._errors = open(Path(self._folder.name) / "stderr.txt", "w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [str(python), "-m", "benchmarks.peers.worker", module, setting.to_json()],
@@ -54,7 +54,7 @@ class Worker:
         )
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
-        """The answer to a command.
+        """Sends a command, and returns the answer.
 
         Raises:
             WorkerError: if the worker fails, or has ended.
@@ -75,10 +75,10 @@ class Worker:
         return answer
 
     def close(self) -> None:
-        """Ends the process, by force if it does not listen."""
+        """Ends the process, by force if it does not respond."""
         try:
             self._process.communicate('{"command": "stop"}\n', timeout=30)
-        except BrokenPipeError:  # it has ended by itself
+        except BrokenPipeError:  # it has already ended
             self._process.wait()
         except subprocess.TimeoutExpired:
             self._process.kill()
@@ -92,7 +92,7 @@ class Worker:
 def workers(
     names: Sequence[str], folder: Path, setting: Setting, peers: Mapping[str, Peer] = PEERS
 ) -> Iterator[dict[str, Worker]]:
-    """A worker of each peer, ended at the end."""
+    """Yields a worker for each peer, and ends the workers afterwards."""
     with contextlib.ExitStack() as stack:
         running = {}
         for name in names:
@@ -109,11 +109,11 @@ class Series:
 
     Attributes:
         peer: name of the worker.
-        case: what it trains.
-        usual: seconds of a step, the least so far.
-        times: seconds of a step by round; fewer where a case ran out of patience.
+        case: case that the worker trains.
+        usual: smallest seconds per step so far.
+        times: seconds per step by round, for fewer rounds if the case exceeded its patience.
         spent: seconds of all turns.
-        first: seconds of the first step, compilation included.
+        first: seconds of the first step, including compilation.
     """
 
     peer: str
@@ -124,10 +124,10 @@ class Series:
     first: float = 0.0
 
     def turn(self, worker: Worker, seconds: float) -> None:
-        """Trains for so many seconds; one step more comes first, unless steps take that long."""
+        """Trains for about the given seconds, after a warm-up step unless a step takes as long."""
         steps = max(round(seconds / self.usual), 1)
         if self.usual < seconds:
-            worker.ask("run", case=self.case.name, steps=1)  # warms the caches again
+            worker.ask("run", case=self.case.name, steps=1)  # warms up the caches
         answer = worker.ask("run", case=self.case.name, steps=steps)
         self.times.append(answer["seconds"] / answer["steps"])
         self.spent += answer["seconds"]
@@ -137,7 +137,7 @@ class Series:
 def prepare(
     running: Mapping[str, Worker], chosen: Callable[[Case], bool] = lambda case: True
 ) -> list[Series]:
-    """Builds and compiles all cases of all workers, or those chosen, one after the other."""
+    """Builds and compiles all chosen cases of all workers, one after the other."""
     series = []
     for name, worker in running.items():
         for case in (Case(**described) for described in worker.ask("describe")["cases"]):
@@ -158,15 +158,15 @@ def take_turns(
     patience: float,
     report: Callable[[int], object] = lambda index: None,
 ) -> None:
-    """Turns of all cases, round after round; while one trains the others wait for a line.
+    """Measures all cases in turns, round after round. Only one worker trains at a time.
 
     Args:
-        running: the workers.
-        series: what is measured, and where times go.
-        rounds: how many.
-        seconds: of a turn.
-        patience: seconds after which a case has no further turn, once it had two.
-        report: is told of every round.
+        running: workers by name.
+        series: series of the cases, to which times are added.
+        rounds: number of rounds.
+        seconds: seconds of a turn.
+        patience: seconds after which a case has no further turns, after at least two.
+        report: function that is called with the index of every finished round.
     """
     for index in range(rounds):
         for one in series:

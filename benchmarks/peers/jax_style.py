@@ -1,9 +1,10 @@
-"""A JAX program in the style of jaxpi (Wang, Sankaran, Wang, Perdikaris), which has no package.
+"""A JAX program in the style of jaxpi (Wang, Sankaran, Wang, Perdikaris), which is not packaged.
 
-As there: the residual of one point by nested ``grad``, ``vmap`` over points, ``jit`` of the step
-and of the update of the weights; weights by the exact diagonal of the kernel, one gradient for each
-residual, or by the norms of the terms' gradients, with momentum 0.9, and by default every 1000
-steps. Simplified: no Flax, no ``pmap``, since there is one device.
+As in jaxpi, nested ``grad`` gives the residual of one point, ``vmap`` maps it over points, and
+``jit`` compiles the step and the update of the weights. Weights come from the exact diagonal of the
+kernel, with one gradient for each residual, or from the norms of the terms' gradients. They are
+updated with momentum 0.9, in jaxpi by default every 1000 steps. Unlike jaxpi, this program does not
+use Flax, nor ``pmap``, since there is one device.
 """
 
 import functools
@@ -34,7 +35,7 @@ UPDATE_EVERY = 1000
 
 
 def u_net(params: Any, t: jax.Array, x: jax.Array) -> jax.Array:
-    """The network at one point."""
+    """Returns the value of the network at one point."""
     z = (jnp.stack([t, x]) - MEAN) / DEVIATION
     for kernel, bias in params[:-1]:
         z = jnp.tanh(jnp.dot(z, kernel) + bias)
@@ -43,19 +44,19 @@ def u_net(params: Any, t: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def r_net(params: Any, t: jax.Array, x: jax.Array) -> jax.Array:
-    """The wave operator at one point."""
+    """Returns the wave operator at one point."""
     u_tt = grad(grad(u_net, argnums=1), argnums=1)(params, t, x)
     u_xx = grad(grad(u_net, argnums=2), argnums=2)(params, t, x)
     return u_tt - SPEED**2 * u_xx
 
 
 def v_net(params: Any, t: jax.Array, x: jax.Array) -> jax.Array:
-    """The velocity at one point."""
+    """Returns the velocity at one point."""
     return grad(u_net, argnums=1)(params, t, x)
 
 
 def i_net(params: Any, t: jax.Array, x: jax.Array) -> jax.Array:
-    """The value less that at the start, at one point."""
+    """Returns the value minus the initial value at one point."""
     return u_net(params, t, x) - jnp.sin(jnp.pi * x) - jnp.sin(4 * jnp.pi * x) / 2
 
 
@@ -69,28 +70,28 @@ NETS: dict[str, Callable[..., jax.Array]] = {
 
 
 def residual(term: str, params: Any, batch: jax.Array) -> jax.Array:
-    """Of all points of a term, ``[n]``."""
+    """Returns the residuals of a term at all its points, ``[n]``."""
     return vmap(NETS[term], (None, 0, 0))(params, batch[:, 0], batch[:, 1])
 
 
 def losses(params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Mean squares by term."""
+    """Returns mean squared residuals by term."""
     return {term: jnp.mean(residual(term, params, points) ** 2) for term, points in batch.items()}
 
 
 def loss(params: Any, weights: dict[str, jax.Array], batch: dict[str, jax.Array]) -> jax.Array:
-    """The weighted sum."""
+    """Returns the weighted sum of the losses."""
     return sum(weights[term] * value for term, value in losses(params, batch).items())
 
 
 def ntk_fn(net: Callable[..., jax.Array], params: Any, *args: jax.Array) -> jax.Array:
-    """K_ii of one point: the squared norm of its gradient."""
+    """Returns K_ii of one point, the squared norm of its gradient."""
     flat, _ = ravel_pytree(grad(net)(params, *args))
     return jnp.dot(flat, flat)
 
 
 def ntk_means(params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """The mean of the kernel's diagonal by term."""
+    """Returns the mean of the kernel's diagonal by term."""
     means = {}
     for term, points in batch.items():
         one = functools.partial(ntk_fn, NETS[term])
@@ -99,7 +100,7 @@ def ntk_means(params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def gradient_norms(params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """The norm of the gradient of every term's loss."""
+    """Returns the norm of the gradient of every term's loss."""
     by_term = jacrev(losses)(params, batch)
     return {term: jnp.linalg.norm(ravel_pytree(g)[0]) for term, g in by_term.items()}
 
@@ -111,7 +112,7 @@ def update_weights(
     weights: dict[str, jax.Array],
     batch: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
-    """Weights inverse to a measure of every term, averaged over updates."""
+    """Returns weights inverse to a measure of every term, averaged over updates."""
     measured = measure(params, batch)
     mean = jnp.mean(jnp.stack(list(measured.values())))
     return {
@@ -121,11 +122,12 @@ def update_weights(
 
 
 class Training:
-    """A training run, its points redrawn at every step.
+    """A training run whose points are redrawn at every step.
 
     Args:
-        setting: the sizes.
-        measure: what weights are made of, anew at every step; None for constant weights.
+        setting: setting of the problem.
+        measure: function that gives the measure of every term for its weight, evaluated at every
+            step; None for constant weights.
     """
 
     def __init__(self, setting: Setting, measure: Callable[..., Any] | None):
@@ -155,14 +157,14 @@ class Training:
         self._sample, self._descend = sample, descend
 
     def step(self) -> None:
-        """One step, and an update of the weights if there is one."""
+        """Makes one step, and updates the weights unless they are constant."""
         self.key, batch = self._sample(self.key)
         self.params, self.state = self._descend(self.params, self.state, self.weights, batch)
         if self.measure is not None:
             self.weights = update_weights(self.measure, self.params, self.weights, batch)
 
     def wait(self) -> None:
-        """Returns when all that was asked for is computed."""
+        """Waits until all pending computations are done."""
         jax.block_until_ready((self.params, self.weights))
 
 

@@ -1,4 +1,4 @@
-"""This package, as ``fit`` trains."""
+"""This package, trained as by ``fit``."""
 
 import dataclasses
 import time
@@ -12,7 +12,7 @@ from benchmarks.step import METHODS, Method, execution
 from ntk_keras import PINNModel, networks
 from ntk_keras.problems import wave
 
-STEPS = 5  # of one execution; a loop inside the graph, as the problem's presets have
+STEPS = 5  # steps per execution, in a loop inside the graph as in the problem's presets
 
 
 class Package(Contender):
@@ -32,7 +32,7 @@ class Package(Contender):
         self.terms = wave.terms(dataclasses.replace(preset, points=setting.points))
 
     def model(self, method: Method) -> PINNModel:
-        """The model, with the network that all packages share."""
+        """Returns the model, with the network that all packages share."""
         net = networks.feedforward(wave.BOX, width=self.setting.width, depth=self.setting.depth)
         net.set_weights([array for layer in network(self.setting) for array in layer])
         model = PINNModel(

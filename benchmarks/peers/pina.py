@@ -1,11 +1,12 @@
-"""PINA: its trainer, its wave equation, its weightings; one epoch is one step.
+"""PINA, with its trainer, wave equation and weightings. One epoch is one step.
 
-PINA redraws points through refinement callbacks, which in version 0.3.2 change an attribute that no
-batch is made of, and keeps a full batch until its data loaders are made anew, at a good part of the
-price of a step. Here a callback of Lightning's puts new points into the batch itself, which costs
-next to nothing.
+PINA redraws points by refinement callbacks. In version 0.3.2, they change an attribute from which
+no batch is made. PINA keeps a full batch until its data loaders are created again, which costs a
+considerable part of a step. Here, a callback of Lightning puts new points into the batch itself,
+which costs almost nothing.
 
-What PINA calls NTK weighting takes a gradient for each term and weighs by its norm's share.
+The NTK weighting of PINA takes one gradient for each term, and weights the terms by the shares of
+the gradient norms.
 """
 
 import time
@@ -40,12 +41,12 @@ from benchmarks.peers.worker import Case, Contender, Train
 
 
 def velocity(input_: LabelTensor, output_: LabelTensor) -> LabelTensor:
-    """u_t."""
+    """Returns ``u_t``."""
     return grad(output_, input_, components=["u"], d=["t"])
 
 
 def initial(input_: LabelTensor, output_: LabelTensor) -> torch.Tensor:
-    """The value less that at the start."""
+    """Returns the value minus the initial value."""
     x = input_.extract(["x"])
     return output_ - torch.sin(torch.pi * x) - torch.sin(4 * torch.pi * x) / 2
 
@@ -65,7 +66,7 @@ def _domain(term: str) -> CartesianDomain:
 
 
 class Wave(SpatialProblem, TimeDependentProblem):
-    """The problem."""
+    """The wave problem."""
 
     output_variables: ClassVar = ["u"]
     conditions: dict[str, Any] = {}  # noqa: RUF012 - the base asks for it; every problem has its own
@@ -98,27 +99,27 @@ class Network(torch.nn.Module):
                 linear.bias.copy_(torch.from_numpy(bias))
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
-        """Plain tensors inside, which spares them the labels' price."""
+        """Evaluates the network with plain tensors, which avoids the cost of labels."""
         return self.inner((points.as_subclass(torch.Tensor) - MEAN) / DEVIATION)
 
 
 class Redraw(lightning.pytorch.Callback):
-    """New uniform points in every batch."""
+    """A callback that draws new uniform points for every batch."""
 
     def on_train_batch_start(self, trainer: Any, solver: Any, batch: Any, index: int) -> None:
-        """Replaces the points of all conditions, by as many."""
+        """Replaces the points of all conditions by the same number of new ones."""
         for name, data in batch:
             data["input"] = solver.problem.domains[name].sample(len(data["input"]), "random")
 
 
 class Clock(lightning.pytorch.Callback):
-    """The times at which epochs end."""
+    """A callback that records the times at which epochs end."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def on_train_epoch_end(self, trainer: Any, solver: Any) -> None:
-        """Notes the time."""
+        """Records the time."""
         self.times.append(time.perf_counter())
 
 
@@ -138,7 +139,7 @@ class Package(Contender):
     }
 
     def solver(self, case: str) -> PhysicsInformedSingleModelSolver:
-        """PINA's solver of the problem."""
+        """Returns PINA's solver of the problem."""
         return PhysicsInformedSingleModelSolver(
             Wave(dict(self.setting.points)),
             Network(self.setting),
@@ -174,7 +175,7 @@ class Package(Contender):
             clock.times.clear()
             trainer.fit_loop.max_epochs += (
                 steps + 1
-            )  # from the end of the first to that of the last
+            )  # timed from the end of the first to the end of the last
             trainer.train()
             return clock.times[-1] - clock.times[0], steps
 

@@ -1,4 +1,4 @@
-"""Table and figure of the packages side by side, and the check that they compute the same."""
+"""Table and figure of the packages, and the check that all compute the same residuals."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,15 @@ from benchmarks.peers.environments import PEERS
 from benchmarks.peers.host import Series, Worker
 from benchmarks.step import quartiles, significant
 
-REFERENCE = ("ours", "taylor")  # what ratios refer to
-# Second derivatives of a wide network lose a few of float32's 7 digits: two derivatives in float32,
-# taken in different orders, are up to 6e-6 apart at 3 x 500. What is wrong is off by far more.
+REFERENCE = ("ours", "taylor")  # the reference of ratios
+# Second derivatives of a wide network lose a few of float32's 7 digits. If they are computed in
+# different orders, they differ by up to 6e-6 at 3 x 500. Errors would make a far larger difference.
 TOLERANCE = 2e-5
-CUT = 6  # times the shortest bar of the figure, beyond which bars are cut
+CUT = 6  # bars longer than this multiple of the shortest are cut
 
 
 def differences(residuals: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, float]:
-    """By package: its largest deviation from ours, in units of the term's largest residual."""
+    """Returns the largest deviation from ours by package, relative to a term's largest residual."""
     ours = {term: np.array(rows) for term, rows in residuals["ours"].items()}
     return {
         name: max(
@@ -31,13 +31,13 @@ def differences(residuals: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[
 
 
 def check_equal(running: Mapping[str, Worker]) -> dict[str, float]:
-    """Residuals of all workers at the same points, with the same network.
+    """Compares the residuals of all workers with the same network at the same points.
 
     Returns:
-        As :func:`differences`.
+        The result of :func:`differences`.
 
     Raises:
-        ValueError: if a package computes something else.
+        ValueError: if a package computes different residuals.
     """
     found = differences({name: worker.ask("residuals") for name, worker in running.items()})
     wrong = {name: value for name, value in found.items() if not value <= TOLERANCE}
@@ -49,7 +49,7 @@ def check_equal(running: Mapping[str, Worker]) -> dict[str, float]:
 def rows_of(
     series: Sequence[Series], versions: Mapping[str, str], equal: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """One row for each case, and for each thinner update of weights that follows from it."""
+    """Returns a row for each case, and for each rarer update of weights computed from it."""
     by_case = {(one.peer, one.case.name): one.times for one in series}
     rows = []
     for one in series:
@@ -73,12 +73,12 @@ def rows_of(
 
 
 def thinned(times: Sequence[float], plain: Sequence[float], every: int) -> list[float]:
-    """What a step costs if the surplus over a plain step comes every so many steps only."""
+    """Returns times of a step if the excess over a plain step occurs only every few steps."""
     return [p + (t - p) / every for t, p in zip(times, plain, strict=False)]
 
 
 def _numbers(times: Sequence[float], reference: Sequence[float]) -> dict[str, Any]:
-    """Median, quartiles, and the median ratio within rounds."""
+    """Returns the median, the quartiles, and the median ratio within rounds."""
     low, median, high = (1000 * q for q in quartiles(times))
     ratios = [t / r for t, r in zip(times, reference, strict=False)]
     return {
@@ -90,7 +90,7 @@ def _numbers(times: Sequence[float], reference: Sequence[float]) -> dict[str, An
 
 
 def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Milliseconds of a step as bars, a colour for each package; the longest are cut."""
+    """Draws milliseconds of a step as bars, with a colour for each package; the longest are cut."""
     whole = Figure(figsize=(10, 1 + 0.28 * len(rows)), layout="constrained")
     ax = whole.subplots()
     packages = list(dict.fromkeys(row["package"] for row in rows))

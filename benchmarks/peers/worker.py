@@ -1,20 +1,21 @@
-"""A worker: one package in a process of its own, asked by lines on standard input.
+"""A worker: one package in its own process, which reads commands from standard input.
 
     python -m benchmarks.peers.worker MODULE SETTING
 
-The module has a class ``Package``, a :class:`Contender`. Each line is a JSON object with a
-``command``, each answer a JSON object in a line:
+The module has a class ``Package``, a subclass of :class:`Contender`. Each command is a line with a
+JSON object that has a ``command``, and each answer is a line with a JSON object:
 
-- ``describe``: versions of what is measured, and the cases;
-- ``residuals``: by term, at the fixed points of :mod:`benchmarks.peers.problem`;
-- ``prepare`` with a ``case``: builds and compiles it; the seconds of its first step, and of a step
-  when it is warm;
-- ``run`` with a ``case`` and ``steps``: trains at least so many steps; seconds and steps;
-- ``peak``: GB of resident memory at the peak of the process, so far;
-- whatever else the package lists in ``commands``;
-- ``stop``.
+- ``describe`` returns versions of the measured packages, and the cases;
+- ``residuals`` returns residuals by term at the fixed points of :mod:`benchmarks.peers.problem`;
+- ``prepare`` with a ``case`` builds and compiles it, and returns the seconds of its first step and
+  of a warm step;
+- ``run`` with a ``case`` and ``steps`` trains for at least that many steps, and returns seconds and
+  steps;
+- ``peak`` returns the peak resident memory of the process so far, in GB;
+- other commands are those that the package lists in ``commands``;
+- ``stop`` ends the worker.
 
-Whatever fails is answered by ``{"error": traceback}``. Needs NumPy alone.
+If a command fails, the answer is ``{"error": traceback}``. This module needs only NumPy.
 """
 
 import abc
@@ -32,7 +33,7 @@ from typing import Any, TextIO
 from benchmarks.peers.problem import Setting
 from benchmarks.processes import peak_memory
 
-# Trains at least so many steps, and returns the seconds they took and their number.
+# A function that trains for at least the given number of steps, and returns seconds and steps.
 Train = Callable[[int], tuple[float, int]]
 
 
@@ -41,12 +42,12 @@ class Case:
     """One way to train with a package.
 
     Attributes:
-        name: of the case.
-        weights: of the loss, and how often they change, for the table.
-        compiled: what compiles the step, for the table.
-        thinned: rows of the table in which what the case does beside the steps of ``plain`` comes
-            every so many steps only.
-        plain: name of the case without weights.
+        name: name of the case.
+        weights: description of the loss weights and of how often they change, for the table.
+        compiled: name of the compiler of the step, for the table.
+        thinned: numbers of steps for further rows of the table, in which the work beyond a step of
+            ``plain`` is done only once in that many steps.
+        plain: name of the case without adaptive weights.
     """
 
     name: str
@@ -57,20 +58,20 @@ class Case:
 
     @property
     def adaptive(self) -> bool:
-        """Whether weights change."""
+        """Whether the weights change."""
         return not self.weights.startswith("constant")
 
 
 class Contender(abc.ABC):
-    """A package that trains the wave problem.
+    """A package that trains on the wave problem.
 
     Args:
-        setting: the sizes.
+        setting: setting of the problem.
     """
 
     distributions: Sequence[str] = ()
     cases: Sequence[Case] = ()
-    # Methods that take the arguments of a request and return its answer.
+    # Names of methods that take the arguments of a request and return its answer.
     commands: Sequence[str] = ()
 
     def __init__(self, setting: Setting):
@@ -78,20 +79,20 @@ class Contender(abc.ABC):
 
     @abc.abstractmethod
     def residuals(self) -> Mapping[str, Any]:
-        """Residuals by term at the fixed points, arrays ``[n]``, by the code that trains."""
+        """Returns residuals ``[n]`` by term at the fixed points, from the code used in training."""
 
     @abc.abstractmethod
     def prepare(self, case: str) -> Train:
-        """A model of the fixed network, ready to train with points redrawn at every step."""
+        """Returns a function that trains the fixed network, with points redrawn at every step."""
 
     def describe(self) -> dict[str, Any]:
-        """What is measured."""
+        """Returns the versions of the measured packages, and the cases."""
         versions = {name: importlib.metadata.version(name) for name in self.distributions}
         return {"versions": versions, "cases": [dataclasses.asdict(case) for case in self.cases]}
 
 
 def timed_loop(step: Callable[[], object], wait: Callable[[], object] = lambda: None) -> Train:
-    """Trains by calling a step; ``wait`` returns when all of them are done."""
+    """Returns a function that trains by calling a step, and calls ``wait`` after all steps."""
 
     def train(steps: int) -> tuple[float, int]:
         began = time.perf_counter()
@@ -104,10 +105,10 @@ def timed_loop(step: Callable[[], object], wait: Callable[[], object] = lambda: 
 
 
 class Server:
-    """Answers commands.
+    """The part of a worker that answers commands.
 
     Args:
-        package: what is asked.
+        package: package that carries out the commands.
     """
 
     def __init__(self, package: Contender):
@@ -117,7 +118,7 @@ class Server:
     def answer(
         self, command: str, case: str = "", steps: int = 1, **arguments: Any
     ) -> dict[str, Any]:
-        """The answer to one command."""
+        """Returns the answer to one command."""
         if command in self.package.commands:
             return getattr(self.package, command)(**arguments)
         if command == "describe":
@@ -151,7 +152,7 @@ class Server:
 
 
 def private_standard_output() -> TextIO:
-    """What was standard output; libraries that print write to standard error from now on."""
+    """Returns the original standard output, and redirects prints of libraries to standard error."""
     channel = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return channel
