@@ -96,8 +96,8 @@ class Case:
 def ntk(estimator: Any, **arguments: Any) -> Method:
     """Returns a method with NTK weights at every step.
 
-    The first average takes several samples, so each step loops over samples, later over one. Two
-    initial samples suffice for such a loop here, where the default is a hundred.
+    The first average takes several samples, so every step contains a loop over samples, even if it
+    later has a single pass. Two initial samples suffice for that; the default is a hundred.
     """
     return Method(functools.partial(NTK, estimator, num_initial_probes=2, **arguments))
 
@@ -118,7 +118,7 @@ OTHERS: dict[str, Method] = {
 FEW = ("tapes", "taylor", "exact")
 
 # In each study one quantity varies. The others are those of the paper's wave problem, or smaller if
-# the largest case would take minutes per step. XLA compiles each method for ten seconds, so most
+# the largest case would take minutes per step. XLA takes ten seconds to compile each method, so most
 # studies have few methods.
 STUDIES: dict[str, tuple[Sequence[str], Sequence[Case]]] = {
     "methods": (

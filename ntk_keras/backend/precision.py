@@ -29,7 +29,7 @@ def parameter_dtype(network: Any) -> str:
     Args:
         network: Keras model or layer.
     """
-    # A Sequential model of float64 layers states float32, so its parameters are asked.
+    # A Sequential model of float64 layers reports float32, so the parameters decide.
     variables = network.trainable_variables or network.variables
     return variables[0].dtype if variables else network.variable_dtype
 

@@ -99,7 +99,7 @@ def compare(
             name = title(settings, variants, place)
             folder = Path(logdir) / run_name(settings)
             of_variant.append(run(settings, folder, title=name, **kwargs))
-            gc.collect()  # or graphs of many runs are freed during a later one, in its time
+            gc.collect()  # otherwise graphs of many runs are freed during a later, timed one
     histories = {
         label(of_variant[0].settings, variants): [
             read_history(result.folder / "history.csv") for result in of_variant

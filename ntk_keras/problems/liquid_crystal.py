@@ -98,7 +98,7 @@ class Parameters:
 
 @dataclasses.dataclass(frozen=True)
 class _Residual:
-    """A residual with the parameters, which Keras can save."""
+    """A residual that depends on the parameters, and that Keras can save."""
 
     parameters: Parameters
 
@@ -239,9 +239,9 @@ def figure(prediction: np.ndarray, truth: np.ndarray, box: Box) -> Figure:
     )
 
 
-# The paper states the network and the points, which are redrawn at every step. It leaves training
-# open, which is that of the wave with half the steps: by then, the decayed learning rate permits no
-# further progress.
+# The paper states the network and the points, which are redrawn at every step. Training, which it
+# leaves open, is that of the wave with half the steps, after which the decayed learning rate allows
+# no further progress.
 POINTS = {"equation": 300, "initial": 300, "left": 10, "right": 10, "bottom": 10, "top": 10}
 
 PRESETS = {

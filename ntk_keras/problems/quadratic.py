@@ -129,7 +129,7 @@ def network(settings: Settings, parameters: Parameters) -> keras.Model:
 
 # The paper states 50 samples, 10^5 steps, alpha = 1e-4, and up to 2 x 10^4 samples of the kernel.
 # It leaves open: the learning rate, here far below the stability limit 2 / Tr K = 3e-3 at the end;
-# N of the first average, where 2000 samples already look like the kernel in Figure 5; and the
+# N of the first average, here 2000, which already looks like the kernel in Figure 5; and the
 # difference step, here 1e-8 of theta's norm in double precision. For Figure 7, the kernel itself is
 # averaged.
 PAPER = Settings(

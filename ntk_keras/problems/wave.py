@@ -70,9 +70,9 @@ def solution(points: np.ndarray) -> np.ndarray:
     )
 
 
-# The paper states the points, redrawn at every step, the network, and alpha = 1e-3. Adam with a
-# decaying learning rate and standardised inputs, which it leaves open, are those of Wang, Yu and
-# Perdikaris.
+# The paper states the network, the points, which are redrawn at every step, and alpha = 1e-3. What
+# it leaves open follows Wang, Yu and Perdikaris: Adam with the decaying learning rate, and
+# standardised inputs.
 POINTS = {"equation": 300, "velocity": 300, "initial": 100, "left": 100, "right": 100}
 
 PROBLEM = Problem(

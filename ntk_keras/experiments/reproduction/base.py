@@ -20,7 +20,7 @@ class Sizes:
 
     Attributes:
         convergence: settings of the run of Figures 1 to 3, with one step per epoch.
-        admissible: the same settings with a learning rate that Theorem 1 admits.
+        admissible: settings of the same run with a learning rate that Theorem 1 admits.
         quadratic: settings of the run of Figures 4 and 7. Figures 5 and 6 sample its start.
         samples: numbers of samples in Figure 5, next to the exact kernel.
         monte_carlo: numbers N of samples in Figure 6.
