@@ -4,9 +4,9 @@ Networks have three hidden layers and inputs scaled to -3 to 3, with tanh for Al
 elsewhere. Points are redrawn at every step, and weights are NTK weights. Adam's networks for
 Allen-Cahn have ten harmonics in space, other periodic networks one. Adam trains in single
 precision, natural gradients in double precision. Adam's learning rate decays from 1e-3, in later
-slabs from 3e-4. The names of the ways state where this differs. Seconds are spent in training
-steps, including compilation. The first slab has the share --first of them, and later slabs share
-the rest equally.
+slabs from 3e-4. The names of the ways state where this differs. Only the time of training steps
+counts, including compilation. The first slab has the share --first of the seconds, and the later
+slabs share the rest equally.
 
     python -m benchmarks.long_times --seconds 600
     python -m benchmarks.long_times --equations wave --ways "Adam" "Adam, tanh" --seeds 0 1 2

@@ -3,7 +3,7 @@
 The solution of Burgers' equation with viscosity 0.01 / pi steepens to a layer at a fixed place.
 With a forcing, a front oscillates through the domain. Networks have three hidden layers, weights
 are NTK weights, and everything else has its default. Uniform points are redrawn at every step.
-Seconds are spent in training steps, including compilation.
+Only the time of training steps counts, including compilation.
 
     python -m benchmarks.moving_points --seconds 120
     python -m benchmarks.moving_points --optimizers "natural gradient" --kinds uniform RAD

@@ -1,8 +1,8 @@
 """Natural gradients: errors over time on seven equations, damping, scales, parts of a step.
 
 Networks have three hidden layers in double precision, points are redrawn at every step, and weights
-are NTK weights. Everything that a study does not vary has its default. Seconds are spent in
-training steps, including compilation.
+are NTK weights. Everything that a study does not vary has its default. Only the time of training
+steps counts, including compilation.
 
     python -m benchmarks.natural_gradient --study equations --seconds 300
     python -m benchmarks.natural_gradient --study rules --points 1200 --width 20 --steps 100

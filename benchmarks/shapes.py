@@ -2,7 +2,7 @@
 
 The solution is a product of cosines. Networks have two or three hidden layers, points are redrawn
 at every step, weights are NTK weights, and everything else has its default. Adam's learning rate
-decays as in the presets of the problems. Seconds are spent in training steps, including
+decays as in the presets of the problems. Only the time of training steps counts, including
 compilation.
 
     python -m benchmarks.shapes --study errors --seconds 60

@@ -118,8 +118,8 @@ OTHERS: dict[str, Method] = {
 FEW = ("tapes", "taylor", "exact")
 
 # In each study one quantity varies. The others are those of the paper's wave problem, or smaller if
-# the largest case would take minutes per step. XLA takes ten seconds to compile each method, so most
-# studies have few methods.
+# the largest case would take minutes per step. XLA takes ten seconds to compile each method, so
+# most studies have few methods.
 STUDIES: dict[str, tuple[Sequence[str], Sequence[Case]]] = {
     "methods": (
         (*METHODS, "exact, every 10th step"),
