@@ -15,9 +15,6 @@ import keras  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-# So does TensorFlow's optimizer of graphs: it pays after many steps, which only slow tests take.
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-
 STAGES = {
     "eager": lambda function: function,
     "graph": lambda function: tf.function(function, autograph=False),
