@@ -13,7 +13,8 @@ from ntk_keras.experiments import comparison, reproduction, runs, tables
 from ntk_keras.problems import PROBLEMS, Problem, Settings
 from ntk_keras.problems.base import without_effect
 from ntk_keras.training.nan_check import TrainingDivergedError
-from ntk_keras_cli import OVERRIDES, parser
+from ntk_keras_cli import parser
+from ntk_keras_cli.names import OVERRIDES
 
 __all__ = ["execute", "main"]
 

@@ -14,7 +14,8 @@ from ntk_keras.callbacks import read_history
 from ntk_keras.estimators import ESTIMATORS
 from ntk_keras.experiments import tables
 from ntk_keras.experiments.labels import label, title
-from ntk_keras.experiments.runs import Result, run, run_name, size_name
+from ntk_keras.experiments.run_names import run_name, size_name
+from ntk_keras.experiments.runs import Result, run
 from ntk_keras.problems import Settings
 from ntk_keras.weighting import WEIGHTINGS, PointWeighting
 

@@ -11,6 +11,7 @@ import pytest
 import ntk_keras_cli
 from ntk_keras import cli, estimators, problems, weighting
 from ntk_keras.experiments import comparison, reproduction
+from ntk_keras_cli import names
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("list", "run", "compare", "reproduce")
@@ -85,15 +86,15 @@ def subparsers():
 
 
 def test_the_parser_knows_what_the_package_has():
-    assert set(ntk_keras_cli.PROBLEMS) == set(problems.PROBLEMS)
+    assert set(names.PROBLEMS) == set(problems.PROBLEMS)
     for problem in problems.PROBLEMS.values():
-        assert set(ntk_keras_cli.PRESETS) == set(problem.presets)
-    assert tuple(problems.base.OPTIMIZERS) == ntk_keras_cli.OPTIMIZERS
-    assert tuple(weighting.WEIGHTINGS) == ntk_keras_cli.WEIGHTINGS
-    assert tuple(comparison.VARIANTS) == ntk_keras_cli.COMPARISONS
-    assert tuple(estimators.ESTIMATORS) == ntk_keras_cli.ESTIMATORS
-    assert tuple(reproduction.FIGURES) == ntk_keras_cli.FIGURES
-    assert ntk_keras_cli.FIGURE_PRESETS == reproduction.PRESETS
+        assert set(names.PRESETS) == set(problem.presets)
+    assert tuple(problems.base.OPTIMIZERS) == names.OPTIMIZERS
+    assert tuple(weighting.WEIGHTINGS) == names.WEIGHTINGS
+    assert tuple(comparison.VARIANTS) == names.COMPARISONS
+    assert tuple(estimators.ESTIMATORS) == names.ESTIMATORS
+    assert tuple(reproduction.FIGURES) == names.FIGURES
+    assert names.FIGURE_PRESETS == reproduction.PRESETS
     assert set(subparsers()) == set(cli._COMMANDS) == set(COMMANDS)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "ntk_keras"
-FILES = [*sorted(PACKAGE.rglob("*.py")), PACKAGE.parent / "ntk_keras_cli.py"]
+FILES = [*sorted(PACKAGE.rglob("*.py")), *sorted(PACKAGE.parent.glob("ntk_keras_cli/*.py"))]
 MODULE, FUNCTION = 350, 45
 
 

@@ -1,0 +1,105 @@
+"""Options that several commands have."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ntk_keras_cli.names import OPTIMIZERS, OVERRIDES, PRESETS, PROBLEMS
+
+__all__ = ["add_common", "add_verbose"]
+
+
+def add_common(command: argparse.ArgumentParser, weightings: Sequence[str], text: str) -> None:
+    """Adds what ``run`` and ``compare`` have in common.
+
+    Args:
+        command: parser of the command.
+        weightings: values of ``--weighting``.
+        text: help of ``--weighting``.
+    """
+    command.add_argument(
+        "problem", choices=PROBLEMS, nargs="?", help="problem to train on; see ntk-keras list"
+    )
+    command.add_argument(
+        "--weighting",
+        choices=weightings,
+        metavar="NAME",
+        help=f"{text}: {', '.join(weightings)} (default: the preset's)",
+    )
+    command.add_argument(
+        "--preset",
+        metavar="NAME",
+        help=f"settings to start from: {', '.join(PRESETS)} (default: quick, or natural-gradient "
+        "with that optimizer)",
+    )
+    command.add_argument(
+        "--optimizer", choices=OPTIMIZERS, help="optimizer (default: the preset's)"
+    )
+    command.add_argument(
+        "--logdir",
+        default="logs",
+        metavar="FOLDER",
+        help="folder in which each run gets a folder of its own (default: logs)",
+    )
+    existing = command.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue runs that were interrupted, and keep finished ones (default: refuse)",
+    )
+    existing.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace existing runs of the same settings (default: refuse)",
+    )
+    add_verbose(command)
+    _add_settings(command)
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    """Adds flags that change settings of a preset."""
+    command.add_argument(
+        "--redrawn",
+        action=argparse.BooleanOptionalAction,
+        help="draw new points at every step, or keep the first ones (default: the preset's)",
+    )
+    command.add_argument(
+        "--parameter",
+        type=_parameter,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameter of the problem, such as lower=-2; may be repeated (default: the preset's)",
+    )
+    for name, (kind, placeholder, text) in OVERRIDES.items():
+        command.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=kind,
+            metavar=placeholder,
+            help=f"{text} (default: the preset's)",
+        )
+
+
+def add_verbose(command: argparse.ArgumentParser) -> None:
+    """Adds ``--verbose``."""
+    command.add_argument(
+        "--verbose",
+        type=int,
+        choices=(0, 1, 2),
+        default=1 if sys.stdout.isatty() else 2,
+        help="progress of each run: 0 none, 1 a line that renews itself, 2 a line for each epoch "
+        "(default: 1 on a terminal, otherwise 2)",
+    )
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value a number where it reads as one."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, received {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
