@@ -81,10 +81,10 @@ class FourierFeatures(keras.layers.Layer):
 class PeriodicEmbedding(keras.layers.Layer):
     """A periodic embedding: ``x_k`` becomes ``(cos(2 pi x_k / P_k), sin(2 pi x_k / P_k))``.
 
-    With several harmonics, ``cos(2 pi m x_k / P_k)`` and ``sin(2 pi m x_k / P_k)`` for
-    ``m = 2, 3, ...`` follow, by which a network learns steep layers sooner. Whatever follows this layer has the period ``P_k`` in ``x_k`` exactly, with all its derivatives,
-    so no boundary condition is needed there. It comes first in a network, in the units of the
-    inputs.
+    With several harmonics, ``cos(2 pi m x_k / P_k)`` and ``sin(2 pi m x_k / P_k)`` for ``m = 2, 3,
+    ...`` follow, by which a network learns steep layers sooner. Whatever follows this layer has the
+    period ``P_k`` in ``x_k`` exactly, with all its derivatives, so no boundary condition is needed
+    there. It comes first in a network, in the units of the inputs.
 
     Args:
         periods: period of each input, in its units; None for an input that is not periodic and
