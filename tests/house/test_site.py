@@ -1,0 +1,52 @@
+"""What MkDocs does not check: formulas, other hosts, the width of code, and words to search for."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+}
+
+
+def without_code(page):
+    return re.sub(r"```.*?```|`[^`\n]*`", "", page, flags=re.DOTALL)
+
+
+FORMULAS = sorted(
+    {
+        formula
+        for page in PAGES.values()
+        for pair in re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$", without_code(page), re.DOTALL)
+        for formula in pair
+        if formula
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    pytest.importorskip("latex2mathml")
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_formula_becomes_mathml(hooks):
+    assert len(FORMULAS) > 100
+    for formula in FORMULAS:
+        assert hooks.mathml(formula, display="inline").startswith("<math ")
+
+
+def test_an_unknown_command_is_reported(hooks):
+    with pytest.raises(ValueError, match="does not know .foo"):
+        hooks.mathml(r"\foo x", display="inline")
+
+
+def test_the_site_needs_no_other_host():
+    assert "://" not in (ROOT / "mkdocs.yml").read_text()
