@@ -10,6 +10,7 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
 from ntk_keras import plots
+from ntk_keras.plots import style
 from ntk_keras.training.nan_check import with_own_callbacks
 from tests.support.models import X as POINTS
 from tests.support.models import build
@@ -43,8 +44,14 @@ def lines(ax):
     return {line.get_label(): np.transpose(line.get_data()).tolist() for line in ax.lines}
 
 
-def legend(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+def legend(figure):
+    """The names in the figure's one legend, outside of the axes."""
+    (found,) = figure.legends
+    return [text.get_text() for text in found.get_texts()]
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
 
 
 def points(rows, name):
@@ -80,7 +87,9 @@ def test_figures_belong_to_no_window_and_can_be_drawn(draw):
 
 def test_a_solution_in_the_plane_shows_prediction_truth_and_error():
     figure = FIGURES["solution"]()
-    panels = {"prediction": PREDICTION, "truth": TRUTH, "error": PREDICTION - TRUTH}
+    error = np.linalg.norm(PREDICTION - TRUTH) / np.linalg.norm(TRUTH)
+    last = f"error, relative L2 {error:.3g}"
+    panels = {"prediction": PREDICTION, "truth": TRUTH, last: PREDICTION - TRUTH}
     axes = {ax.get_title(): ax for ax in figure.axes if ax.get_title()}
     assert list(axes) == list(panels)
     for title, values in panels.items():
@@ -93,13 +102,10 @@ def test_a_solution_in_the_plane_shows_prediction_truth_and_error():
 
 def test_prediction_and_truth_share_their_colours_and_the_error_has_its_own():
     figure = FIGURES["solution"]()
-    limits = {ax.get_title(): ax.collections[0].get_clim() for ax in figure.axes if ax.get_title()}
+    limits = [ax.collections[0].get_clim() for ax in figure.axes[:3]]
     largest, error = np.max(np.abs(TRUTH)), np.max(np.abs(PREDICTION - TRUTH))
-    assert limits == {
-        "prediction": (-largest, largest),
-        "truth": (-largest, largest),
-        "error": (-error, error),
-    }
+    assert limits == [(-largest, largest), (-largest, largest), (-error, error)]
+    assert len(figure.axes) == 3 + 2  # with two colour bars
 
 
 def test_cells_of_a_solution_lie_around_their_points():
@@ -116,11 +122,29 @@ def test_a_solution_on_a_line_shows_curves():
         "truth": np.stack([T, truth], axis=1).tolist(),
         "prediction": np.stack([T, prediction], axis=1).tolist(),
     }
-    assert legend(values) == ["truth", "prediction"]
+    assert legend(values.figure) == ["truth", "prediction"]
     (curve,) = error.lines
     np.testing.assert_array_equal(curve.get_ydata(), prediction - truth)
-    assert error.get_title() == "error"
+    assert error.get_title().startswith("error, relative L2 ")
     assert values.get_xlabel() == error.get_xlabel() == "t"
+
+
+@pytest.mark.parametrize("on_line", [False, True], ids=["plane", "line"])
+def test_every_output_has_a_row_with_its_name_and_error(on_line):
+    axes, at = ([T], (slice(None), 0)) if on_line else ([T, X], ...)
+    truth = np.stack([TRUTH[at], 2 * TRUTH[at]], axis=-1)
+    prediction = truth * (1.1, 1.3)
+    given = (prediction.reshape(-1, 2), truth, "tx"[: len(axes)])
+    for names, expected in (((), ("u1", "u2")), (("a", "b"), ("a", "b"))):
+        titles = [ax.get_title() for ax in plots.solution(axes, *given, names).axes]
+        assert [title for title in titles if "error" in title] == [
+            "error, relative L2 0.1",
+            "error, relative L2 0.3",
+        ]
+        for name in expected:
+            assert name in titles or f"prediction of {name}" in titles
+    with pytest.raises(ValueError, match="2 outputs need as many names"):
+        plots.solution(axes, *given, ["a"])
 
 
 def test_directors_show_every_field_at_every_moment_on_one_scale():
@@ -142,17 +166,30 @@ def test_directors_show_every_field_at_every_moment_on_one_scale():
 
 @pytest.mark.parametrize("rows", [ROWS, SPARSE], ids=["every epoch", "sparse validation"])
 def test_a_history_shows_weights_losses_and_the_error_over_steps(rows):
-    weights, losses, error = plots.history(rows).axes
+    figure = plots.history(rows)
+    losses, weights, error = figure.axes
     assert lines(weights) == {
         name: points(rows, f"weights/{name}") for name in ("equation", "start")
     }
     assert lines(losses) == {name: points(rows, f"loss/{name}") for name in ("equation", "start")}
     assert list(lines(error).values()) == [points(rows, "val_relative_l2")]
-    assert [weights.get_title(), losses.get_title()] == ["loss weights", "losses"]
-    assert error.get_ylabel() == "relative L2 error"
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == ["losses", "loss weights", "relative L2 error"]
+    assert texts(error) == [f"{rows[-1]['val_relative_l2']:.3g}"]
     assert {ax.get_xlabel() for ax in (weights, losses, error)} == {"step"}
     assert {ax.get_yscale() for ax in (weights, losses, error)} == {"log"}
-    assert legend(weights) == legend(losses) == ["equation", "start"]
+    assert legend(figure) == ["equation", "start"]
+
+
+def test_a_name_has_one_colour_in_all_panels_and_traces_have_their_own():
+    rows = [{**row, "traces/both": 2.0, "traces/start": 1.0} for row in ROWS]
+    figure = plots.history(rows)
+    *panels, error = figure.axes
+    assert [ax.get_title() for ax in panels] == ["losses", "loss weights", "kernel traces"]
+    pairs = {(line.get_label(), line.get_color()) for ax in panels for line in ax.lines}
+    assert len(pairs) == len({name for name, _ in pairs}) == len({c for _, c in pairs}) == 3
+    assert legend(figure) == ["equation", "start", "both"]
+    assert error.get_title() == "relative L2 error"
 
 
 def test_a_history_without_validation_has_no_error_curve():
@@ -161,15 +198,52 @@ def test_a_history_without_validation_has_no_error_curve():
     assert list(lines(error).values()) == [[]]
 
 
-def test_a_comparison_gives_each_label_a_colour_and_each_run_a_line():
-    other = [{**row, "val_relative_l2": row["val_relative_l2"] / 2} for row in ROWS]
-    (ax,) = plots.comparison({"constant": [ROWS, SPARSE], "ntk": [other, other]}).axes
-    assert [line.get_color() for line in ax.lines] == ["C0", "C0", "C1", "C1"]
-    assert [np.transpose(line.get_data()).tolist() for line in ax.lines] == [
-        points(rows, "val_relative_l2") for rows in (ROWS, SPARSE, other, other)
+def scaled(factor, rows=ROWS):
+    return [
+        {**row, "val_relative_l2": factor * row["val_relative_l2"]}
+        if "val_relative_l2" in row
+        else row
+        for row in rows
     ]
-    assert legend(ax) == ["constant", "ntk"]
+
+
+def test_a_comparison_shows_median_and_range_with_labels_at_the_ends():
+    given = {"constant": [ROWS, scaled(4), scaled(2)], "ntk": [scaled(0.5, SPARSE), scaled(0.5)]}
+    (ax,) = plots.comparison(given).axes
+    assert lines(ax) == {
+        "constant": points(scaled(2), "val_relative_l2"),
+        "ntk": points(scaled(0.5, SPARSE), "val_relative_l2"),  # the epochs that both validated
+    }
+    band = ax.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == 0.25
+    assert band[:, 1].max() == 4
+    assert texts(ax) == ["constant  0.5", "ntk  0.125"]
+    assert ax.lines[0].get_color() == style.BASELINE
     assert ax.get_yscale() == "log"
+    assert ax.get_title(loc="left") == "median and range of 3 runs"
+
+
+def test_of_many_labels_the_first_and_the_best_are_thick_and_families_share_colours():
+    names = ["constant", "ntk, a", "ntk, b", "other", "third, a", "fourth", "constant, fixed"]
+    given = {name: [scaled(1 + n)] for n, name in enumerate(names)}
+    given["ntk, b"] = [scaled(0.1)]
+    (ax,) = plots.comparison(given).axes
+    looks = {line.get_label(): line for line in ax.lines}
+    assert {name for name, line in looks.items() if line.get_linewidth() > 1} == {
+        "constant",
+        "ntk, b",
+    }
+    for one, other in (("ntk, a", "ntk, b"), ("constant", "constant, fixed")):
+        assert looks[one].get_color() == looks[other].get_color()
+        assert looks[one].get_linestyle() != looks[other].get_linestyle()
+    assert len({line.get_color() for line in looks.values()}) == 5
+    heights = np.sort([text.get_position()[1] for text in ax.texts])
+    assert np.min(np.diff(heights)) > 0.02
+
+
+def test_runs_that_diverge_are_drawn_as_far_as_they_went():
+    (ax,) = plots.comparison({"a": [scaled(np.nan)], "b": [ROWS], "c": []}).axes
+    assert texts(ax) == ["b  0.25"]
 
 
 def test_a_comparison_may_be_drawn_over_seconds():
@@ -181,6 +255,39 @@ def test_a_comparison_may_be_drawn_over_seconds():
     assert ax.get_xlabel() == label
 
 
+@pytest.mark.parametrize(
+    ("places", "gap", "expected"),
+    [
+        ([0.5, 0.1], 0.2, [0.5, 0.1]),
+        ([0.5, 0.5, 0.9], 0.2, [0.4, 0.6, 0.9]),
+        ([0.0, 0.0], 0.2, [0.0, 0.2]),
+        ([1.0, 1.0, 0.0], 0.4, [0.6, 1.0, 0.0]),
+        ([0.3, 0.2, 0.1], 1.0, [1.0, 0.5, 0.0]),
+        ([0.3], 0.5, [0.3]),
+        ([], 0.5, []),
+    ],
+)
+def test_labels_move_apart_as_little_as_possible(places, gap, expected):
+    np.testing.assert_allclose(style.spread(places, gap), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0.15, 0.8, ["0.2", "0.3", "0.4", "0.6"]),
+        (0.5, 2e4, ["1", "10", "100", "1000", "$10^{4}$"]),
+    ],
+)
+def test_logarithmic_axes_have_plain_numbers(low, high, labels):
+    _, axes = style.panels(1, 1, 3, 2)
+    axes[0, 0].plot([0, 1], [low, high])
+    style.log_axis(axes[0, 0])
+    axis = axes[0, 0].yaxis
+    shown = [t for t in [*axis.get_majorticklabels(), *axis.get_minorticklabels()] if t.get_text()]
+    inside = [t.get_text() for t in shown if low <= t.get_position()[1] <= high]
+    assert inside == labels
+
+
 def test_curves_are_dashed_where_exact_and_solid_where_estimated():
     exact = {"equation": T + 1, "start": T + 2}
     estimated = {"start": T + 2.5, "equation": T + 1.5}  # in any order
@@ -190,11 +297,12 @@ def test_curves_are_dashed_where_exact_and_solid_where_estimated():
         line.get_label(): (line.get_linestyle(), line.get_color(), line.get_ydata().tolist())
         for line in ax.lines
     }
+    first, second = style.COLORS[:2]
     assert drawn == {
-        "equation, estimated": ("-", "C0", (T + 1.5).tolist()),
-        "equation, exact": ("--", "C0", (T + 1).tolist()),
-        "start, estimated": ("-", "C1", (T + 2.5).tolist()),
-        "start, exact": ("--", "C1", (T + 2).tolist()),
+        "equation, estimated": ("-", first, (T + 1.5).tolist()),
+        "equation, exact": ("--", first, (T + 1).tolist()),
+        "start, estimated": ("-", second, (T + 2.5).tolist()),
+        "start, exact": ("--", second, (T + 2).tolist()),
     }
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "loss weight")
     (beside,) = figure.legends  # where it covers no curve
@@ -216,9 +324,18 @@ def test_blocks_of_a_kernel_are_parted_by_lines_and_named_at_their_middle():
     horizontal = [line.get_ydata() for line in ax.lines if line.get_xdata() == [0, 1]]
     vertical = [line.get_xdata() for line in ax.lines if line.get_ydata() == [0, 1]]
     assert horizontal == vertical == [[2.5, 2.5], [4.5, 4.5]]
-    for axis in (ax.xaxis, ax.yaxis):
-        assert [text.get_text() for text in axis.get_ticklabels()] == ["first", "second", "third"]
-        np.testing.assert_allclose(axis.get_ticklocs(), [1, 3.5, 5])
+    rows, columns = ax.texts[::2], ax.texts[1::2]
+    for named in (rows, columns):
+        assert [text.get_text() for text in named] == ["first", "second", "third"]
+    middles = np.array([1.5, 4, 5.5]) / 6  # of the blocks, as fractions
+    np.testing.assert_allclose([1 - text.xy[1] for text in rows], middles)
+    np.testing.assert_allclose([text.xy[0] for text in columns], middles)
+
+
+def test_names_of_small_blocks_do_not_overlap():
+    ax = plots.kernel(np.eye(103), {"large": 100, "a": 1, "b": 1, "c": 1}).axes[0]
+    heights = [text.get_position()[1] for text in ax.texts[::2]]
+    assert np.max(np.diff(heights)) < -0.02
 
 
 @pytest.mark.parametrize(("matrix", "largest"), [(MATRIX, 28), (-MATRIX, 28), (0 * MATRIX, 1)])
@@ -283,11 +400,10 @@ def as_text(rows):
     ids=["rows", "copies", "generator", "text", "frame"],
 )
 def test_a_history_is_drawn_over_epochs_however_it_is_given(given):
-    weights, losses, error = plots.history(given()).axes
+    losses, error = plots.history(given()).axes  # no panel for weights, which it lacks
     assert lines(losses) == {"a": [[e, 2.0 / (e + 1)] for e in range(4)]}
     assert np.array(error.lines[0].get_data()).T.tolist() == [[1, 0.5], [3, 0.125]]
     assert error.get_xlabel() == losses.get_xlabel() == "epoch"
-    assert weights.get_legend() is None
 
 
 @pytest.mark.parametrize(
@@ -333,7 +449,7 @@ def test_what_is_no_history_is_refused(given):
 
 def test_a_second_fit_is_drawn_where_it_began():
     later = Returned({"loss/a": [row["loss/a"] for row in FOUR[2:]]}, [2, 3])
-    assert lines(plots.history(later).axes[1]) == {"a": [[2, 2 / 3], [3, 0.5]]}
+    assert lines(plots.history(later).axes[0]) == {"a": [[2, 2 / 3], [3, 0.5]]}
 
 
 def test_comparisons_take_them_too():
@@ -342,7 +458,7 @@ def test_comparisons_take_them_too():
 
 
 def test_a_model_of_keras_has_a_loss():
-    assert lines(plots.history({"loss": [3.0, 1.0]}).axes[1]) == {"loss": [[0, 3.0], [1, 1.0]]}
+    assert lines(plots.history({"loss": [3.0, 1.0]}).axes[0]) == {"loss": [[0, 3.0], [1, 1.0]]}
 
 
 @pytest.mark.parametrize("given", [[], {}, Returned({}, [])])
@@ -403,10 +519,9 @@ NOT_DRAWN = {
     "three axes": ([T, X, X], TRUTH, "txy", r"one or two axes.*\(4,\), \(3,\), \(3,\).*slice"),
     "no list of axes": (T, TRUTH, "t", "one or two axes"),
     "labels": ([T, X], TRUTH, "t", "2 axes need as many labels. Received 't'"),
-    "outputs": ([T, X], np.stack([TRUTH, TRUTH], -1), "tx", r"\(4, 3\).*shape \(4, 3, 2\).*one by"),
     "turned": ([T, X], TRUTH.T, "tx", r"grid \(4, 3\).*Received shape \(3, 4\)"),
     "complex": ([T, X], TRUTH * 1j, "tx", "is complex. Draw values.real"),
-    "by name": ([T, X], {"u": TRUTH}, "tx", "one by one"),
+    "by name": ([T, X], {"u": TRUTH}, "tx", "one such array for each output"),
 }
 
 

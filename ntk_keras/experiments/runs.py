@@ -280,4 +280,4 @@ def solution_figure(problem: Problem, prediction: np.ndarray, truth: np.ndarray)
     if problem.figure is not None:
         return problem.figure(prediction, truth)
     lines = problem.box.lines(*problem.grid)
-    return plots.solution(lines, prediction[..., 0], truth[..., 0], problem.box.axes)
+    return plots.solution(lines, prediction, truth, problem.box.axes)

@@ -10,6 +10,8 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ntk_keras.plots import style
+
 __all__ = ["curves", "directors", "kernel", "points", "solution", "to_array"]
 
 
@@ -18,21 +20,25 @@ def solution(
     prediction: np.ndarray,
     truth: np.ndarray,
     labels: Sequence[str],
+    outputs: Sequence[str] = (),
 ) -> Figure:
     """Draws prediction, truth and error on a grid of one or two dimensions (Figure 9 of the paper).
 
-    Nothing is drawn where a value is NaN, infinite or masked, as outside of a domain.
+    Each output has a row. The title of its error is the relative L2 error,
+    ``||prediction - truth|| / ||truth||`` over the points of the grid. Nothing is drawn where a
+    value is NaN, infinite or masked, as outside of a domain, and the error leaves it out.
 
     Args:
         lines: coordinates along each axis.
-        prediction: values on the grid, one axis for each line, or at its points in order, ``[m]``
-            or ``[m, 1]``.
+        prediction: values on the grid, one axis for each line, or at its points in order, ``[m]``.
+            Several outputs are a further axis, as in ``[m, outputs]``.
         truth: values of the exact solution, of the same shape.
         labels: names of the axes.
+        outputs: names of the outputs; by default none for one, and ``u1``, ``u2``, ... for several.
 
     Raises:
-        ValueError: if there are more than two axes, or values are complex, have several outputs or
-            belong to another grid.
+        ValueError: if there are more than two axes, or values are complex or belong to another
+            grid.
     """
     if len(lines) not in (1, 2) or any(np.ndim(line) != 1 for line in lines):
         raise ValueError(
@@ -42,26 +48,14 @@ def solution(
         )
     if len(labels) != len(lines):
         raise ValueError(f"{len(lines)} axes need as many labels. Received {labels!r}.")
-    prediction = _on_grid("prediction", prediction, lines)
-    truth = _on_grid("truth", truth, lines)
-    if len(lines) == 1:
-        return _solution_on_a_line(lines[0], prediction, truth, labels[0])
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    axes = figure.subplots(1, 3, sharey=True)
-    largest, error = _largest(truth), prediction - truth
-    panels = {
-        "prediction": (prediction, largest),
-        "truth": (truth, largest),
-        "error": (error, _largest(error)),
-    }
-    for ax, (title, (values, limit)) in zip(axes, panels.items(), strict=True):
-        image = ax.pcolormesh(
-            *lines, values.T, vmin=-limit, vmax=limit, cmap="RdBu_r", shading="nearest"
-        )
-        figure.colorbar(image, ax=ax)
-        ax.set(title=title, xlabel=labels[0])
-    axes[0].set_ylabel(labels[1])
-    return figure
+    pairs = list(
+        zip(_on_grid("prediction", prediction, lines), _on_grid("truth", truth, lines), strict=True)
+    )
+    names = list(outputs) or ([""] if len(pairs) == 1 else [f"u{k + 1}" for k in range(len(pairs))])
+    if len(names) != len(pairs):
+        raise ValueError(f"{len(pairs)} outputs need as many names. Received {names!r}.")
+    draw = _rows_in_the_plane if len(lines) == 2 else _rows_on_a_line
+    return draw(lines, pairs, labels, names)
 
 
 def points(places: np.ndarray, labels: Sequence[str]) -> Figure:
@@ -81,8 +75,9 @@ def points(places: np.ndarray, labels: Sequence[str]) -> Figure:
             f"{places.shape} and labels {list(labels)}. Choose some of the axes."
         )
     pairs = list(itertools.combinations(range(len(labels)), 2))
-    figure = Figure(figsize=(max(6, 4 * len(pairs)), 3.6), layout="constrained")
-    axes = figure.subplots(1, max(1, len(pairs)), squeeze=False)[0]
+    columns = max(1, len(pairs))
+    figure, rows = style.panels(1, columns, max(5, 3.2 * columns), 3)
+    axes = rows[0]
     if not pairs:
         axes[0].hist(places[:, 0], bins=50)
         axes[0].set(xlabel=labels[0], ylabel="points")
@@ -102,13 +97,14 @@ def curves(
         exact: exact weights by group, each ``[m]``.
         estimated: estimated weights by group, each ``[m]``.
     """
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    ax = figure.subplots()
-    for number, group in enumerate(exact):
-        ax.semilogy(steps, estimated[group], color=f"C{number}", label=f"{group}, estimated")
-        ax.semilogy(steps, exact[group], "--", color=f"C{number}", label=f"{group}, exact")
+    figure, axes = style.panels(1, 1, 8, 3.8)
+    ax = axes[0, 0]
+    for group, color in zip(exact, itertools.cycle(style.COLORS)):
+        ax.plot(steps, estimated[group], color=color, label=f"{group}, estimated")
+        ax.plot(steps, exact[group], "--", color=color, label=f"{group}, exact")
     ax.set(xlabel="step", ylabel="loss weight")
-    figure.legend(loc="outside right upper")
+    style.log_axis(ax)
+    figure.legend(loc="outside right upper", frameon=False)
     return figure
 
 
@@ -119,18 +115,19 @@ def kernel(matrix: np.ndarray, sizes: Mapping[str, int]) -> Figure:
         matrix: kernel K, ``[n, n]``.
         sizes: rows of each block, in order.
     """
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    ax = figure.subplots()
+    figure, axes = style.panels(1, 1, 6, 4.8)
+    ax = axes[0, 0]
     largest = _largest(matrix)
     norm = SymLogNorm(linthresh=1e-4 * largest, vmin=-largest, vmax=largest)
-    figure.colorbar(ax.imshow(matrix, norm=norm, cmap="RdBu_r"), ax=ax)
-    ends = np.cumsum(list(sizes.values()))
+    powers = 10.0 ** (np.floor(np.log10(largest)) - np.arange(3))  # ticks, apart from zero
+    image = ax.imshow(matrix, norm=norm, cmap=style.VALUES)
+    style.color_bar(image, ax, label="kernel $K_{ij}$", ticks=[*-powers, 0, *powers])
+    counts = np.array(list(sizes.values()))
+    ends = np.cumsum(counts)
     for end in ends[:-1]:
         ax.axhline(end - 0.5, color="black", linewidth=0.5)
         ax.axvline(end - 0.5, color="black", linewidth=0.5)
-    centres = ends - np.array(list(sizes.values())) / 2 - 0.5
-    ax.set_xticks(centres, list(sizes), rotation=45, ha="right")
-    ax.set_yticks(centres, list(sizes))
+    style.block_labels(ax, (ends - counts / 2) / ends[-1], list(sizes))
     return figure
 
 
@@ -149,17 +146,18 @@ def directors(
             sign, and is drawn as a stroke without a head.
         titles: titles of the times, drawn at the left.
     """
-    figure = Figure(figsize=(3.2 * len(light) + 1, 3 * len(titles)), layout="constrained")
-    axes = figure.subplots(len(titles), len(light), sharex=True, sharey=True, squeeze=False)
+    figure, axes = style.panels(
+        len(titles), len(light), 3 * len(light) + 1, 2.8, sharex=True, sharey=True
+    )
     levels = MaxNLocator(12).tick_values(0, max(_largest(v) for v in light.values()))
     # The scale extends beyond the largest value, so that strokes stand out against the light.
-    style = {"levels": levels, "vmin": 0, "vmax": 1.6 * levels[-1], "cmap": "YlOrBr"}
+    look = {"levels": levels, "vmin": 0, "vmax": 1.6 * levels[-1], "cmap": "YlOrBr"}
     every = max(1, len(lines[0]) // 12)
     x, y = np.meshgrid(*(line[::every] for line in lines), indexing="ij")
     for column, name in zip(axes.T, light, strict=True):
         column[0].set_title(name)
         for ax, values, turned in zip(column, light[name], angles[name], strict=True):
-            image = ax.contourf(*lines, values.T, **style)
+            image = ax.contourf(*lines, values.T, **look)
             strokes = turned[::every, ::every]
             ax.quiver(
                 *(x, y, np.cos(strokes), np.sin(strokes)),
@@ -182,32 +180,77 @@ def to_array(figure: Figure) -> np.ndarray:
     return np.array(canvas.buffer_rgba())
 
 
-def _solution_on_a_line(
-    line: np.ndarray, prediction: np.ndarray, truth: np.ndarray, label: str
+def _rows_in_the_plane(
+    lines: Sequence[np.ndarray],
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    labels: Sequence[str],
+    names: Sequence[str],
 ) -> Figure:
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    values, error = figure.subplots(1, 2)
-    values.plot(line, truth, "--", color="black", label="truth")
-    values.plot(line, prediction, label="prediction")
-    values.legend()
-    error.plot(line, prediction - truth)
-    error.set(title="error", xlabel=label)
-    values.set(xlabel=label)
+    """Draws a row for each pair of prediction and truth, which share their colours."""
+    figure, rows = style.panels(len(pairs), 3, style.WIDTH, 3, sharex=True, sharey=True)
+    for axes, (prediction, truth), name in zip(rows, pairs, names, strict=True):
+        title = f"error, relative L2 {_relative_l2(prediction, truth):.3g}"
+        shown = {"prediction": prediction, "truth": truth, title: prediction - truth}
+        largest = _largest(truth)
+        for ax, (title, values) in zip(axes, shown.items(), strict=True):
+            error = ax is axes[2]
+            limit = _largest(values) if error else largest
+            image = ax.pcolormesh(
+                *(*lines, values.T),
+                **{"vmin": -limit, "vmax": limit, "shading": "nearest"},
+                cmap=style.ERRORS if error else style.VALUES,
+            )
+            ax.set_title(f"{title} of {name}" if name and not error else title)
+            if ax is not axes[0]:
+                beyond = "both" if _largest(prediction) > 1.001 * limit and not error else "neither"
+                style.color_bar(image, axes[2] if error else axes[:2], extend=beyond)
+        axes[0].set_ylabel(labels[1])
+    for ax in rows[-1]:
+        ax.set_xlabel(labels[0])
     return figure
 
 
-def _on_grid(name: str, values: Any, lines: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns values in the shape of the grid, with NaN where there are none."""
+def _rows_on_a_line(
+    lines: Sequence[np.ndarray],
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    labels: Sequence[str],
+    names: Sequence[str],
+) -> Figure:
+    """Draws a row for each pair of prediction and truth, which share a panel."""
+    figure, rows = style.panels(len(pairs), 2, 8, 3, sharex=True)
+    for (values, error), (prediction, truth), name in zip(rows, pairs, names, strict=True):
+        values.plot(lines[0], truth, "--", color="black", label="truth")
+        values.plot(lines[0], prediction, label="prediction")
+        error.plot(lines[0], prediction - truth, color=style.COLORS[1])
+        error.set_title(f"error, relative L2 {_relative_l2(prediction, truth):.3g}")
+        values.set_title(name or "solution")
+    for ax in rows[-1]:
+        ax.set_xlabel(labels[0])
+    handles = rows[0, 0].lines
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _relative_l2(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Returns ``||prediction - truth|| / ||truth||`` over values that are not NaN."""
+    size = float(np.sqrt(np.nansum(truth**2)))
+    return float(np.sqrt(np.nansum((prediction - truth) ** 2))) / size if size else np.nan
+
+
+def _on_grid(name: str, values: Any, lines: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Returns the values of each output on the grid, with NaN where there are none."""
     grid = tuple(map(len, lines))
     shape, count = np.shape(values), int(np.prod(grid))
-    if shape not in (grid, (*grid, 1), (count,), (count, 1)):
+    known = [shape == points or shape[:-1] == points for points in (grid, (count,))]
+    if not any(known) or not shape or 0 in shape:
         raise ValueError(
             f"The {name} needs real values on the grid {grid}, or [{count}] in the order of "
-            f"box.grid{grid}. Received shape {shape}. Draw outputs one by one, as in values[:, 0]."
+            f"box.grid{grid}, or one such array for each output along a last axis. Received shape "
+            f"{shape}."
         )
     if np.iscomplexobj(values):
         raise ValueError(f"The {name} is complex. Draw values.real, values.imag or abs(values).")
-    return _finite(values).reshape(grid)
+    return list(np.moveaxis(_finite(values).reshape(*grid, -1), -1, 0))
 
 
 def _finite(values: Any) -> np.ndarray:

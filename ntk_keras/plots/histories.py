@@ -1,25 +1,32 @@
 """Figures of training histories: weights, losses and errors over steps or seconds."""
 
+import itertools
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from ntk_keras.plots import style
 
 __all__ = ["comparison", "history"]
 
 # Rows, one per epoch; values by name; or the result of `fit`, whose `history` holds such values.
 History = Iterable[Mapping[str, float]] | Mapping[str, Sequence[float]] | Any
 
-_LINE_STYLES = ("-", "--", ":", "-.")
+_PANELS = {"losses": "loss/", "loss weights": "weights/", "kernel traces": "traces/"}
+_ERROR = "val_relative_l2"
+_FEW = 6  # labels that can be told apart by colour
 
 
 def history(rows: History) -> Figure:
-    """Draws weights, losses and the relative L2 error over steps, or epochs if steps are unknown.
+    """Draws losses, weights, traces and the error over steps, or epochs if steps are unknown.
+
+    A name has the same colour in all panels, and panels without values are left out. The last
+    error is written at the end of its curve.
 
     Args:
         rows: result of ``fit``, its ``history``, rows of a ``HistoryFile``, or a data frame of
@@ -37,59 +44,121 @@ def history(rows: History) -> Figure:
     rows = _rows(rows)
     if not rows:
         raise ValueError("There is no epoch to draw. Received an empty history.")
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    weights, losses, error = figure.subplots(1, 3)
-    label = _label(rows)
-    names = dict.fromkeys(name for row in rows for name in row)
-    for ax, prefix, title in ((weights, "weights/", "loss weights"), (losses, "loss/", "losses")):
-        shown = [n for n in names if n.startswith(prefix)] or [n for n in names if n == prefix[:-1]]
-        for name in shown:
-            ax.semilogy(*_series(rows, name), label=name.removeprefix(prefix))
-        ax.set(title=title, xlabel=label)
-        ax.locator_params(axis="x", nbins=5)
-        if shown:
-            ax.legend()
-    _plot_error(error, rows, None)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    shown = {title: _members(names, prefix) for title, prefix in _PANELS.items()}
+    shown = {title: members for title, members in shown.items() if members}
+    # Terms come first, as groups may combine several of them.
+    looks = style.by_name([*shown.get("losses", ()), *itertools.chain(*shown.values())])
+    figure, axes = style.panels(1, len(shown) + 1, style.WIDTH, 3.2)
+    for ax, (title, members) in zip(axes[0], shown.items(), strict=False):
+        for label, name in members.items():
+            ax.plot(*_series(rows, name), **looks[label], label=label)
+        ax.set(title=title, xlabel=_label(rows))
+        style.log_axis(ax)
+    _plot_error(axes[0, -1], rows)
+    if looks:
+        handles = [Line2D([], [], **look, label=label) for label, look in looks.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=7, frameon=False)
     return figure
 
 
 def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
-    """Draws the relative L2 error over steps, with a colour for each label and a line for each run.
+    """Draws the relative L2 error over steps: the median of the runs of a label, and their range.
 
-    The legend is ordered by the final errors. Beyond twenty labels, colours repeat with other line
-    styles.
+    Labels and final errors are written at the ends of the curves. The first label is grey: the
+    others are compared with it. Of more than six labels, only the first and the one with the
+    smallest final error are drawn thick, and labels that agree up to a comma, such as
+    ``"ntk, exact"`` and ``"ntk, diagonal"``, share a colour.
 
     Args:
         histories: histories of several runs, by label. They are drawn over ``seconds in training``
-            if the rows contain them.
+            if the rows contain them. Of runs of one label, the epochs that all have validated are
+            drawn.
     """
-    many = len(histories) > 4
-    figure = Figure(figsize=(9, 5) if many else (6, 4), layout="constrained")
-    ax = figure.subplots()
-    colors: list[Any] = [f"C{number}" for number in range(10)]
-    if len(histories) > 10:
-        colors = [matplotlib.colormaps["tab20"](number) for number in range(20)]
-    firsts = []
-    for number, (label, runs) in enumerate(histories.items()):
-        style = {
-            "color": colors[number % len(colors)],
-            "linestyle": _LINE_STYLES[number // len(colors) % 4],
-        }
-        lines = [_plot_error(ax, _rows(rows), label, **style) for rows in runs]
-        ends = [float(np.asarray(line.get_ydata())[-1]) for line in lines]
-        firsts.append((-float(np.median(ends)), number, lines[0]))
-    legend = {"handles": [line for *_, line in sorted(firsts)]}
-    figure.legend(loc="outside right upper", **legend) if many else ax.legend(**legend)
+    runs_by_label = {label: list(map(_rows, runs)) for label, runs in histories.items()}
+    curves = {label: _median(runs) for label, runs in runs_by_label.items()}
+    figure, axes = style.panels(1, 1, 8, 3.8 if len(curves) <= _FEW else 5)
+    ax = axes[0, 0]
+    looks = _looks({label: _end(curve)[1] for label, curve in curves.items()})
+    for label, (places, low, median, high) in curves.items():
+        ax.plot(places, median, **looks[label], label=label)
+        if len(runs_by_label[label]) > 1 and looks[label]["linewidth"] > 1:
+            ax.fill_between(places, low, high, color=looks[label]["color"], alpha=0.2, linewidth=0)
+    rows = next((rows for runs in runs_by_label.values() for rows in runs), [])
+    ax.set(xlabel=_label(rows), ylabel="relative L2 error")
+    style.log_axis(ax)
+    ends = {label: _end(curve) for label, curve in curves.items() if np.isfinite(_end(curve)[1])}
+    texts = [f"{label}  {error:.3g}" for label, (_, error) in ends.items()]
+    style.edge_labels(ax, list(ends.values()), texts, [looks[label]["color"] for label in ends])
+    count = max(map(len, runs_by_label.values()), default=1)
+    if count > 1:
+        ax.set_title(f"median and range of {count} runs", loc="left", fontsize=style.SMALL)
     return figure
 
 
-def _plot_error(
-    ax: Axes, rows: Sequence[Mapping[str, float]], label: str | None, **style: Any
-) -> Line2D:
-    (line,) = ax.semilogy(*_series(rows, "val_relative_l2"), label=label, **style)
-    ax.set(ylabel="relative L2 error", xlabel=_label(rows))
-    ax.locator_params(axis="x", nbins=5)
-    return line
+def _looks(ends: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Returns colour, line style, width and order of the curve of each label.
+
+    Args:
+        ends: final error by label.
+    """
+    few = len(ends) <= _FEW
+    families = {label: label if few else label.split(",")[0] for label in ends}
+    first, *others = dict.fromkeys(families.values())
+    colors = {first: style.BASELINE} | {n: s["color"] for n, s in style.by_name(others).items()}
+    thick = set(ends) if few else {next(iter(ends)), min(ends, key=lambda label: ends[label])}
+    looks: dict[str, dict[str, Any]] = {}
+    for label, family in families.items():
+        place = [families[other] for other in looks].count(family)
+        looks[label] = {
+            "color": colors[family],
+            "linestyle": style.LINE_STYLES[place % len(style.LINE_STYLES)],
+            "linewidth": 2.0 if label in thick else 0.9,
+            "zorder": 3 if label in thick else 2,
+        }
+    return looks
+
+
+def _median(runs: Sequence[Sequence[Mapping[str, float]]]) -> tuple[np.ndarray, ...]:
+    """Returns positions, and smallest, median and largest errors, at the epochs common to all."""
+    series = [
+        {
+            row.get("step", row.get("epoch", number)): (row.get(_label(rows), number), row[_ERROR])
+            for number, row in enumerate(rows)
+            if _ERROR in row
+        }
+        for rows in runs
+    ]
+    common = sorted(set(series[0]).intersection(*series)) if series else []
+    if not common:
+        return (np.empty(0),) * 4
+    values = np.array([[run[key] for key in common] for run in series])
+    errors = np.where(np.isnan(values[..., 1]), np.inf, values[..., 1])
+    places = np.median(values[..., 0], axis=0)
+    return places, np.min(errors, axis=0), np.median(errors, axis=0), np.max(errors, axis=0)
+
+
+def _end(curve: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Returns the last position with a finite median error, and that error; infinite if none."""
+    places, _, median, _ = curve
+    finite = np.flatnonzero(np.isfinite(median))
+    return (places[finite[-1]], median[finite[-1]]) if len(finite) else (np.inf, np.inf)
+
+
+def _plot_error(ax: Axes, rows: Sequence[Mapping[str, float]]) -> None:
+    """Draws the error, with its last value at the end of the curve."""
+    places, errors = _series(rows, _ERROR)
+    ax.plot(places, errors, color="black")
+    ax.set(title="relative L2 error", xlabel=_label(rows))
+    style.log_axis(ax)
+    if errors:
+        style.edge_labels(ax, [(places[-1], errors[-1])], [f"{errors[-1]:.3g}"], ["black"])
+
+
+def _members(names: Iterable[str], prefix: str) -> dict[str, str]:
+    """Returns names that begin with a prefix, by what follows it; or the name without a slash."""
+    found = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
+    return found or {name: name for name in names if name == prefix.rstrip("/")}
 
 
 def _rows(history: History) -> Sequence[Mapping[str, float]]:
