@@ -76,8 +76,9 @@ def test_the_readme_shows_python():
     assert snippets("python", "README.md")
 
 
-# By test_terms_page.py and test_domains_page.py.
-RUN_ELSEWHERE = {"docs/how-to/terms.md", "docs/how-to/domains.md"}
+# By test_terms_page.py, test_domains_page.py and test_gallery.py.
+GALLERY = {page for page in PAGES if page.startswith("docs/gallery/")}
+RUN_ELSEWHERE = {"docs/how-to/terms.md", "docs/how-to/domains.md", *GALLERY}
 
 
 @pytest.mark.parametrize(
