@@ -48,5 +48,12 @@ def test_an_unknown_command_is_reported(hooks):
         hooks.mathml(r"\foo x", display="inline")
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_code_is_at_most_80_columns_wide(page):
+    """Wider lines are cut on a laptop beside the two tables of contents."""
+    codes = re.findall(r"```(?:python|bash)\n(.*?)```", PAGES[page], re.DOTALL)
+    assert [line for code in codes for line in code.splitlines() if len(line) > 80] == []
+
+
 def test_the_site_needs_no_other_host():
     assert "://" not in (ROOT / "mkdocs.yml").read_text()
