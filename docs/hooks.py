@@ -11,7 +11,8 @@ from latex2mathml.converter import convert
 ROOT = Path(__file__).parents[1]
 # As pymdownx.arithmatex writes \(inline\) and \[block\] formulas, with what must not leave them.
 FORMULA = re.compile(
-    r'<(span|div) class="arithmatex">\\([(\[])(.+?)\\[)\]]</\1>([.,:;)]*)', re.DOTALL
+    r'<(span|div) class="arithmatex">\\([(\[])(.+?)\\[)\]]</\1>([.,:;)]*)',
+    re.DOTALL,
 )
 
 
@@ -22,7 +23,11 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """
     if page.file.src_uri != "reproduction.md":
         return markdown
-    text = (ROOT / "REPRODUCTION.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    text = (
+        (ROOT / "REPRODUCTION.md")
+        .read_text(encoding="utf-8")
+        .replace("](docs/", "](")
+    )
     return re.sub(r"\[([^]]*)\]\(examples/[^)]*\)", r"`\1`", text)
 
 
@@ -41,7 +46,9 @@ def mathml(formula: str, *, display: str) -> str:
     """
     result = convert(formula, display=display)
     if unknown := re.findall(r"\\[A-Za-z]*", result):
-        raise ValueError(f"latex2mathml does not know {unknown[0]} in the formula {formula!r}.")
+        raise ValueError(
+            f"latex2mathml does not know {unknown[0]} in the formula {formula!r}."
+        )
 
     for pattern, replacement in SPACING_AND_LETTERS.items():
         result = re.sub(pattern, replacement, result)
@@ -68,7 +75,9 @@ def on_page_content(content: str, *, page: Any, **_: Any) -> str:
         try:
             formula = mathml(html.unescape(formula).strip(), display=display)
         except Exception as error:  # mkdocs build --strict fails on a warning, and names all pages
-            logging.getLogger("mkdocs.hooks").warning("%s: %s", page.file.src_uri, error)
+            logging.getLogger("mkdocs.hooks").warning(
+                "%s: %s", page.file.src_uri, error
+            )
         return f'<{tag} class="arithmatex">{formula}{punctuation}</{tag}>'
 
     return FORMULA.sub(replace, content)
