@@ -1,4 +1,4 @@
-"""The commands of ``ntk-keras list | run | compare | reproduce``, parsed by ``ntk_keras_cli``."""
+"""The commands of ``ntk-keras``, such as ``run``, whose parser is ``ntk_keras_cli``."""
 
 import argparse
 import dataclasses
@@ -13,7 +13,7 @@ from ntk_keras.experiments import comparison, reproduction, runs, tables
 from ntk_keras.problems import PROBLEMS, Problem, Settings
 from ntk_keras.problems.base import without_effect
 from ntk_keras.training.nan_check import TrainingDivergedError
-from ntk_keras_cli import parser
+from ntk_keras_cli import new, parser
 from ntk_keras_cli.names import OVERRIDES
 
 __all__ = ["execute", "main"]
@@ -151,7 +151,10 @@ def _settings(options: argparse.Namespace, seed: int) -> Settings:
     usual = "natural-gradient" if options.optimizer == "natural-gradient" else "quick"
     presets, preset = problem.presets, options.preset or usual
     if preset not in presets:
-        raise ValueError(f"Unknown preset {preset!r}. Known: {sorted(presets)}.")
+        raise ValueError(
+            f"Unknown preset {preset!r} of problem {problem.name!r}. Known: {sorted(presets)}. "
+            "Choose one by --preset."
+        )
     given = {name: getattr(options, name) for name in _FLAGS}
     changes = {name: value for name, value in given.items() if value is not None}
     parameters = {**presets[preset].parameters, **dict(options.parameter)}
@@ -192,6 +195,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "list": _list,
     "run": _run,
     "compare": _compare,
+    "new": lambda options: print(new.write(options.file)),
     "reproduce": _reproduce,
 }
 

@@ -6,9 +6,11 @@ are in :mod:`ntk_keras.cli`, which is imported once the arguments are parsed.
 
 import argparse
 import importlib.metadata
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ntk_keras_cli import new
 from ntk_keras_cli.names import COMPARISONS, FIGURE_PRESETS, FIGURES, WEIGHTINGS
 from ntk_keras_cli.options import add_common, add_verbose
 from ntk_keras_cli.start_up import without_start_up_lines
@@ -20,6 +22,8 @@ _EXAMPLES = {
   ntk-keras list
   ntk-keras run wave
   ntk-keras compare wave --seeds 0 1 2
+  ntk-keras new heat.py
+  ntk-keras run heat.py
   ntk-keras reproduce 1 6 8
   ntk-keras run --help""",
     "list": """
@@ -29,11 +33,14 @@ _EXAMPLES = {
   ntk-keras run wave --weighting constant --seed 1
   ntk-keras run wave --optimizer natural-gradient --steps 60
   ntk-keras run liquid_crystal --parameter lower=-2
+  ntk-keras run heat.py
   ntk-keras run --settings logs/wave-quick-ntk-seed0/settings.json --logdir again""",
     "compare": """
   ntk-keras compare wave --seeds 0 1 2
   ntk-keras compare wave --weighting all
   ntk-keras compare wave --optimizer natural-gradient""",
+    "new": """
+  ntk-keras new heat.py""",
     "reproduce": """
   ntk-keras reproduce
   ntk-keras reproduce 1 6 8
@@ -51,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, or 1 after an error, whose message goes to standard error.
     """
     options = parser().parse_args(arguments)
+    if options.command == "new":  # needs no TensorFlow
+        return _new(options)
     with without_start_up_lines():
         import tensorflow as tf
 
@@ -58,6 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         tf.config.list_physical_devices()  # what TensorFlow has to say of a missing GPU
     return cli.execute(options)
+
+
+def _new(options: argparse.Namespace) -> int:
+    try:
+        print(new.write(options.file))
+    except (OSError, ValueError) as error:
+        print(f"ntk-keras: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 class _Version(argparse.Action):
@@ -76,8 +94,8 @@ def parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands; ``command`` is the name of the one given."""
     whole = argparse.ArgumentParser(
         prog="ntk-keras",
-        description="Train physics-informed neural networks with NTK-weighted losses on the "
-        "problems of the paper.",
+        description="Train physics-informed neural networks with NTK-weighted losses on built-in "
+        "or custom\nproblems.",
         epilog=f"examples:{_EXAMPLES['all']}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -92,6 +110,9 @@ def parser() -> argparse.ArgumentParser:
             "train one problem with constant and with adaptive loss weights, and print a table "
             "of errors",
         )
+    )
+    _command(commands, "new", "write a custom problem to start from").add_argument(
+        "file", metavar="FILE", help="new file, ending in .py, after which the problem is named"
     )
     _add_reproduce(_command(commands, "reproduce", "make the figures of the paper"))
     return whole

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,11 @@ def add_common(command: argparse.ArgumentParser, weightings: Sequence[str], text
         text: help of ``--weighting``.
     """
     command.add_argument(
-        "problem", choices=PROBLEMS, nargs="?", help="problem to train on; see ntk-keras list"
+        "problem",
+        type=_problem,
+        nargs="?",
+        help=f"problem to train on: {', '.join(PROBLEMS)}; or a custom one, as in heat.py, "
+        "heat.py:NAME or package.module:NAME",
     )
     command.add_argument(
         "--weighting",
@@ -92,6 +97,21 @@ def add_verbose(command: argparse.ArgumentParser) -> None:
         help="progress of each run: 0 none, 1 a line that renews itself, 2 a line for each epoch "
         "(default: 1 on a terminal, otherwise 2)",
     )
+
+
+def _problem(text: str) -> str:
+    """The name of a built-in problem, or a file that exists, or a name in a module."""
+    file = text if text.endswith(".py") else text.rpartition(":")[0]
+    if file.endswith(".py") and not os.path.isfile(file):
+        raise argparse.ArgumentTypeError(
+            f"there is no file {file!r}. `ntk-keras new {file}` writes one to start from"
+        )
+    if not file and text not in PROBLEMS:
+        raise argparse.ArgumentTypeError(
+            f"unknown problem {text!r}. Expected one of {', '.join(PROBLEMS)}, a file such as "
+            "heat.py, or a name in a module such as package.module:PROBLEM"
+        )
+    return text
 
 
 def _parameter(text: str) -> tuple[str, Any]:

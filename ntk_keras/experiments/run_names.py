@@ -21,7 +21,7 @@ def run_name(settings: Settings) -> str:
     Args:
         settings: settings of the run.
     """
-    usual = problems.get(settings.problem).presets[settings.preset]
+    usual = problems.preset_of(settings)
     parts = [size_name(settings), settings.weighting]
     if settings.weighting == "ntk" and settings.estimator != usual.estimator:
         parts.append(settings.estimator_label)
@@ -36,7 +36,7 @@ def size_name(settings: Settings) -> str:
     Args:
         settings: settings of the run.
     """
-    usual = problems.get(settings.problem).presets[settings.preset]
+    usual = problems.preset_of(settings)
     changed = {
         name: value
         for name, value in settings.parameters.items()
@@ -52,7 +52,8 @@ def size_name(settings: Settings) -> str:
 
 
 # Settings that have their own place in folder names.
-_IN_NAMES = {"problem", "preset", "weighting", "seed", "estimator", "redrawn", "parameters"}
+_IN_NAMES = {"problem", "source", "preset", "weighting", "seed", "estimator", "redrawn"}
+_IN_NAMES |= {"parameters"}
 
 
 def _as_text(value: Any) -> str:

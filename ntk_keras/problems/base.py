@@ -61,6 +61,8 @@ class Settings:
         average: content of the moving average under ``"ntk"``, ``"traces"`` or ``"kernel"``.
         parameters: parameters of the problem that differ from its defaults; see
             :attr:`Problem.parameters`.
+        source: file or module that defines the problem, and the name in it, such as
+            ``"/home/me/heat.py:PROBLEM"``; None for a built-in problem.
 
     Raises:
         ValueError: if a count is not positive, steps do not fill their epochs, or a weighting or
@@ -91,6 +93,7 @@ class Settings:
     activation: str = "tanh"
     input_scale: float = 1.0
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    source: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "steps_per_epoch", "width", "depth"):

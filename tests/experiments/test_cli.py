@@ -14,7 +14,7 @@ from ntk_keras.experiments import comparison, reproduction
 from ntk_keras_cli import names
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("list", "run", "compare", "reproduce")
+COMMANDS = ("list", "run", "compare", "new", "reproduce")
 
 
 def shell(code, *arguments, **environment):
@@ -34,8 +34,11 @@ finally:
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
-def test_help_and_version_do_not_import_tensorflow(arguments):
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["--version"], ["new", "heat.py"]]
+)
+def test_help_version_and_new_do_not_import_tensorflow(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     done = shell(WITHOUT_TENSORFLOW, *arguments, COLUMNS="100")
     assert (done.returncode, done.stderr) == (0, "set()\n")
     assert "ntk-keras" in done.stdout
@@ -96,6 +99,20 @@ def test_the_parser_knows_what_the_package_has():
     assert tuple(reproduction.FIGURES) == names.FIGURES
     assert names.FIGURE_PRESETS == reproduction.PRESETS
     assert set(subparsers()) == set(cli._COMMANDS) == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        ("gone.py", "there is no file 'gone.py'. `ntk-keras new gone.py` writes one"),
+        ("gone.py:HEAT", "there is no file 'gone.py'"),
+        ("waev", "unknown problem 'waev'. Expected one of liquid_crystal, "),
+    ],
+)
+def test_a_problem_that_does_not_exist_is_refused_by_the_parser(problem, message, capsys):
+    with pytest.raises(SystemExit):
+        ntk_keras_cli.parser().parse_args(["run", problem])
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -38,7 +38,7 @@ PUBLIC = dict(public_callables())
 
 def test_every_module_says_what_it_exports():
     unlisted = [m.__name__ for m in MODULES if not hasattr(m, "__all__")]
-    names = ("liquid_crystal", "poisson", "quadratic", "wave")
+    names = ("liquid_crystal", "poisson", "quadratic", "template", "wave")
     problem_files = [f"ntk_keras.problems.{name}" for name in names]
     assert unlisted == problem_files  # these export the one name PROBLEM
 
@@ -104,11 +104,14 @@ def commands(page):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets("bash", page)])
-def test_the_commands_of_a_page_exist(page):
+def test_the_commands_of_a_page_exist(page, tmp_path, monkeypatch):
     """Each ``ntk-keras`` line parses; the other commands are pip, pytest and tensorboard."""
+    monkeypatch.chdir(tmp_path)
     ours = [c.split("ntk-keras ", 1)[1] for c in commands(page) if "ntk-keras " in c]
     for arguments in ours:
-        ntk_keras_cli.parser().parse_args(shlex.split(arguments, comments=True))
+        options = ntk_keras_cli.parser().parse_args(shlex.split(arguments, comments=True))
+        if options.command == "new":  # whose file later lines name
+            Path(options.file).touch()
 
 
 def test_the_readme_begins_with_the_main_job():

@@ -1,0 +1,97 @@
+"""Custom problems from the command line: the template, its runs and comparisons."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ntk_keras_cli
+from ntk_keras import cli, problems
+from ntk_keras.experiments import comparison, runs
+from ntk_keras_cli import new
+
+SHORT = ["--steps", "4", "--steps-per-epoch", "2", "--width", "4", "--verbose", "0"]
+
+
+@pytest.fixture
+def rod(tmp_path, monkeypatch):
+    """A new problem in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    new.write("rod.py")
+    return problems.get("rod.py")
+
+
+@pytest.fixture
+def no_events(monkeypatch):
+    """Runs without TensorBoard's events and pictures, which take half of a short run's time."""
+    monkeypatch.setattr(runs, "writers", lambda *arguments: [])
+
+
+def test_a_new_problem_is_named_after_its_file(rod):
+    assert rod.name == "rod"
+    assert {settings.problem for settings in rod.presets.values()} == {"rod"}
+
+
+def test_the_solution_of_the_template_solves_its_equation(rod):
+    def solution(points):
+        t, x = points[:, :1], points[:, 1:]
+        return tf.exp(-0.1 * np.pi**2 * t) * tf.sin(np.pi * x)
+
+    solution.axes = ("t", "x")
+    for term in rod.terms(rod.presets["quick"]):
+        points = term.points_at(tf.constant([1, 2]), "float64")
+        np.testing.assert_allclose(solution(points), rod.solution(points.numpy()), atol=1e-14)
+        np.testing.assert_allclose(term.residual(solution, points), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rod.py", "rod.py exists, and is not overwritten"),
+        ("wave.py", "'wave' is the name of a built-in problem. .* as in my_wave.py"),
+        ("rod.txt", "ends in .py, as in heat.py. Received 'rod.txt'"),
+        ("my rod.py", "Received 'my rod.py'"),
+    ],
+)
+def test_a_new_problem_needs_a_new_name(rod, name, message, capsys):
+    assert ntk_keras_cli.main(["new", name]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_run_of_a_file_is_found_again_from_its_settings(rod, tmp_path, monkeypatch, capsys):
+    assert cli.main(["run", "rod.py", *SHORT, "--weighting", "constant"]) == 0
+    (folder,) = (tmp_path / "logs").iterdir()
+    assert folder.name == "rod-quick-steps=4-width=4-steps_per_epoch=2-constant-seed0"
+    assert {path.name for path in folder.iterdir()} >= {"solution.png", "history.png"}
+    assert "relative L2 error" in capsys.readouterr().out
+    settings = folder / "settings.json"
+    assert json.loads(settings.read_text())["source"] == f"{tmp_path / 'rod.py'}:PROBLEM"
+    monkeypatch.chdir("/")
+    again = ["run", "--settings", str(settings), "--logdir", str(folder.parent), "--resume"]
+    before = json.loads((folder / "result.json").read_text())
+    assert cli.main(again) == 0
+    assert json.loads((folder / "result.json").read_text()) == before
+    (tmp_path / "rod.py").unlink()
+    assert cli.main(again) == 1
+    assert "There is no file" in capsys.readouterr().err
+
+
+def test_the_template_is_trained_by_natural_gradients(rod, tmp_path, no_events):
+    assert cli.main(["run", "rod.py", *SHORT, "--optimizer", "natural-gradient"]) == 0
+    (folder,) = (tmp_path / "logs").iterdir()
+    assert folder.name.startswith("rod-natural-gradient-")
+
+
+def test_the_template_is_compared(rod, monkeypatch):
+    """Without training."""
+    compared = []
+    monkeypatch.setattr(comparison, "compare", lambda variants, *_, **__: compared.extend(variants))
+    monkeypatch.setattr(comparison, "table", lambda results: "")
+    assert cli.main(["compare", "rod.py", "--optimizer", "natural-gradient"]) == 0
+    assert [(s.preset, s.weighting) for s in compared] == [
+        (preset, weighting)
+        for preset in ("quick", "natural-gradient")
+        for weighting in ("constant", "ntk")
+    ]
