@@ -17,18 +17,40 @@ FORMULA = re.compile(
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Puts REPRODUCTION.md on its page; its links start at the root, those of the site here.
+    """Puts texts from outside the folder on their pages.
 
-    Of files that are not on the site the names stay.
+    Links of these texts start at the root, those of the site in its folder.
     """
+    if page.file.src_uri == "index.md":
+        return markdown.replace("<!-- README.md -->", claim_picture_and_code())
     if page.file.src_uri != "reproduction.md":
         return markdown
-    text = (
-        (ROOT / "REPRODUCTION.md")
-        .read_text(encoding="utf-8")
-        .replace("](docs/", "](")
-    )
+    text = text_of("REPRODUCTION.md")
+    # Of files that are not on the site the names stay.
     return re.sub(r"\[([^]]*)\]\(examples/[^)]*\)", r"`\1`", text)
+
+
+def text_of(name: str) -> str:
+    """Returns a file of the root as a text of the site."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return text.replace("](docs/", "](")
+
+
+def claim_picture_and_code() -> str:
+    """Returns the first part of the README, with its code beside the picture."""
+    first, _, rest = text_of("README.md").partition("\n## Install")
+    _, claim, result, picture, caption = first.strip().split("\n\n")
+    code = re.search(r"```python\n.*?```", rest, re.DOTALL)
+    assert code, "The README shows no Python."
+    beside = "\n\n".join([picture, code[0]])
+    return "\n\n".join(
+        [
+            claim,
+            result,
+            f'<div class="beside" markdown>\n{beside}\n</div>',
+            caption,
+        ]
+    )
 
 
 def mathml(formula: str, *, display: str) -> str:

@@ -55,5 +55,17 @@ def test_code_is_at_most_80_columns_wide(page):
     assert [line for code in codes for line in code.splitlines() if len(line) > 80] == []
 
 
+@pytest.mark.parametrize(
+    "words", ["Neumann", "Robin", "disk", "annulus", "L-shaped", "STL", "GPU", "Burgers", "inverse"]
+)
+def test_a_page_for_users_has_what_they_search_for(words):
+    found = [
+        name
+        for name, page in PAGES.items()
+        if "decisions" not in name and words in without_code(page)
+    ]
+    assert found
+
+
 def test_the_site_needs_no_other_host():
     assert "://" not in (ROOT / "mkdocs.yml").read_text()
