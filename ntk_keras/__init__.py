@@ -34,7 +34,7 @@ from ntk_keras.training import (
 if TYPE_CHECKING:
     from ntk_keras import problems, references
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Block",
