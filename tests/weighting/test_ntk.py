@@ -393,23 +393,32 @@ def with_a_coefficient(chosen):
     return model, network
 
 
+@pytest.fixture(scope="module")
+def exact_traces():
+    """The exact traces with the coefficient and without it."""
+    model, network = with_a_coefficient("constant")
+    variables = model.trainable_variables
+    others = [variable for variable in variables if variable is not network.c]
+    assert [len(variables), len(others)] == [5, 4]
+    exact = [nk.kernel.traces(model.blocks(), chosen) for chosen in (variables, others)]
+    return [{name: float(trace) for name, trace in traces.items()} for traces in exact]
+
+
+def test_a_coefficient_adds_to_the_exact_trace_of_its_term_alone(exact_traces):
+    # What it adds, sum_i u(x_i)^2, is far beyond the errors that the next test allows.
+    inside, outside = exact_traces
+    assert inside["equation"] > 1.05 * outside["equation"]
+    assert inside["value"] == pytest.approx(outside["value"], rel=1e-12)
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_coefficient_is_in_the_kernel_or_out_of_it_by_choice(estimator):
-    traces = {}
-    for outside in ("coefficient", ()):
-        chosen = NTK(estimator, num_initial_probes=400, exclude_variables=outside)
-        model, network = with_a_coefficient(chosen)
-        variables = [v for v in model.trainable_variables if not outside or v is not network.c]
-        assert len(variables) == (4 if outside else 5)
-        exact = nk.kernel.traces(model.blocks(), variables)
-        trained(model, 1)
-        traces[outside] = {name: float(trace) for name, trace in exact.items()}
-        for name, trace in model.kernel_traces.items():
-            tolerance = max(1e-9 * trace, 5 * model.trace_standard_errors[name])
-            assert trace == pytest.approx(traces[outside][name], abs=tolerance)
-    # What the coefficient adds to the exact traces, sum_i u(x_i)^2, is far beyond those errors.
-    assert traces[()]["equation"] > 1.05 * traces["coefficient"]["equation"]
-    assert traces[()]["value"] == pytest.approx(traces["coefficient"]["value"], rel=1e-12)
+def test_a_coefficient_may_be_left_out_of_the_kernel(estimator, exact_traces):
+    chosen = NTK(estimator, num_initial_probes=400, exclude_variables="coefficient")
+    model, _ = with_a_coefficient(chosen)
+    trained(model, 1)
+    for name, trace in model.kernel_traces.items():
+        tolerance = max(1e-9 * trace, 5 * model.trace_standard_errors[name])
+        assert trace == pytest.approx(exact_traces[1][name], abs=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -641,13 +650,18 @@ def updates(chosen, num_steps):
     blocks, variables, _ = linear_blocks()
     chosen.prepare({"a": "a", "b": "b"}, "float64", {"a": 6, "b": 3})
 
-    @tf.function
-    def step(index):
-        chosen.update(Linearization(blocks, variables), seeds.fold_in(tf.constant([3, 0]), index))
-        return chosen.traces, chosen.standard_errors
+    @tf.function(autograph=False)
+    def all_steps():
+        def step(index, rows):
+            seed = seeds.fold_in(tf.constant([3, 0]), index)
+            chosen.update(Linearization(blocks, variables), seed)
+            row = tf.stack([chosen.traces, chosen.standard_errors])
+            return index + 1, rows.write(index, row)
 
-    pairs = [step(index) for index in tf.range(num_steps)]
-    return [np.array(values) for values in zip(*pairs, strict=True)]
+        rows = tf.TensorArray("float64", num_steps)
+        return tf.while_loop(lambda index, _: index < num_steps, step, (0, rows))[1].stack()
+
+    return np.moveaxis(all_steps().numpy(), 1, 0)
 
 
 @pytest.mark.parametrize("num_probes", [1, 4])
