@@ -40,7 +40,7 @@ class Stopwatch(keras.callbacks.Callback):
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Writes the logs of every epoch as a row of a CSV file.
+    """Writes the logs of every epoch, and the kernel traces of a PINN, as a row of a CSV file.
 
     An existing file is continued: rows from the epoch at which training starts are replaced, so a
     resumed run leaves the same file as an uninterrupted one.
@@ -69,7 +69,9 @@ class HistoryFile(keras.callbacks.Callback):
         if self._rows is None:
             earlier = [row for row in read_history(self.path) if row["epoch"] < epoch]
             self._rows = [{**row, "epoch": int(row["epoch"])} for row in earlier]
-        self._rows.append({"epoch": epoch, **{key: float(v) for key, v in (logs or {}).items()}})
+        traces = getattr(self.model, "kernel_traces", {})
+        values = {**(logs or {}), **{f"traces/{group}": trace for group, trace in traces.items()}}
+        self._rows.append({"epoch": epoch, **{key: float(v) for key, v in values.items()}})
         names = list(dict.fromkeys(name for row in self._rows for name in row))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with replaced(self.path) as temporary, open(temporary, "w", newline="") as file:

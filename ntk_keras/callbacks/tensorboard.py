@@ -1,8 +1,10 @@
 """Live curves of losses, loss weights and kernel traces in TensorBoard."""
 
 import json
+import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,7 @@ _COPIED = (
 # One chart each: title, and the tags laid over each other.
 _CHARTS = {
     "loss weights": r"weights/.*",
+    "loss weights, log10": r"weights_log10/.*",
     "kernel traces": r"traces/.*",
     "unknown coefficients": r"unknowns/.*",
     "losses": r"loss/.*",
@@ -54,17 +57,20 @@ _CHARTS = {
 class NTKTensorBoard(EventWriter):
     """Writes the training of a :class:`~ntk_keras.PINNModel` to TensorBoard after each epoch.
 
-    The scalars by optimizer step are ``loss/total``, ``loss/<term>``, ``weights/<group>``,
-    ``traces/<group>``, ``traces/total``, ``traces_standard_error/<group>``, ``unknowns/<name>``,
-    ``validation/<metric>`` and ``learning_rate``. A weight that a bound has held adds
-    ``bounded/<group>``, which is one while it does; a gate adds ``gate/sum``, ``gate/accepted`` and
-    ``gate/rejected``; causal weights add ``causal/epsilon`` and ``causal/least_weight``; natural
-    gradients add ``damping`` and ``step_length``. The logs of
+    The scalars by optimizer step are ``loss/total``, ``loss/<term>``, ``weights/<group>``, the same
+    as base-ten logarithms in ``weights_log10/<group>``, ``traces/<group>``, ``traces/total``,
+    ``traces_standard_error/<group>``, ``unknowns/<name>``, ``validation/<metric>`` and
+    ``current_learning_rate``, which a schedule decays. When training ends, the last validation is
+    written as ``final/<metric>``, by which the HParams page can be sorted. A weight that a bound
+    has held adds ``bounded/<group>``, which is one while it does; a gate adds ``gate/sum``,
+    ``gate/accepted`` and ``gate/rejected``; causal weights add ``causal/epsilon`` and
+    ``causal/least_weight``; natural gradients add ``damping`` and ``step_length``. The logs of
     :class:`~ntk_keras.callbacks.KernelConvergence`, :class:`~ntk_keras.callbacks.TimeAverages`,
     :class:`~ntk_keras.callbacks.CollocationAlarm` and :class:`~ntk_keras.callbacks.StandardErrors`
     are included if these come first. The custom scalars page overlays all weights, all traces, all
-    losses and all unknowns. If requested, the kernel is written as an image (``kernel``), and its
-    eigenvalues as a histogram of their base-ten logarithms (``eigenvalues/log10``).
+    losses and all unknowns, with a chart for each kind that the run has. If requested, the kernel
+    is written as an image (``kernel``), and its eigenvalues as a histogram of their base-ten
+    logarithms (``eigenvalues/log10``).
 
     If epochs are short, some are skipped so that writing takes a small share of the time. The first
     and the last epoch, and epochs with a scalar that the one before lacked, are always written. A
@@ -107,6 +113,7 @@ class NTKTensorBoard(EventWriter):
         self._names: set[str] = set()  # in the latest logs
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._validated |= _validation(logs or {})
         super().on_epoch_end(epoch, logs)
         if (
             self.kernel_every_epochs
@@ -115,9 +122,14 @@ class NTKTensorBoard(EventWriter):
         ):
             self._guarded(lambda: self._recorded(self._write_kernel))
 
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._guarded(lambda: self._recorded(self._write_final))
+        super().on_train_end(logs)
+
     def _begin(self) -> None:
         self._compiled_kernel = compiled_with(self.model, self._kernel)
-        tf.summary.experimental.write_raw_pb(_layout().SerializeToString(), step=0)
+        self._charts: set[str] = set()  # that are laid out
+        self._validated: dict[str, float] = {}
         if self.settings:
             text = json.dumps(self.settings, indent=2, default=str)
             tf.summary.text("settings", f"```json\n{text}\n```")
@@ -132,23 +144,36 @@ class NTKTensorBoard(EventWriter):
         return time_allows or bool(rare)
 
     def _write(self, logs: Mapping[str, Any]) -> None:
-        for tag, value in self._scalars(logs).items():
+        scalars = self._scalars(logs)
+        for tag, value in scalars.items():
             tf.summary.scalar(tag, value)
+        charts = {
+            title for title, tags in _CHARTS.items() if any(re.match(tags, tag) for tag in scalars)
+        }
+        if not charts <= self._charts:  # TensorBoard shows the latest layout
+            self._charts |= charts
+            tf.summary.experimental.write_raw_pb(_layout(self._charts).SerializeToString())
+
+    def _write_final(self) -> None:
+        for name, value in self._validated.items():
+            if "/" not in name:
+                tf.summary.scalar(f"final/{name}", value)
 
     def _scalars(self, logs: Mapping[str, Any]) -> dict[str, float]:
         scalars = {"loss/total": logs["loss"]} if "loss" in logs else {}
         for key, value in logs.items():
             if key.startswith(_COPIED):
                 scalars[key] = value
-            elif key.startswith("val_"):
-                scalars["validation/" + key.removeprefix("val_")] = value
+            if key.startswith("weights/") and value > 0:
+                scalars[key.replace("weights/", "weights_log10/")] = math.log10(value)
+        scalars |= {f"validation/{name}": value for name, value in _validation(logs).items()}
         traces = getattr(self.model, "kernel_traces", {})
         scalars |= {f"traces/{group}": trace for group, trace in traces.items()}
         if traces:
             scalars["traces/total"] = sum(traces.values())
         errors = getattr(self.model, "trace_standard_errors", {})
         scalars |= {f"traces_standard_error/{group}": error for group, error in errors.items()}
-        scalars["learning_rate"] = float(self.model.optimizer.learning_rate)
+        scalars["current_learning_rate"] = float(self.model.optimizer.learning_rate)
         return scalars
 
     def _write_kernel(self) -> None:
@@ -174,10 +199,17 @@ class NTKTensorBoard(EventWriter):
         return kernel.matrix(blocks, self.model.kernel_variables), sizes
 
 
-def _layout() -> Any:
+def _validation(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the metrics of a validation, by name."""
+    return {k.removeprefix("val_"): value for k, value in logs.items() if k.startswith("val_")}
+
+
+def _layout(titles: Container[str]) -> Any:
+    """Returns the layout of some of the charts."""
     charts = [
         layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=[tags]))
         for title, tags in _CHARTS.items()
+        if title in titles
     ]
     category = layout_pb2.Category(title="Neural tangent kernel weights", chart=charts)
     return custom_scalar.pb(layout_pb2.Layout(category=[category]))

@@ -67,7 +67,7 @@ def fit(model, *callbacks, epochs=EPOCHS, steps=STEPS, **kwargs):
 
 SETTINGS = {"problem": "test", "width": 8, "rate": 0.5, "points": {"equation": 6, "start": 2}}
 SCALARS = {
-    "learning_rate",
+    "current_learning_rate",
     "loss/equation",
     "loss/start",
     "loss/total",
@@ -79,7 +79,10 @@ SCALARS = {
     "validation/relative_l2",
     "weights/equation",
     "weights/start",
+    "weights_log10/equation",
+    "weights_log10/start",
 }
+FINAL = {"final/relative_l2"}
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +124,7 @@ def plugin_tags(events, plugin):
 
 
 def test_the_promised_scalars_are_written(board):
-    assert plugin_tags(board.events, "scalars") == SCALARS
+    assert plugin_tags(board.events, "scalars") == SCALARS | FINAL
 
 
 @pytest.mark.parametrize("tag", sorted(SCALARS))
@@ -150,23 +153,45 @@ def test_traces_are_those_of_the_model(board):
 
 
 def test_the_learning_rate_is_written(board):
-    np.testing.assert_allclose(curve(board.events, "learning_rate")[1], [0.01] * 3, rtol=SINGLE)
+    rates = curve(board.events, "current_learning_rate")[1]
+    np.testing.assert_allclose(rates, [0.01] * 3, rtol=SINGLE)
+
+
+def test_weights_are_written_as_logarithms_too(board):
+    for group in ("equation", "start"):
+        weights, logarithms = (
+            curve(board.events, f"{kind}/{group}")[1] for kind in ("weights", "weights_log10")
+        )
+        np.testing.assert_allclose(logarithms, np.log10(weights), atol=1e-6)
+
+
+def test_the_last_validation_is_written_when_training_ends(board):
+    steps, errors = curve(board.events, "final/relative_l2")
+    assert steps == [EPOCHS * STEPS]
+    assert errors == curve(board.events, "validation/relative_l2")[1][-1:]
+
+
+def layout(events):
+    """The patterns of tags of each chart in the latest layout, by title."""
+    event = events.Tensors("custom_scalars__config__")[-1]
+    read = layout_pb2.Layout.FromString(tf.make_ndarray(event.tensor_proto).item())
+    return {chart.title: chart.multiline.tag for group in read.category for chart in group.chart}
 
 
 @pytest.mark.parametrize(
     ("title", "prefix"),
     [
         ("loss weights", "weights/"),
+        ("loss weights, log10", "weights_log10/"),
         ("kernel traces", "traces/"),
         ("losses", "loss/"),
         ("validation", "validation/"),
     ],
 )
 def test_the_layout_lays_all_of_a_kind_over_each_other(board, title, prefix):
-    (event,) = board.events.Tensors("custom_scalars__config__")
-    layout = layout_pb2.Layout.FromString(tf.make_ndarray(event.tensor_proto).item())
-    charts = {
-        chart.title: chart.multiline.tag for group in layout.category for chart in group.chart
+    charts = layout(board.events)
+    assert set(charts) == {
+        *("loss weights", "loss weights, log10", "kernel traces", "losses", "validation")
     }
     shown = {tag for tag in SCALARS for pattern in charts[title] if re.match(pattern, tag)}
     assert shown == {tag for tag in SCALARS if tag.startswith(prefix)}
@@ -231,6 +256,7 @@ def test_without_traces_validation_or_settings_the_rest_is_written(tmp_path):
     fit(pinn(), nk.callbacks.NTKTensorBoard(tmp_path), epochs=1)
     events = read(tmp_path)
     absent = {"traces/", "traces_standard_error/", "validation/"}
+    assert set(layout(events)) == {"loss weights", "loss weights, log10", "losses"}
     assert plugin_tags(events, "scalars") == {
         tag for tag in SCALARS if not tag.startswith(tuple(absent))
     }

@@ -32,11 +32,13 @@ NAME = "wave-quick-steps=60-width=8-steps_per_epoch=20"
 TAGS = {
     *(f"loss/{name}" for name in ("total", "equation", "velocity", "initial", "left", "right")),
     *(f"weights/{group}" for group in ("equation", "velocity", "boundary")),
+    *(f"weights_log10/{group}" for group in ("equation", "velocity", "boundary")),
     *(f"traces/{group}" for group in ("total", "equation", "velocity", "boundary")),
     *(f"traces_standard_error/{group}" for group in ("equation", "velocity", "boundary")),
     "validation/relative_l2",
-    "learning_rate",
+    "current_learning_rate",
 }
+FINAL = {"final/relative_l2"}
 
 
 @pytest.fixture(autouse=True)
@@ -422,7 +424,7 @@ def hparams_page(logdir):
     runs_read = EventMultiplexer().AddRunsFromDirectory(str(logdir)).Reload()
     provider = MultiplexerDataProvider(runs_read, str(logdir))
     error = api_pb2.ColParams(
-        metric=api_pb2.MetricName(tag="validation/relative_l2"), order=api_pb2.ORDER_ASC
+        metric=api_pb2.MetricName(tag="final/relative_l2"), order=api_pb2.ORDER_ASC
     )
     request = api_pb2.ListSessionGroupsRequest(
         slice_size=100, col_params=[error], allowed_statuses=api_pb2.Status.values()
@@ -433,7 +435,7 @@ def hparams_page(logdir):
     return [
         (
             [getattr(group.hparams[n], group.hparams[n].WhichOneof("kind")) for n in names],
-            *(v.value for v in group.metric_values if v.name.tag == "validation/relative_l2"),
+            *(v.value for v in group.metric_values if v.name.tag == "final/relative_l2"),
         )
         for group in groups.session_groups
     ]
@@ -534,7 +536,7 @@ def test_tensorboard_serves_the_promised_tags(finished):
             assert time.monotonic() < deadline, "TensorBoard loaded nothing"
             time.sleep(0.2)
 
-        assert set(tags) == TAGS
+        assert set(tags) == TAGS | FINAL
         for tag in TAGS:
             series = get(f"data/plugin/scalars/scalars?tag={tag}&run={finished.name}")
             steps = [step for _, step, _ in series]
