@@ -10,12 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ntk_keras import problems, theory
 from ntk_keras.callbacks import TimeAverages
 from ntk_keras.experiments.reproduction import mode_tracking
 from ntk_keras.experiments.reproduction.base import Reproduced
+from ntk_keras.plots import style
 from ntk_keras.problems import Settings
 
 __all__ = ["Convergence", "losses", "time_averages", "train", "weights_and_eigenvalues"]
@@ -65,12 +65,12 @@ def losses(run: Convergence) -> Reproduced:
     points = {"equation": run.settings.points["equation"], "left": 1, "right": 1}
     terms = {name: 2 * np.array(run.history[f"loss/{name}"]) / n for name, n in points.items()}
     total = np.sum(list(terms.values()), axis=0)
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    ax = figure.subplots()
+    figure, axes = style.panels(1, 1, 6, 4)
+    ax = axes[0, 0]
     labels = ("PDE residual", "boundary, x = 0", "boundary, x = 1")
     ax.loglog(run.epochs, total, color="0.75", linewidth=5, label="total")
-    for values, label, style in zip(terms.values(), labels, ("-", "--", ":"), strict=True):
-        ax.loglog(run.epochs, values, style, label=label)
+    for values, label, dashes in zip(terms.values(), labels, ("-", "--", ":"), strict=True):
+        ax.loglog(run.epochs, values, dashes, label=label)
     ax.set(xlabel="epoch", ylabel="loss, mean of squares")
     ax.legend()
     below = np.flatnonzero(total < TARGET)
@@ -87,14 +87,13 @@ def weights_and_eigenvalues(run: Convergence) -> Reproduced:
     """Returns Figure 2: the loss weights, and the kernel's eigenvalues through their crossings."""
     weights = run.averages.weights()
     eigenvalues = mode_tracking.track_modes(run.averages.eigenvalues()[:-1])
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for values, group, style in zip(weights.T, run.averages.groups, ("-", "--"), strict=True):
-        left.loglog(run.epochs, values, style, label=group)
+    figure, ((left, right),) = style.panels(1, 2, style.WIDTH, 4)
+    for values, group, dashes in zip(weights.T, run.averages.groups, ("-", "--"), strict=True):
+        left.loglog(run.epochs, values, dashes, label=group)
     # As in the paper, the mode that is smallest at the start comes first.
     modes = eigenvalues.T[np.argsort(eigenvalues[0])]
-    for number, (values, style) in enumerate(zip(modes, _styles(len(modes)), strict=True), 1):
-        right.loglog(run.epochs, values, style, label=f"mode {number}")
+    for number, (values, dashes) in enumerate(zip(modes, _styles(len(modes)), strict=True), 1):
+        right.loglog(run.epochs, values, dashes, label=f"mode {number}")
     left.set(xlabel="epoch", ylabel="loss weight")
     right.set(xlabel="epoch", ylabel="eigenvalue of the kernel")
     left.legend()
@@ -119,12 +118,11 @@ def time_averages(run: Convergence, admissible: Convergence) -> Reproduced:
         admissible: run with a learning rate that satisfies the conditions of Theorem 1.
     """
     averages = run.averages.averages()
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _plot_average(left, run.epochs, averages["residual"] / 2, "$\\|R\\|^2 / 2$", "C0")
-    _plot_average(right, run.epochs, averages["gradient"], "$\\|\\nabla F\\|^2$", "C0")
+    figure, ((left, right),) = style.panels(1, 2, style.WIDTH, 4)
+    _plot_average(left, run.epochs, averages["residual"] / 2, "$\\|R\\|^2 / 2$", style.COLORS[0])
+    _plot_average(right, run.epochs, averages["gradient"], "$\\|\\nabla F\\|^2$", style.COLORS[0])
     weighted = averages["weighted_gradient"]
-    _plot_average(right, run.epochs, weighted, "$\\|\\nabla G\\|^2$", "C1")
+    _plot_average(right, run.epochs, weighted, "$\\|\\nabla G\\|^2$", style.COLORS[1])
     left.set(xlabel="epoch", ylabel="time-averaged loss")
     right.set(xlabel="epoch", ylabel="time-averaged squared gradient norm")
     left.legend()

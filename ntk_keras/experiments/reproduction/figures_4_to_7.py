@@ -14,6 +14,7 @@ from ntk_keras.backend.seeds import fold_in
 from ntk_keras.estimators import Predictor
 from ntk_keras.experiments.reproduction.base import Reproduced
 from ntk_keras.kernel.linearization import Linearization
+from ntk_keras.plots import style
 from ntk_keras.problems import Settings
 from ntk_keras.problems.quadratic import TRUE_COEFFICIENTS, exact_kernel
 from ntk_keras.training.model import PINNModel
@@ -90,11 +91,11 @@ def fit(training: Training) -> Reproduced:
     x, y = (part.numpy() for part in training.model.blocks()["data"].points)
     fine = np.linspace(-1, 1, 201)[:, np.newaxis]
     truth = np.polynomial.polynomial.polyval(fine, TRUE_COEFFICIENTS)
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    ax = figure.subplots()
+    figure, axes = style.panels(1, 1, 6, 4)
+    ax = axes[0, 0]
     ax.plot(x, y, "o", color="0.6", markersize=4, label="data")
     ax.plot(fine, truth, "--", color="black", label="true")
-    ax.plot(fine, training.model.predict(fine, verbose=0), color="C0", label="estimated")
+    ax.plot(fine, training.model.predict(fine, verbose=0), color=style.COLORS[0], label="estimated")
     ax.set(xlabel="x", ylabel="y")
     ax.legend()
     coefficients = training.model.trainable_variables[0].numpy() ** 2
@@ -123,8 +124,8 @@ def samples(sketches: Sketches, counts: Sequence[int]) -> Reproduced:
     }
     figure, axes = _panels()
     exact, few, *many = axes
-    _heat_maps(figure, [few], [means[counts[0]]])
-    _heat_maps(figure, [exact, *many], [sketches.exact, *list(means.values())[1:]])
+    _heat_maps([few], [means[counts[0]]])
+    _heat_maps([exact, *many], [sketches.exact, *list(means.values())[1:]])
     for ax, title in zip(axes, panels, strict=True):
         ax.set_title(title)
     expected = theory.kernel_error(sketches.exact)
@@ -177,8 +178,8 @@ def monte_carlo(sketches: Sketches, counts: Sequence[int], repeats: int) -> Repr
         "kernel": theory.kernel_error(sketches.exact),
         "trace": theory.trace_variance(sketches.exact),
     }
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    axes, number = figure.subplots(1, 2), np.array(counts)
+    figure, (axes,) = style.panels(1, 2, style.WIDTH, 4)
+    number = np.array(counts)
     numbers: dict[str, Any] = {"N": list(counts), "M": repeats}
     for ax, (name, values) in zip(axes, errors.items(), strict=True):
         ax.loglog(number, values, "o", markersize=4, label=f"mean over {repeats} repetitions")
@@ -202,7 +203,7 @@ def kernels(training: Training) -> Reproduced:
     }
     figure, axes = _panels()
     for row, (time, pair) in zip((axes[:2], axes[2:]), pairs.items(), strict=True):
-        _heat_maps(figure, row, pair)
+        _heat_maps(row, pair)
         row[0].set_title(f"exact, {time}")
         row[1].set_title(f"moving average, {time}")
     numbers = {
@@ -241,15 +242,16 @@ def _exact(model: PINNModel) -> np.ndarray:
 
 
 def _panels() -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(8.5, 7), layout="constrained")
-    return figure, list(figure.subplots(2, 2).ravel())
+    figure, axes = style.panels(2, 2, 8.5, 3.5)
+    return figure, list(axes.ravel())
 
 
-def _heat_maps(figure: Figure, axes: Sequence[Axes], matrices: Sequence[np.ndarray]) -> None:
+def _heat_maps(axes: Sequence[Axes], matrices: Sequence[np.ndarray]) -> None:
     """Draws matrices on one scale, each with its colour bar."""
     scale = {"vmin": min(m.min() for m in matrices), "vmax": max(m.max() for m in matrices)}
     for ax, matrix in zip(axes, matrices, strict=True):
-        figure.colorbar(ax.imshow(matrix, cmap="viridis", **scale), ax=ax, label="$K_{ij}$")
+        image = ax.imshow(matrix, cmap="viridis", **scale)
+        style.color_bar(image, ax, label="$K_{ij}$")
         ax.set(xlabel="j", ylabel="i")
 
 
