@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from benchmarks import training
 from benchmarks.contenders import CONTENDERS
 from benchmarks.tables import read_csv
+from ntk_keras.plots import style
 
 # Columns of an accuracy table by axis label.
 ERRORS = {
@@ -17,9 +18,8 @@ ERRORS = {
 }
 NAMES = ("constant", *CONTENDERS)
 # Marker and colour of each threshold. They can be told apart in grey, too.
-MARKS = dict(
-    zip(training.THRESHOLDS, [("o", "0.75"), ("s", "0.5"), ("D", "C0"), ("^", "C3")], strict=True)
-)
+LOOKS = [("o", "0.75"), ("s", "0.5"), ("D", style.COLORS[0]), ("^", style.COLORS[1])]
+MARKS = dict(zip(training.THRESHOLDS, LOOKS, strict=True))
 
 
 def error_against_overhead(out: Path, widths: tuple[int, ...]) -> Figure:
@@ -29,9 +29,9 @@ def error_against_overhead(out: Path, widths: tuple[int, ...]) -> Figure:
         out: folder with ``step.csv`` and ``accuracy-<width>-0.01.csv``.
         widths: widths of the network.
     """
-    size = (4.2 * len(widths), 2.8 * len(ERRORS))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(ERRORS), len(widths), sharex="col", sharey="row", squeeze=False)
+    figure, axes = style.panels(
+        len(ERRORS), len(widths), 4.2 * len(widths), 2.8, sharex="col", sharey="row"
+    )
     for column, width in zip(axes.T, widths, strict=True):
         rows = training.step_rows(out, width)
         ratios = {row["method"]: float(row["ratio"]) for row in rows}
@@ -53,8 +53,7 @@ def seconds_to_error(out: Path) -> Figure:
     """
     panels = {width: training.best_runs(out, width) for width in training.STUDIES}
     panels = {width: runs for width, runs in panels.items() if runs}
-    figure = Figure(figsize=(4.6 * len(panels), 3.2), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    figure, (axes,) = style.panels(1, len(panels), 4.6 * len(panels), 3.2, sharey=True)
     for ax, (width, runs) in zip(axes, panels.items(), strict=True):
         _seconds(ax, runs, training.times(out, width), training.STUDIES[width].thresholds)
         ax.set_title(f"3 x {width}")
@@ -96,7 +95,7 @@ def _scatter(ax: Axes, ratios: Mapping[str, float], errors: Mapping[str, float])
     known = sorted((ratios[name], errors[name], name) for name in errors if name in ratios)
     ax.axvline(1, color="0.7", linewidth=1)
     for place, (ratio, error, name) in enumerate(known):
-        ax.plot(ratio, error, "o", color="C3" if name == "exact" else "C0")
+        ax.plot(ratio, error, "o", color=style.COLORS[int(name == "exact")])
         shift = (0, 6) if place % 2 else (0, -12)
         ax.annotate(
             name, (ratio, error), shift, textcoords="offset points", ha="center", fontsize="small"

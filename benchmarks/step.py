@@ -56,6 +56,7 @@ from ntk_keras import PINNModel, derivatives, networks, problems
 from ntk_keras.derivatives import Mode, Network
 from ntk_keras.domains import Box
 from ntk_keras.estimators import Diagonal
+from ntk_keras.plots import style
 from ntk_keras.training.terms import Term
 from ntk_keras.weighting import NTK, Constant, Weighting
 
@@ -324,8 +325,9 @@ def significant(number: float) -> str:
 
 def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws ratios of all methods at the paper's size, and over each quantity that varies."""
-    whole = Figure(figsize=(13, 3.8), layout="constrained")
-    bars, *panels = whole.subplots(1, 4, width_ratios=[1.4, 1, 1, 1])
+    whole, ((bars, *panels),) = style.panels(
+        1, 4, 1.1 * style.WIDTH, 3.6, width_ratios=[1.4, 1, 1, 1]
+    )
     _bars(bars, rows)
     axes = {"width": 1, "dimensions": 0, "residuals": 2}
     for ax, (label, place) in zip(panels, axes.items(), strict=True):
@@ -338,7 +340,7 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         for ax in panels
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
-    whole.legend(handles.values(), handles.keys(), loc="outside right upper")
+    whole.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
     return whole
 
 

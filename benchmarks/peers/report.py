@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks.peers.environments import PEERS
 from benchmarks.peers.host import Series, Worker
 from benchmarks.step import quartiles, significant
+from ntk_keras.plots import style
 
 REFERENCE = ("ours", "taylor")  # the reference of ratios
 # Second derivatives of a wide network lose a few of float32's 7 digits. If they are computed in
@@ -91,12 +92,12 @@ def _numbers(times: Sequence[float], reference: Sequence[float]) -> dict[str, An
 
 def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws milliseconds of a step as bars, with a colour for each package; the longest are cut."""
-    whole = Figure(figsize=(10, 1 + 0.28 * len(rows)), layout="constrained")
-    ax = whole.subplots()
+    whole, axes = style.panels(1, 1, style.WIDTH, 1 + 0.28 * len(rows))
+    ax = axes[0, 0]
     packages = list(dict.fromkeys(row["package"] for row in rows))
     times = np.array([float(row["ms"]) for row in rows])
     end = 1.15 * max(times[times <= CUT * times.min()])
-    colors = [f"C{packages.index(row['package'])}" for row in rows]
+    colors = [style.COLORS[packages.index(row["package"])] for row in rows]
     bars = ax.barh(range(len(rows)), np.minimum(times, end), color=colors)
     numbers = [
         f"{row['ms']} \N{RIGHTWARDS ARROW}" if t > end else row["ms"]
