@@ -343,7 +343,7 @@ def test_colours_of_a_kernel_are_logarithmic_and_even_in_sign(matrix, largest):
     norm = plots.kernel(matrix, {"all": 6}).axes[0].images[0].norm
     assert isinstance(norm, SymLogNorm)
     assert (norm.vmin, norm.vmax) == (-largest, largest)
-    assert norm.linthresh == pytest.approx(1e-4 * largest)
+    assert norm.linthresh == pytest.approx(1e-6 * largest)
 
 
 def test_pictures_are_bytes_with_the_figure_in_them():

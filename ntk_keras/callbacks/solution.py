@@ -118,15 +118,16 @@ class SolutionImages(EventWriter):
         if self.figure is not None:
             return [self.figure(prediction, self.truth)]
         shape = [self.grid[k] for k in self._axes]
-        lines = self.box.lines(*self.grid)
+        lines, count = self.box.lines(*self.grid), self.truth.shape[-1]
         return [
             plots.solution(
                 [lines[k] for k in self._axes],
                 prediction[..., output].reshape(shape),
                 self.truth[..., output].reshape(shape),
                 [self.box.axes[k] for k in self._axes],
+                [f"u{output + 1}"] if count > 1 else (),
             )
-            for output in range(self.truth.shape[-1])
+            for output in range(count)
         ]
 
     def _on_grid(self, values: Any, source: str) -> np.ndarray:

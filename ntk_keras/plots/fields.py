@@ -118,8 +118,9 @@ def kernel(matrix: np.ndarray, sizes: Mapping[str, int]) -> Figure:
     figure, axes = style.panels(1, 1, 6, 4.8)
     ax = axes[0, 0]
     largest = _largest(matrix)
-    norm = SymLogNorm(linthresh=1e-4 * largest, vmin=-largest, vmax=largest)
-    powers = 10.0 ** (np.floor(np.log10(largest)) - np.arange(3))  # ticks, apart from zero
+    # Blocks of values are often 1e4 times smaller than those of second derivatives.
+    norm = SymLogNorm(linthresh=1e-6 * largest, vmin=-largest, vmax=largest)
+    powers = 10.0 ** (np.floor(np.log10(largest)) - [0, 2, 4])  # ticks, apart from zero
     image = ax.imshow(matrix, norm=norm, cmap=style.VALUES)
     style.color_bar(image, ax, label="kernel $K_{ij}$", ticks=[*-powers, 0, *powers])
     counts = np.array(list(sizes.values()))

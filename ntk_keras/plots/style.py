@@ -109,6 +109,7 @@ def color_bar(image: Any, axes: Any, **kwargs: Any) -> None:
     """
     bar = image.figure.colorbar(image, ax=axes, pad=0.02, **kwargs)
     bar.ax.tick_params(labelsize=SMALL)
+    bar.minorticks_off()
 
 
 def spread(places: Sequence[float] | np.ndarray, gap: float) -> np.ndarray:
