@@ -10,6 +10,11 @@ from benchmarks.tables import IMAGES, read_csv
 
 ROWS = {row["page"]: row for row in read_csv(gallery.CSV)}
 INDEX = (gallery.FOLDER / "index.md").read_text()
+SMALLER = {
+    r"epochs=\d+,(\s+)steps_per_epoch=\d+": r"epochs=1,\1steps_per_epoch=2",
+    r"width=\d+,(\s+)depth=\d+": r"width=4,\1depth=1",
+    r"interior\(\d+\)\)": "interior(50))",
+}
 
 
 @pytest.mark.parametrize("page", gallery.PAGES)
@@ -29,9 +34,8 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for data in gallery.FOLDER.glob("*.csv"):
         shutil.copy(data, tmp_path)
-    code = re.sub(
-        r"epochs=\d+,(\s+)steps_per_epoch=\d+", r"epochs=1,\1steps_per_epoch=2", gallery.code(page)
-    )
-    small = re.sub(r"width=\d+, depth=\d+", "width=4, depth=1", code)
-    exec(compile(small, page, "exec"), {})
+    code = gallery.code(page)
+    for pattern, small in SMALLER.items():
+        code = re.sub(pattern, small, code)
+    exec(compile(code, page, "exec"), {})
     assert (tmp_path / f"{page}.png").exists()
