@@ -11,13 +11,12 @@ import tensorflow as tf
 from ntk_keras import Term, derivatives
 from ntk_keras.derivatives import Network
 from ntk_keras.domains import Box
-from ntk_keras.problems import wave
+from ntk_keras.problems import allen_cahn, burgers, helmholtz, poisson_2d, wave
 
 __all__ = ["EQUATIONS", "Equation", "network"]
 
 PI = np.pi
 Residual = Callable[[Network, tf.Tensor], tf.Tensor]
-VISCOSITY = 0.01 / PI
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,72 +99,6 @@ def equal(target: Callable[[tf.Tensor], tf.Tensor]) -> Residual:
     return lambda u, x: u(x)[:, 0] - target(x)
 
 
-def burgers(u: Network, x: tf.Tensor) -> tf.Tensor:
-    """Returns ``u_t + u u_x - nu u_xx``."""
-    first = derivatives.gradient(u, x)[:, 0]
-    second = derivatives.partial(u, x, 1, 1)[:, 0]
-    return first[:, 0] + u(x)[:, 0] * first[:, 1] - VISCOSITY * second
-
-
-def burgers_solution(points: np.ndarray) -> np.ndarray:
-    """Returns the solution by the Cole-Hopf transformation and Gauss-Hermite quadrature."""
-    nodes, weights = np.polynomial.hermite.hermgauss(200)
-    t, x = points[:, :1], points[:, 1:]
-    at = x - np.sqrt(4 * VISCOSITY * np.maximum(t, 1e-12)) * nodes
-    exponent = -np.cos(PI * at) / (2 * PI * VISCOSITY)
-    kernel = np.exp(exponent - exponent.max(axis=1, keepdims=True)) * weights
-    moved = -(kernel * np.sin(PI * at)).sum(axis=1) / kernel.sum(axis=1)
-    return np.where(t[:, 0] == 0, -np.sin(PI * x[:, 0]), moved)[:, None]
-
-
-def allen_cahn(u: Network, x: tf.Tensor) -> tf.Tensor:
-    """Returns ``u_t - 1e-4 u_xx + 5 u^3 - 5 u``."""
-    second = derivatives.partial(u, x, 1, 1)[:, 0]
-    now = u(x)[:, 0]
-    return derivatives.partial(u, x, 0)[:, 0] - 1e-4 * second + 5 * now**3 - 5 * now
-
-
-def allen_cahn_solution(
-    points: np.ndarray | None = None, count: int = 2048, steps: int = 2000
-) -> np.ndarray:
-    """Returns the solution on the grid of 101 x 129 points.
-
-    It is computed by a Fourier method in space and an exponential Runge-Kutta method of order four
-    in time.
-    """
-    x = -1 + 2 * np.arange(count) / count
-    h, wave_numbers = 1 / steps, PI * np.fft.fftfreq(count, 1 / count)
-    linear = h * (5 - 1e-4 * wave_numbers**2)
-    ring = linear[:, None] + np.exp(1j * PI * (np.arange(1, 33) - 0.5) / 32)
-    full, half = np.exp(linear), np.exp(linear / 2)
-    q = h * ((np.exp(ring / 2) - 1) / ring).mean(1).real
-    f1 = h * ((-4 - ring + np.exp(ring) * (4 - 3 * ring + ring**2)) / ring**3).mean(1).real
-    f2 = h * ((2 + ring + np.exp(ring) * (ring - 2)) / ring**3).mean(1).real
-    f3 = h * ((-4 - 3 * ring - ring**2 + np.exp(ring) * (4 - ring)) / ring**3).mean(1).real
-
-    def cubic(modes: np.ndarray) -> np.ndarray:
-        return np.fft.fft(-5 * np.fft.ifft(modes).real ** 3)
-
-    # The periodic continuation of the initial values has a kink, so their coefficients are computed
-    # from many samples.
-    many = -1 + 2 * np.arange(2**17) / 2**17
-    start = np.fft.fft(many**2 * np.cos(PI * many)) * count / 2**17
-    modes = np.concatenate([start[: count // 2], start[-count // 2 :]])
-    rows = [np.fft.fft(x**2 * np.cos(PI * x))]
-    for step in range(steps):
-        n0 = cubic(modes)
-        a = half * modes + q * n0
-        na = cubic(a)
-        b = half * modes + q * na
-        nb = cubic(b)
-        nc = cubic(half * a + q * (2 * nb - n0))
-        modes = full * modes + n0 * f1 + 2 * (na + nb) * f2 + nc * f3
-        if step % (steps // 100) == steps // 100 - 1:
-            rows.append(modes)
-    values = np.fft.ifft(np.stack(rows)).real[:, :: count // 128]
-    return np.concatenate([values, values[:, :1]], axis=1).reshape(-1, 1)
-
-
 def oscillation(t: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """Returns the manufactured solution of the Klein-Gordon equation."""
     return x * tf.cos(5 * PI * t) + (t * x) ** 3
@@ -179,19 +112,6 @@ def klein_gordon(u: Network, points: tf.Tensor) -> tf.Tensor:
     return derivatives.second_order(u, points, [1, -1])[:, 0] + u(points)[:, 0] ** 3 - forcing
 
 
-def helmholtz(u: Network, x: tf.Tensor) -> tf.Tensor:
-    """Returns ``u_xx + u_yy + u - f`` with wave numbers a = (1, 4)."""
-    forcing = (1 - 17 * PI**2) * tf.sin(PI * x[:, 0]) * tf.sin(4 * PI * x[:, 1])
-    return derivatives.laplacian(u, x)[:, 0] + u(x)[:, 0] - forcing
-
-
-def poisson(u: Network, x: tf.Tensor) -> tf.Tensor:
-    """Returns ``u_xx + u_yy - f``."""
-    return derivatives.laplacian(u, x)[:, 0] + 2 * PI**2 * tf.sin(PI * x[:, 0]) * tf.sin(
-        PI * x[:, 1]
-    )
-
-
 def convection(u: Network, x: tf.Tensor) -> tf.Tensor:
     """Returns ``u_t + 50 u_x``."""
     first = derivatives.gradient(u, x)[:, 0]
@@ -203,8 +123,7 @@ def _sides(box: Box, residual: Residual) -> dict[str, tuple[dict[str, float], Re
     return {f"{axis}={end:g}": ({axis: end}, residual) for axis, *both in ends for end in both}
 
 
-_UNIT, _SQUARE = Box(x=(0, 1), y=(0, 1)), Box(x=(-1, 1), y=(-1, 1))
-_SPACE_TIME, _WIDE = Box(t=(0, 1), x=(0, 1)), Box(t=(0, 1), x=(-1, 1))
+_SPACE_TIME = Box(t=(0, 1), x=(0, 1))
 _known = equal(lambda p: oscillation(p[:, 0], p[:, 1]))
 
 EQUATIONS: dict[str, Equation] = {
@@ -220,22 +139,22 @@ EQUATIONS: dict[str, Equation] = {
         lambda points: np.asarray(wave.solution(points)).reshape(-1, 1),
     ),
     "burgers": Equation(
-        _WIDE,
-        burgers,
+        burgers.BOX,
+        burgers.Equation(),
         {
-            "initial": ({"t": 0.0}, equal(lambda p: -tf.sin(PI * p[:, 1]))),
+            "initial": ({"t": 0.0}, burgers.initial_value),
             "left": ({"x": -1.0}, value),
             "right": ({"x": 1.0}, value),
         },
-        burgers_solution,
+        burgers.PROBLEM.solution,
         (101, 201),
         keras.ops.tanh,
     ),
     "allen-cahn": Equation(
-        _WIDE,
-        allen_cahn,
-        {"initial": ({"t": 0.0}, equal(lambda p: p[:, 1] ** 2 * tf.cos(PI * p[:, 1])))},
-        allen_cahn_solution,
+        allen_cahn.BOX,
+        allen_cahn.equation,
+        {"initial": ({"t": 0.0}, allen_cahn.initial_value)},
+        allen_cahn.solution,
         (101, 129),
         keras.ops.tanh,
         harmonics=1,
@@ -252,16 +171,16 @@ EQUATIONS: dict[str, Equation] = {
         lambda p: (p[:, 1] * np.cos(5 * PI * p[:, 0]) + (p[:, 0] * p[:, 1]) ** 3)[:, None],
     ),
     "helmholtz": Equation(
-        _SQUARE,
-        helmholtz,
-        _sides(_SQUARE, value),
-        lambda p: (np.sin(PI * p[:, 0]) * np.sin(4 * PI * p[:, 1]))[:, None],
+        helmholtz.BOX,
+        helmholtz.equation,
+        _sides(helmholtz.BOX, value),
+        helmholtz.PROBLEM.solution,
     ),
     "poisson": Equation(
-        _UNIT,
-        poisson,
-        _sides(_UNIT, value),
-        lambda p: (np.sin(PI * p[:, 0]) * np.sin(PI * p[:, 1]))[:, None],
+        poisson_2d.BOX,
+        poisson_2d.equation,
+        _sides(poisson_2d.BOX, value),
+        poisson_2d.PROBLEM.solution,
     ),
     "convection": Equation(
         Box(t=(0, 1), x=(0, 2 * PI)),

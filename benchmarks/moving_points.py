@@ -20,13 +20,15 @@ import numpy as np
 import tensorflow as tf
 
 import ntk_keras as nk
-from benchmarks.equations import EQUATIONS, VISCOSITY, Equation, burgers, equal, network
+from benchmarks.equations import EQUATIONS, Equation, equal, network
 from benchmarks.tables import RESULTS, write_table
 from ntk_keras.callbacks import Stopwatch
 from ntk_keras.derivatives import Network
 from ntk_keras.domains import R3, RAD, RAR, Box, Sampler
+from ntk_keras.problems.burgers import Equation as Burgers
 
 WIDTH = 0.02  # width of the front
+BURGERS = Burgers()
 
 
 def front(points: Any) -> Any:
@@ -40,8 +42,8 @@ def driven(u: Network, points: tf.Tensor) -> tf.Tensor:
     speed = 0.5 * np.pi * tf.cos(2 * np.pi * points[:, 0])
     now = front(points)
     slope = (1 - now**2) / WIDTH
-    forcing = slope * (now - speed + 2 * VISCOSITY * now / WIDTH)
-    return burgers(u, points) - forcing
+    forcing = slope * (now - speed + 2 * BURGERS.viscosity * now / WIDTH)
+    return BURGERS(u, points) - forcing
 
 
 PROBLEMS: dict[str, Equation] = {

@@ -54,7 +54,7 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.tables import RESULTS, write_table
 from ntk_keras import PINNModel, derivatives, networks, problems
 from ntk_keras.derivatives import Mode, Network
-from ntk_keras.domains import Box
+from ntk_keras.domains import Box, Shape
 from ntk_keras.estimators import Diagonal
 from ntk_keras.plots import style
 from ntk_keras.training.terms import Term
@@ -181,7 +181,7 @@ def value(u: Network, points: tf.Tensor) -> tf.Tensor:
     return u(points)[:, 0]
 
 
-def box_and_terms(case: Case) -> tuple[Box, list[Term]]:
+def box_and_terms(case: Case) -> tuple[Shape, list[Term]]:
     """Returns the domain and the loss terms of a case."""
     n = counts(case)
     if case.equation == "wave":

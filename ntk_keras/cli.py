@@ -67,7 +67,7 @@ def _list(options: argparse.Namespace) -> None:
             f"{name} ({_size(problem, settings)}{settings.steps} steps)"
             for name, settings in problem.presets.items()
         )
-        print(f"{problem.name:14} {problem.title} ({problem.reference}); presets: {presets}")
+        print(f"{problem.name:20} {problem.title} ({problem.reference}); presets: {presets}")
 
 
 def _size(problem: Problem, settings: Settings) -> str:

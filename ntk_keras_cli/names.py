@@ -13,7 +13,17 @@ __all__ = [
 ]
 
 # Names that the package defines; tests/experiments/test_cli.py compares them with it.
-PROBLEMS = ("liquid_crystal", "poisson", "quadratic", "wave")
+PROBLEMS = (
+    "allen_cahn",
+    "burgers",
+    "heat_1d",
+    "helmholtz",
+    "liquid_crystal",
+    "poisson",
+    "poisson_2d",
+    "quadratic",
+    "wave",
+)
 PRESETS = ("quick", "paper", "natural-gradient")
 OPTIMIZERS = ("adam", "sgd", "natural-gradient")
 WEIGHTINGS = (

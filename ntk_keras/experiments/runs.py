@@ -148,7 +148,7 @@ def writers(
         ),
         SolutionImages(
             folder,
-            problem.box,
+            problem.shown,
             problem.solution,
             problem.grid,
             figure=functools.partial(solution_figure, problem),
@@ -264,7 +264,7 @@ def on_grid(problem: Problem, network: keras.Model) -> tuple[np.ndarray, np.ndar
     Returns:
         Prediction and solution, each ``[*grid, outputs]``.
     """
-    points, shape = problem.box.grid(*problem.grid), (*problem.grid, problem.outputs)
+    points, shape = problem.shown.grid(*problem.grid), (*problem.grid, problem.outputs)
     prediction = keras.ops.convert_to_numpy(network(points)).reshape(shape)
     return prediction, problem.solution(points).reshape(shape)
 
@@ -279,5 +279,12 @@ def solution_figure(problem: Problem, prediction: np.ndarray, truth: np.ndarray)
     """
     if problem.figure is not None:
         return problem.figure(prediction, truth)
-    lines = problem.box.lines(*problem.grid)
-    return plots.solution(lines, prediction, truth, problem.box.axes)
+    shown, drawn = problem.shown, [k for k, count in enumerate(problem.grid) if count > 1]
+    lines = shown.lines(*problem.grid)
+    shape = (*(problem.grid[k] for k in drawn), problem.outputs)
+    return plots.solution(
+        [lines[k] for k in drawn],
+        prediction.reshape(shape),
+        truth.reshape(shape),
+        [shown.axes[k] for k in drawn],
+    )

@@ -1,4 +1,4 @@
-"""The paper's problems, one short file each, imported when first used, and custom ones."""
+"""Problems of the paper and of the literature, imported when first used, and custom ones."""
 
 import importlib
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,17 @@ class _Problems(Mapping[str, Problem]):
         return len(self._names)
 
 
-PROBLEMS: Mapping[str, Problem] = _Problems("poisson", "quadratic", "wave", "liquid_crystal")
+PROBLEMS: Mapping[str, Problem] = _Problems(
+    "poisson",
+    "quadratic",
+    "wave",
+    "liquid_crystal",
+    "allen_cahn",
+    "burgers",
+    "heat_1d",
+    "helmholtz",
+    "poisson_2d",
+)
 
 
 def get(name: str) -> Problem:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ntk_keras import networks, weighting
 from ntk_keras.backend.checks import check_count
-from ntk_keras.domains import Box
+from ntk_keras.domains import Box, Shape
 from ntk_keras.optimizers import NaturalGradient
 from ntk_keras.training.model import PINNModel
 from ntk_keras.training.terms import Reduction, Term
@@ -23,6 +23,8 @@ OPTIMIZERS: Mapping[str, Callable[..., keras.optimizers.Optimizer]] = {
     "sgd": keras.optimizers.SGD,
     "natural-gradient": NaturalGradient,
 }
+
+MOST_AXES_OF_A_GRID = 3
 
 # Keras has no sine among its named activations.
 _ACTIVATIONS = {"sin": keras.ops.sin}
@@ -148,12 +150,14 @@ class Problem:
     Attributes:
         name: name on the command line.
         title: one-line description.
-        box: domain.
+        box: domain, a box or another shape.
         terms: function from settings to the loss terms.
         solution: exact solution, or the reference, from points ``[m, d]`` to values
             ``[m, outputs]``.
         presets: settings by name.
-        grid: number of points along each axis where errors are measured.
+        grid: number of points along each axis in figures, and where errors are measured. A box of
+            more than three axes is shown along the first two, in the middle of all others, and its
+            errors are measured at as many random points, which are always the same.
         reference: source of the problem.
         outputs: number of outputs of the network.
         network: function from settings to the network; by default a feedforward network on the box,
@@ -163,11 +167,13 @@ class Problem:
         parameters: parameters that a run may change, with their current values.
         variant: function from parameters by name to the same problem with them; None if it has
             none.
+        periods: period of each input in which the default network is periodic, and None for the
+            others; empty if there is none.
     """
 
     name: str
     title: str
-    box: Box
+    box: Shape
     terms: Callable[[Settings], list[Term]]
     solution: Callable[[np.ndarray], np.ndarray]
     presets: Mapping[str, Settings]
@@ -178,6 +184,15 @@ class Problem:
     figure: Callable[[np.ndarray, np.ndarray], Figure] | None = None
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     variant: Callable[..., "Problem"] | None = None
+    periods: Sequence[float | None] = ()
+
+    @property
+    def shown(self) -> Shape:
+        """The part of the domain that figures show, see :attr:`grid`."""
+        if not isinstance(self.box, Box) or len(self.box.axes) <= MOST_AXES_OF_A_GRID:
+            return self.box
+        middle = (self.box.lower + self.box.upper) / 2
+        return self.box.face(**dict(list(zip(self.box.axes, middle, strict=True))[2:]))
 
     def with_parameters(self, changes: Mapping[str, Any]) -> "Problem":
         """Returns the problem with some parameters changed.
@@ -204,8 +219,11 @@ class Problem:
         return self.variant(**{**self.parameters, **changes})
 
     def validation_data(self, dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
-        """Returns grid points ``[m, d]`` and the solution there ``[m, outputs]``."""
-        points = self.box.grid(*self.grid)
+        """Returns points ``[m, d]`` of the domain and the solution there ``[m, outputs]``."""
+        points = self.shown.grid(*self.grid)
+        if self.shown is not self.box:
+            points = self.box.interior(len(points)).fixed(0)
+        points = points[np.isfinite(points).all(axis=1)]  # those outside of a shape are NaN
         return points.astype(dtype), self.solution(points).astype(dtype)
 
 
@@ -238,8 +256,12 @@ def build_model(problem: Problem, settings: Settings) -> PINNModel:
 def _network(problem: Problem, settings: Settings) -> keras.Model:
     if problem.network is not None:
         return problem.network(settings)
-    return networks.feedforward(
-        problem.box,
+    box, embedding = problem.box, None
+    if problem.periods:
+        embedding = networks.PeriodicEmbedding(problem.periods, dtype=settings.dtype)
+        box = embedding.embed(box)
+    network = networks.feedforward(
+        box,
         problem.outputs,
         width=settings.width,
         depth=settings.depth,
@@ -248,6 +270,10 @@ def _network(problem: Problem, settings: Settings) -> keras.Model:
         dtype=settings.dtype,
         seed=settings.seed,
     )
+    if embedding is None:
+        return network
+    points = keras.Input((len(problem.box.axes),), dtype=settings.dtype)
+    return keras.Model(points, network(embedding(points)), name="periodic_network")
 
 
 def _fixed(term: Term, settings: Settings) -> Term:

@@ -1,5 +1,5 @@
 """Numerical solutions to compare networks with if no formula is known."""
 
-from ntk_keras.references import cache, liquid_crystal_fem
+from ntk_keras.references import cache, liquid_crystal_fem, spectral
 
-__all__ = ["cache", "liquid_crystal_fem"]
+__all__ = ["cache", "liquid_crystal_fem", "spectral"]

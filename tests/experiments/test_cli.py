@@ -91,7 +91,7 @@ def subparsers():
 def test_the_parser_knows_what_the_package_has():
     assert set(names.PROBLEMS) == set(problems.PROBLEMS)
     for problem in problems.PROBLEMS.values():
-        assert set(names.PRESETS) == set(problem.presets)
+        assert set(problem.presets) <= set(names.PRESETS)
     assert tuple(problems.base.OPTIMIZERS) == names.OPTIMIZERS
     assert tuple(weighting.WEIGHTINGS) == names.WEIGHTINGS
     assert tuple(comparison.VARIANTS) == names.COMPARISONS
@@ -106,7 +106,7 @@ def test_the_parser_knows_what_the_package_has():
     [
         ("gone.py", "there is no file 'gone.py'. `ntk-keras new gone.py` writes one"),
         ("gone.py:HEAT", "there is no file 'gone.py'"),
-        ("waev", "unknown problem 'waev'. Expected one of liquid_crystal, "),
+        ("waev", "unknown problem 'waev'. Expected one of "),
     ],
 )
 def test_a_problem_that_does_not_exist_is_refused_by_the_parser(problem, message, capsys):
