@@ -14,14 +14,22 @@ __all__ = [
 
 # Names that the package defines; tests/experiments/test_cli.py compares them with it.
 PROBLEMS = (
+    "advection_diffusion",
     "allen_cahn",
     "burgers",
+    "convection",
     "heat_1d",
     "helmholtz",
+    "kdv",
+    "kuramoto_sivashinsky",
     "liquid_crystal",
     "poisson",
+    "poisson_10d",
     "poisson_2d",
+    "poisson_5d",
     "quadratic",
+    "reaction",
+    "van_der_pol",
     "wave",
 )
 PRESETS = ("quick", "paper", "natural-gradient")

@@ -32,11 +32,19 @@ PROBLEMS: Mapping[str, Problem] = _Problems(
     "quadratic",
     "wave",
     "liquid_crystal",
+    "advection_diffusion",
     "allen_cahn",
     "burgers",
+    "convection",
     "heat_1d",
     "helmholtz",
+    "kdv",
+    "kuramoto_sivashinsky",
+    "poisson_10d",
     "poisson_2d",
+    "poisson_5d",
+    "reaction",
+    "van_der_pol",
 )
 
 
