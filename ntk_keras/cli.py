@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ntk_keras import problems
-from ntk_keras.experiments import comparison, reproduction, runs, tables
+from ntk_keras.experiments import bench, comparison, reproduction, runs, tables
 from ntk_keras.problems import PROBLEMS, Problem, Settings
 from ntk_keras.problems.base import without_effect
 from ntk_keras.training.nan_check import TrainingDivergedError
@@ -129,6 +129,23 @@ def _of_gradients(options: argparse.Namespace) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(options), "optimizer": optimizer})
 
 
+def _bench(options: argparse.Namespace) -> None:
+    bench.bench(
+        options.problems or list(PROBLEMS),
+        options.ways,
+        options.seeds,
+        options.seconds,
+        options.logdir,
+        verbose=options.verbose,
+    )
+    folder = Path(options.logdir)
+    print(
+        f"\n{(folder / 'bench.md').read_text()}\nFigure and all errors in {folder}: bench.png, "
+        "bench.csv"
+    )
+    print(f"Curves: {_tensorboard(folder)}")
+
+
 def _reproduce(options: argparse.Namespace) -> None:
     folder = Path(options.logdir or f"logs/reproduction-{options.preset}")
     sizes = reproduction.sizes(options.preset)
@@ -196,6 +213,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "run": _run,
     "compare": _compare,
     "new": lambda options: print(new.write(options.file)),
+    "bench": _bench,
     "reproduce": _reproduce,
 }
 

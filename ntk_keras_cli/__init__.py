@@ -12,7 +12,7 @@ from typing import Any
 
 from ntk_keras_cli import new
 from ntk_keras_cli.names import COMPARISONS, FIGURE_PRESETS, FIGURES, WEIGHTINGS
-from ntk_keras_cli.options import add_common, add_verbose
+from ntk_keras_cli.options import add_bench, add_common, add_verbose
 from ntk_keras_cli.start_up import without_start_up_lines
 
 __all__ = ["main", "parser", "without_start_up_lines"]
@@ -24,6 +24,7 @@ _EXAMPLES = {
   ntk-keras compare wave --seeds 0 1 2
   ntk-keras new heat.py
   ntk-keras run heat.py
+  ntk-keras bench burgers helmholtz --seconds 60
   ntk-keras reproduce 1 6 8
   ntk-keras run --help""",
     "list": """
@@ -41,6 +42,10 @@ _EXAMPLES = {
   ntk-keras compare wave --optimizer natural-gradient""",
     "new": """
   ntk-keras new heat.py""",
+    "bench": """
+  ntk-keras bench
+  ntk-keras bench burgers helmholtz --seconds 60 --seeds 0 1 2
+  ntk-keras bench heat.py --ways adam-ntk natural-gradient""",
     "reproduce": """
   ntk-keras reproduce
   ntk-keras reproduce 1 6 8
@@ -113,6 +118,14 @@ def parser() -> argparse.ArgumentParser:
     )
     _command(commands, "new", "write a custom problem to start from").add_argument(
         "file", metavar="FILE", help="new file, ending in .py, after which the problem is named"
+    )
+    add_bench(
+        _command(
+            commands,
+            "bench",
+            "train problems in several ways for some seconds each, and write a table, a CSV file "
+            "and a figure of errors",
+        )
     )
     _add_reproduce(_command(commands, "reproduce", "make the figures of the paper"))
     return whole

@@ -1,6 +1,7 @@
 """Names that the package defines, and settings that a flag may change."""
 
 __all__ = [
+    "BENCH_WAYS",
     "COMPARISONS",
     "ESTIMATORS",
     "FIGURES",
@@ -45,6 +46,7 @@ WEIGHTINGS = (
     "self-adaptive",
     "residual-attention",
 )
+BENCH_WAYS = ("adam-constant", "adam-ntk", "natural-gradient")
 COMPARISONS = ("all", "estimators")
 ESTIMATORS = (
     "predictor",

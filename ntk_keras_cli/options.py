@@ -7,9 +7,48 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ntk_keras_cli.names import OPTIMIZERS, OVERRIDES, PRESETS, PROBLEMS
+from ntk_keras_cli.names import BENCH_WAYS, OPTIMIZERS, OVERRIDES, PRESETS, PROBLEMS
 
-__all__ = ["add_common", "add_verbose"]
+__all__ = ["add_bench", "add_common", "add_verbose"]
+
+
+def add_bench(command: argparse.ArgumentParser) -> None:
+    """Adds the options of ``bench``.
+
+    Args:
+        command: parser of the command.
+    """
+    command.add_argument(
+        "problems",
+        type=_problem,
+        nargs="*",
+        help="problems to train on, built-in or custom (default: all built-in ones)",
+    )
+    command.add_argument(
+        "--ways",
+        nargs="+",
+        choices=BENCH_WAYS,
+        default=list(BENCH_WAYS),
+        metavar="NAME",
+        help=f"ways to train: {', '.join(BENCH_WAYS)} (default: all)",
+    )
+    command.add_argument(
+        "--seconds",
+        type=float,
+        default=60.0,
+        help="seconds of training for each run (default: 60)",
+    )
+    command.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], metavar="N", help="seeds (default: 0)"
+    )
+    command.add_argument(
+        "--logdir",
+        default="logs/bench",
+        metavar="FOLDER",
+        help="folder of table, CSV file, figure and runs; a bench in it is continued (default: "
+        "logs/bench)",
+    )
+    add_verbose(command)
 
 
 def add_common(command: argparse.ArgumentParser, weightings: Sequence[str], text: str) -> None:

@@ -3,6 +3,7 @@
 Every function returns a matplotlib ``Figure`` that belongs to no window and no global state.
 """
 
+from ntk_keras.plots.error_panels import error_panels
 from ntk_keras.plots.fields import curves, directors, kernel, points, solution, to_array
 from ntk_keras.plots.histories import comparison, history
 
@@ -10,6 +11,7 @@ __all__ = [
     "comparison",
     "curves",
     "directors",
+    "error_panels",
     "history",
     "kernel",
     "points",

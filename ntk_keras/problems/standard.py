@@ -13,14 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from ntk_keras.derivatives import Network
-from ntk_keras.domains import Sampler, Shape
+from ntk_keras.domains import Shape
 from ntk_keras.problems.base import Problem, Settings
 from ntk_keras.training.terms import Term
 
 __all__ = ["Condition", "ParameterResidual", "exact_solution", "presets", "problem", "zero"]
 
 Residual = Callable[[Network, Any], tf.Tensor]
-Condition = tuple[Callable[[int], Sampler], Residual]
+Condition = tuple[Callable[[int], Any], Residual]
 
 
 def problem(
@@ -42,8 +42,8 @@ def problem(
         title: one-line description.
         box: domain.
         equation: residual in the interior.
-        conditions: all other residuals by name, each with a function from a number of points to
-            their sampler, such as ``BOX.face(t=0).sample``.
+        conditions: all other residuals by name, each after a function from a number of points to
+            these, or to their sampler, such as ``BOX.face(t=0).sample``.
         solution: exact solution or reference, from points ``[m, d]`` to values ``[m, outputs]``.
         grid: number of points along each axis where errors are measured.
         reference: source of the problem.

@@ -10,11 +10,11 @@ import pytest
 
 import ntk_keras_cli
 from ntk_keras import cli, estimators, problems, weighting
-from ntk_keras.experiments import comparison, reproduction
+from ntk_keras.experiments import bench, comparison, reproduction
 from ntk_keras_cli import names
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("list", "run", "compare", "new", "reproduce")
+COMMANDS = ("list", "run", "compare", "new", "bench", "reproduce")
 
 
 def shell(code, *arguments, **environment):
@@ -97,6 +97,7 @@ def test_the_parser_knows_what_the_package_has():
     assert tuple(comparison.VARIANTS) == names.COMPARISONS
     assert tuple(estimators.ESTIMATORS) == names.ESTIMATORS
     assert tuple(reproduction.FIGURES) == names.FIGURES
+    assert tuple(bench.WAYS) == names.BENCH_WAYS
     assert names.FIGURE_PRESETS == reproduction.PRESETS
     assert set(subparsers()) == set(cli._COMMANDS) == set(COMMANDS)
 

@@ -111,7 +111,7 @@ def test_the_equation_vanishes_on_its_reference(name):
     network = as_network(reference, time)
     np.testing.assert_allclose(network(points), problem.solution(points.numpy()), atol=1e-12)
     largest = np.abs(residual(term, lambda p: network(p) + tf.sin(p[:, 1:]), points)).max()
-    # Errors of the steps, which grow with the wave number: 5e-4 for KdV, and 3e-6 with four times as many.
+    # The steps are few: 5e-4 for KdV, and 3e-6 with four times as many.
     assert np.abs(residual(term, network, points)).max() < 1e-3 * largest
 
 
