@@ -1,6 +1,6 @@
 """The Kuramoto-Sivashinsky equation, ``u_t + a u u_x + b u_xx + c u_xxxx = 0``, for a short time.
 
-It is solved on (0, 0.4) x (0, 2 pi), periodic in x, with ``u = cos(x) (1 + sin(x))`` at t = 0 and
+It is solved on (0, 0.1) x (0, 2 pi), periodic in x, with ``u = cos(x) (1 + sin(x))`` at t = 0 and
 ``a = 100/16, b = 100/16^2, c = 100/16^4``. Later it becomes chaotic. The network is periodic too,
 so no term is needed for that. Columns of points are (t, x). The reference is a Fourier method,
 whose error is below 5e-9.
@@ -20,17 +20,17 @@ from ntk_keras.problems import standard
 from ntk_keras.references import spectral
 
 A, B, C = 100 / 16, 100 / 16**2, 100 / 16**4
-BOX = Box(t=(0, 0.4), x=(0, 2 * math.pi))
+BOX = Box(t=(0, 0.1), x=(0, 2 * math.pi))
 SOLVER = spectral.SolverSettings(
     0.0,
     2 * math.pi,
-    0.4,
+    0.1,
     linear=(0.0, 0.0, -B, 0.0, -C),
     factor=-A / 2,
     power=2,
     derivative=1,
     modes=128,
-    steps=4000,
+    steps=2000,
     frames=401,
 )
 
