@@ -93,7 +93,8 @@ def figure(solved: Mapping[str, Solved]) -> Figure:
     axes[0, 0].set_title("exact solution", fontsize="medium")
     image = axes[0, 0].pcolormesh(*first.lines, first.truth.T, **look)
     errors = np.concatenate([one.error.ravel() for one in solved.values()])
-    norm = LogNorm(*(10.0 ** np.round(np.log10(np.quantile(errors, q))) for q in (0.1, 1)))
+    low, high = np.log10(np.quantile(errors, (0.1, 1)))
+    norm = LogNorm(10.0 ** np.floor(low), 10.0 ** np.round(high))
     for (top, bottom), (title, one) in zip(axes[:, 1:].T, solved.items(), strict=True):
         top.pcolormesh(*one.lines, one.prediction.T, **look)
         top.set_title(f"{title}\n{one.steps} steps", fontsize="medium")
