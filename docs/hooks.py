@@ -21,6 +21,8 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
     Links of these texts start at the root, those of the site in its folder.
     """
+    if page.file.src_uri.startswith("decisions/"):
+        page.meta["search"] = {"boost": 0.5}  # users look for how-to pages
     if page.file.src_uri == "index.md":
         return markdown.replace("<!-- README.md -->", claim_picture_and_code())
     if page.file.src_uri != "reproduction.md":
