@@ -18,6 +18,7 @@ PROBLEMS = (
     "advection_diffusion",
     "allen_cahn",
     "burgers",
+    "cavity",
     "convection",
     "heat_1d",
     "helmholtz",

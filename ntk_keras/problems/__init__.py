@@ -35,6 +35,7 @@ PROBLEMS: Mapping[str, Problem] = _Problems(
     "advection_diffusion",
     "allen_cahn",
     "burgers",
+    "cavity",
     "convection",
     "heat_1d",
     "helmholtz",

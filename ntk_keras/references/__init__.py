@@ -1,5 +1,5 @@
 """Numerical solutions to compare networks with if no formula is known."""
 
-from ntk_keras.references import cache, liquid_crystal_fem, spectral
+from ntk_keras.references import cache, cavity_fem, liquid_crystal_fem, spectral
 
-__all__ = ["cache", "liquid_crystal_fem", "spectral"]
+__all__ = ["cache", "cavity_fem", "liquid_crystal_fem", "spectral"]

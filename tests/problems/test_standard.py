@@ -124,6 +124,19 @@ def test_a_reference_has_the_initial_values(name):
     np.testing.assert_allclose(residual(initial, lambda p: values, points), 0, atol=1e-12)
 
 
+def test_the_cavity_has_the_equation_of_its_stream_function():
+    """At a polynomial, with derivatives by hand."""
+    problem, settings = small("cavity")
+    term = problem.terms(settings)[0]
+    points = points_of(term)
+    x, y = points.numpy().T
+    # psi = x^3 y^2: psi_x = 3 x^2 y^2, psi_y = 2 x^3 y, Lap psi = 6 x y^2 + 2 x^3.
+    expected = 2 * x**3 * y * (6 * y**2 + 6 * x**2) - 3 * x**2 * y**2 * 12 * x * y
+    expected -= 2 * 12 * x / 100  # Lap^2 psi = 2 psi_xxyy = 24 x
+    found = residual(term, lambda p: p[:, :1] ** 3 * p[:, 1:] ** 2, points)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
 def test_in_many_dimensions_errors_are_measured_at_random_points():
     problem = problems.get("poisson_5d")
     points, _ = problem.validation_data("float64")
