@@ -1,4 +1,4 @@
-"""The pages of the gallery, run as printed: errors, seconds and pictures.
+"""The pages of the gallery and the tutorial, run as printed: errors, seconds and pictures.
 
 The Python of each page is one script, which runs in a new process. Seconds are those of the whole
 process: imports, compilation, training and figures. Every result is written to
@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "gallery"
 CSV = RESULTS / "gallery.csv"
 PAGES = {path.stem: path for path in sorted(FOLDER.glob("*.md")) if path.stem != "index"}
+PAGES["tutorial"] = ROOT / "docs" / "tutorial.md"
 
 Row = Mapping[str, str]
 
@@ -55,7 +56,7 @@ def entry(row: Row) -> str:
 
 
 def run(page: str) -> dict[str, str]:
-    """Runs a page, keeps its picture, and returns its result."""
+    """Runs a page, keeps its pictures, and returns its result."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for data in FOLDER.glob("*.csv"):
@@ -74,7 +75,8 @@ def run(page: str) -> dict[str, str]:
         if process.returncode:
             raise RuntimeError(f"The page {page!r} failed:\n{process.stderr[-3000:]}")
         IMAGES.joinpath("gallery").mkdir(exist_ok=True)
-        shutil.move(folder / f"{page}.png", IMAGES / "gallery" / f"{page}.png")
+        for picture in folder.glob("*.png"):
+            shutil.move(picture, IMAGES / "gallery" / picture.name)
     found = re.findall(r"^(.*error.*): (\S+)e([-+]\d+)$", process.stdout, re.MULTILINE)
     quantity, digits, exponent = found[-1]
     return {
