@@ -40,8 +40,8 @@ def code(page: str) -> str:
 
 
 def digest(page: str) -> str:
-    """Returns a short hash of the Python of a page, however it is formatted."""
-    unformatted = re.sub(r"\s|,(?=\s*[)\]}])", "", code(page))
+    """Returns a short hash of the Python of a page without its comments and its format."""
+    unformatted = re.sub(r"#.*|\s|,(?=\s*[)\]}])", "", code(page))
     return hashlib.sha256(unformatted.encode()).hexdigest()[:8]
 
 
