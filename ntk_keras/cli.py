@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 import shlex
 import shutil
 import sys
@@ -9,16 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ntk_keras import problems
-from ntk_keras.experiments import bench, comparison, reproduction, runs, tables
+from ntk_keras.experiments import bench, changes, comparison, reproduction, runs, tables
 from ntk_keras.problems import PROBLEMS, Problem, Settings
-from ntk_keras.problems.base import without_effect
 from ntk_keras.training.nan_check import TrainingDivergedError
 from ntk_keras_cli import new, parser
 from ntk_keras_cli.names import OVERRIDES
 
 __all__ = ["execute", "main"]
 
-_FLAGS = (*OVERRIDES, "weighting", "optimizer", "redrawn")
+_FLAGS = (*OVERRIDES, "weighting", "optimizer", "redrawn", "jit_compile")
 
 # The files in the folder of a run.
 _FILES = {
@@ -77,6 +77,9 @@ def _size(problem: Problem, settings: Settings) -> str:
 
 def _run(options: argparse.Namespace) -> None:
     settings = _stored(options) if options.settings else _settings(options, seed=options.seed or 0)
+    if options.dry_run:
+        print(json.dumps(dataclasses.asdict(settings), indent=2))
+        return
     folder = Path(options.logdir) / runs.run_name(settings)
     result = runs.run(
         settings,
@@ -166,33 +169,19 @@ def _settings(options: argparse.Namespace, seed: int) -> Settings:
         raise ValueError(f"Which problem? Name one of {sorted(PROBLEMS)}{other}.")
     problem = problems.get(options.problem)
     usual = "natural-gradient" if options.optimizer == "natural-gradient" else "quick"
-    presets, preset = problem.presets, options.preset or usual
-    if preset not in presets:
-        raise ValueError(
-            f"Unknown preset {preset!r} of problem {problem.name!r}. Known: {sorted(presets)}. "
-            "Choose one by --preset."
-        )
     given = {name: getattr(options, name) for name in _FLAGS}
-    changes = {name: value for name, value in given.items() if value is not None}
-    parameters = {**presets[preset].parameters, **dict(options.parameter)}
-    settings = dataclasses.replace(presets[preset], seed=seed, parameters=parameters, **changes)
-    idle = sorted(set(changes) & without_effect(settings))
-    if idle:
-        raise ValueError(
-            f"{settings.weighting!r} weights take no {' or '.join(idle)}. Leave it out, or choose "
-            "another --weighting."
-        )
-    if "width" in changes and problem.network is not None:
-        raise ValueError(f"The model of {problem.name!r} has no width. Leave --width out.")
-    problems.of(settings)  # refuses what it does not know
-    return settings
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, pairs in (("points", options.points), ("parameters", options.parameter)):
+        if pairs:
+            given[name] = dict(pairs)
+    return changes.changed(problem, options.preset or usual, {"seed": seed, **given})
 
 
 def _stored(options: argparse.Namespace) -> Settings:
     """The settings of a file, that no flag may contradict."""
     known = ("problem", "preset", "seed", *_FLAGS)
     given = [name for name in known if getattr(options, name) is not None]
-    given += ["parameter"] if options.parameter else []
+    given += [name for name in ("parameter", "points") if getattr(options, name)]
     if given:
         raise ValueError(f"--settings says everything about a run. Leave out {sorted(given)}.")
     settings = runs.load_settings(options.settings)

@@ -147,10 +147,15 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         "--seed", type=int, metavar="N", help="seed of network, points and probes (default: 0)"
     )
     run.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the settings as --settings reads them, and write nothing (default: train)",
+    )
+    run.add_argument(
         "--settings",
         metavar="FILE",
-        help="settings.json of an earlier run, to repeat it; no problem, seed or setting may be "
-        "given beside it",
+        help="settings.json of an earlier run, or settings printed by --dry-run; no problem, seed "
+        "or setting may be given beside it",
     )
 
 

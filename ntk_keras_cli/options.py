@@ -110,6 +110,20 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
         help="draw new points at every step, or keep the first ones (default: the preset's)",
     )
     command.add_argument(
+        "--jit",
+        action=argparse.BooleanOptionalAction,
+        dest="jit_compile",
+        help="compile the training step by XLA (default: the preset's)",
+    )
+    command.add_argument(
+        "--points",
+        type=_count,
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="number of points of a term; may be repeated (default: the preset's)",
+    )
+    command.add_argument(
         "--parameter",
         type=_parameter,
         action="append",
@@ -119,7 +133,8 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     )
     for name, (kind, placeholder, text) in OVERRIDES.items():
         command.add_argument(
-            f"--{name.replace('_', '-')}",
+            "--lbfgs" if name == "lbfgs_steps" else f"--{name.replace('_', '-')}",
+            dest=name,
             type=kind,
             metavar=placeholder,
             help=f"{text} (default: the preset's)",
@@ -162,3 +177,11 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
+
+
+def _count(text: str) -> tuple[str, int]:
+    """NAME=N, a whole number."""
+    name, value = _parameter(text)
+    if type(value) is not int:
+        raise argparse.ArgumentTypeError(f"expected NAME=N with a whole number, received {text!r}")
+    return name, value

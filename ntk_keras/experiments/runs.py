@@ -29,6 +29,7 @@ from ntk_keras.experiments import labels, progress, tables
 from ntk_keras.experiments.run_names import run_name, size_name
 from ntk_keras.problems import Problem, Settings
 from ntk_keras.problems.base import without_effect
+from ntk_keras.training.lbfgs import polish
 from ntk_keras.training.model import PINNModel
 
 __all__ = [
@@ -105,24 +106,34 @@ def run(
     folder = Path(folder)
     problem = problems.of(settings)
     validation_data = problem.validation_data(settings.dtype)
+    model = problems.build_model(problem, settings)  # refuses what it cannot use
     _prepare(folder, settings, resume, overwrite)
-    model = problems.build_model(problem, settings)
-    checkpoint = Checkpoint(folder / CHECKPOINT)
+    checkpoint, path = Checkpoint(folder / CHECKPOINT), folder / "history.csv"
     done = checkpoint.restore(model)
-    path = folder / "history.csv"
-    if done < settings.epochs:
-        with progress.shown(title or labels.title(settings), settings.steps, verbose) as line:
+    steps = settings.steps + settings.lbfgs_steps
+    with progress.shown(title or labels.title(settings), steps, verbose) as line:
+        # The checkpoint comes last, so that all epochs it counts are written everywhere.
+        watching: dict[str, Any] = {
+            "validation_data": validation_data,
+            "verbose": 0,
+            "callbacks": [
+                *(Stopwatch(), *callbacks, *line),
+                *(*writers(folder, problem, settings), HistoryFile(path), checkpoint),
+            ],
+        }
+        if done < settings.epochs:
             model.fit(
                 epochs=settings.epochs,
                 initial_epoch=done,
                 steps_per_epoch=settings.steps_per_epoch,
-                validation_data=validation_data,
-                verbose=0,
-                # The checkpoint comes last, so that all epochs it counts are written everywhere.
-                callbacks=[
-                    *(Stopwatch(), *callbacks, *line),
-                    *(*writers(folder, problem, settings), HistoryFile(path), checkpoint),
-                ],
+                **watching,
+            )
+        if settings.lbfgs_steps and done <= settings.epochs:  # all iterations are one epoch
+            polish(
+                model,
+                iterations_per_epoch=settings.lbfgs_steps,
+                initial_epoch=settings.epochs,
+                **watching,
             )
     rows = read_history(path)
     result = _result(settings, folder, rows)
@@ -226,7 +237,8 @@ def _result(settings: Settings, folder: Path, rows: Sequence[Mapping[str, float]
         }
 
     seconds = [row["seconds"] for row in rows]
-    typical = statistics.median(seconds[1:] or seconds)
+    steps = seconds[: settings.epochs]  # without L-BFGS
+    typical = statistics.median(steps[1:] or steps)
     return Result(
         settings=settings,
         folder=folder,

@@ -1,6 +1,7 @@
 """The definition of a problem: terms, a network, a reference solution, and settings as data."""
 
 import dataclasses
+import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -63,6 +64,9 @@ class Settings:
         average: content of the moving average under ``"ntk"``, ``"traces"`` or ``"kernel"``.
         parameters: parameters of the problem that differ from its defaults; see
             :attr:`Problem.parameters`.
+        lbfgs_steps: number of L-BFGS iterations after the training steps, at fixed points and loss
+            weights; see :func:`ntk_keras.training.lbfgs.polish`.
+        jit_compile: whether XLA compiles the training step; None for what suits the device.
         source: file or module that defines the problem, and the name in it, such as
             ``"/home/me/heat.py:PROBLEM"``; None for a built-in problem.
 
@@ -95,11 +99,18 @@ class Settings:
     activation: str = "tanh"
     input_scale: float = 1.0
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    lbfgs_steps: int = 0
+    jit_compile: bool | None = None
     source: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "steps_per_epoch", "width", "depth"):
             check_count(name, getattr(self, name))
+        check_count("lbfgs_steps", self.lbfgs_steps, smallest=0)
+        for name, count in self.points.items():
+            check_count(f"points of {name!r}", count)
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be positive. Received {self.learning_rate!r}.")
         if issubclass(weighting.kind_of(self.weighting), weighting.PointWeighting) and self.redrawn:
             raise ValueError(
                 f"{self.weighting!r} weighs every point, so points must stay the same. Set "
@@ -249,7 +260,11 @@ def build_model(problem: Problem, settings: Settings) -> PINNModel:
         seed=settings.seed,
     )
     # Many steps per execution keep the interpreter out of the loop; the number divides the epoch.
-    model.compile(_optimizer(settings), steps_per_execution=_divisor(settings.steps_per_epoch, 100))
+    model.compile(
+        _optimizer(settings),
+        steps_per_execution=_divisor(settings.steps_per_epoch, 100),
+        jit_compile="auto" if settings.jit_compile is None else settings.jit_compile,
+    )
     return model
 
 

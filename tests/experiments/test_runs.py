@@ -160,7 +160,7 @@ REFUSED = {
     "one seed twice": (["compare", "poisson", "--seeds", "0", "0"], "Received --seeds"),
     "a flag without effect": (
         ["run", "poisson", "--weighting", "exact-ntk", "--averaging-rate", "0.5"],
-        "'exact-ntk' weights take no averaging_rate",
+        "averaging_rate: without effect under 'exact-ntk' weights",
     ),
     "constant against constant": (["compare", "wave", "--weighting", "constant"], "compare sets"),
     "points redrawn under weights for each": (
@@ -188,7 +188,10 @@ REFUSED = {
         "Leave --estimator out",
     ),
     "no problem": (["compare"], "Which problem? Name one of ['liquid_crystal', 'poisson', "),
-    "the width of a model without": (["run", "quadratic", "--width", "8"], "has no width"),
+    "the width of a model without": (
+        ["run", "quadratic", "--width", "8"],
+        "'quadratic' does not use width",
+    ),
     "unknown preset": (["run", "wave", "--preset", "slow"], "Unknown preset 'slow'"),
 }
 
@@ -290,17 +293,19 @@ def test_names_tell_every_setting_apart():
         "weighting": "constant",
         "learning_rate": 0.5,
         "activation": "sin",
+        "jit_compile": False,
         "input_scale": 2.0,
     }
     for name in ("steps", "width", "depth", "seed", "decay_rate", "decay_steps"):
         changes[name] = 1000 * (getattr(usual, name) + 1)
-    for name in ("averaging_rate", "num_initial_probes", "update_every"):
+    for name in ("averaging_rate", "num_initial_probes", "update_every", "lbfgs_steps"):
         changes[name] = 5
     changes["steps_per_epoch"] = 1
     named = {field.name for field in dataclasses.fields(usual)} - {
         "problem",
         "preset",
         "parameters",
+        "source",
     }
     assert set(changes) == named
     names = {runs.run_name(dataclasses.replace(usual, **{k: v})) for k, v in changes.items()}
