@@ -26,7 +26,7 @@ _FILES = {
     "result.json": "error, losses, weights and times",
     "history.csv": "the same for each epoch",
     "history.png": "errors, losses and weights over steps",
-    "solution.png": "prediction, solution and error",
+    "solution.png": "prediction, and solution and error if these are known",
     "settings.json": "settings, to repeat the run by --settings",
     "checkpoint.weights.h5": "state of training, for --resume",
 }

@@ -192,10 +192,11 @@ def test_a_name_has_one_colour_in_all_panels_and_traces_have_their_own():
     assert error.get_title() == "relative L2 error"
 
 
-def test_a_history_without_validation_has_no_error_curve():
+def test_a_history_without_validation_has_no_panel_of_errors():
     rows = [{k: v for k, v in row.items() if k != "val_relative_l2"} for row in ROWS]
-    *_, error = plots.history(rows).axes
-    assert list(lines(error).values()) == [[]]
+    titles = [ax.get_title() for ax in plots.history(rows).axes]
+    assert "losses" in titles
+    assert "relative L2 error" not in titles
 
 
 def scaled(factor, rows=ROWS):
@@ -420,8 +421,9 @@ def test_values_of_some_epochs_are_drawn_where_only_one_frequency_fits(
 ):
     given = Returned({"loss": [1.0] * len(epochs), "val_relative_l2": [0.5] * count}, epochs)
     with pytest.warns(UserWarning, match=message):
-        *_, error = plots.history(given).axes
-    assert list(error.lines[0].get_xdata()) == drawn
+        axes = plots.history(given).axes
+    errors = [ax.lines[0] for ax in axes if ax.get_title() == "relative L2 error"]
+    assert [list(line.get_xdata()) for line in errors] == ([drawn] if drawn else [])
 
 
 def test_what_fit_returns_says_at_which_epochs_it_validated():
@@ -549,3 +551,23 @@ UNDRAWN = [(PLACES, ["t"]), (PLACES[:, 0], ["t"]), (PLACES[:, :0], [])]
 def test_points_of_another_number_of_axes_are_refused(places, labels):
     with pytest.raises(ValueError, match="one to four axes.*Received shape"):
         plots.points(places, labels)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_a_prediction_is_drawn_without_a_solution(axes, outputs):
+    lines = [np.linspace(0, 1, 4), np.linspace(0, 1, 5)][:axes]
+    values = np.random.default_rng(0).standard_normal([*map(len, lines), outputs])
+    figure = plots.solution(lines, values, None, ["t", "x"][:axes])
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert titles == (["prediction"] if outputs == 1 else ["prediction of u1", "prediction of u2"])
+
+
+def test_losses_are_compared_where_no_error_is_known():
+    rows = [
+        {"step": 1.0, "loss/a": 3.0, "loss/b": 1.0},
+        {"step": 2.0, "loss/a": 1.0, "loss/b": 1.0},
+    ]
+    (ax,) = plots.comparison({"ntk": [rows]}).axes
+    assert ax.get_ylabel() == "sum of losses"
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [4, 2])

@@ -35,7 +35,8 @@ class SolutionImages(EventWriter):
         box: box or other shape to draw, along the one or two axes that are not flat. If there are
             more, use a face, as in ``box.face(t=0.5)``.
         solution: reference: a function from points ``[m, d]`` to values ``[m]`` or
-            ``[m, outputs]``, or these values at the points of ``box.grid(*grid)``.
+            ``[m, outputs]``, or these values at the points of ``box.grid(*grid)``; None if it is
+            unknown, which leaves the prediction alone.
         grid: number of points along each axis; by default 101, and 1 where the box is flat.
         every_epochs: smallest number of epochs between images.
         max_share: fraction in (0, 1] of the training time that images may take; 1 draws all.
@@ -63,12 +64,12 @@ class SolutionImages(EventWriter):
         self,
         log_dir: str | os.PathLike[str],
         box: Shape,
-        solution: Callable[[np.ndarray], Any] | np.ndarray,
+        solution: Callable[[np.ndarray], Any] | np.ndarray | None,
         grid: Sequence[int] | None = None,
         *,
         every_epochs: int = 1,
         max_share: float = 0.01,
-        figure: Callable[[np.ndarray, np.ndarray], Figure] | None = None,
+        figure: Callable[[np.ndarray, Any], Figure] | None = None,
         network: Callable[[np.ndarray], Any] | None = None,
     ):
         super().__init__(log_dir, max_share)
@@ -86,7 +87,7 @@ class SolutionImages(EventWriter):
             )
         self.points = box.grid(*self.grid)
         values = solution(self.points) if callable(solution) else solution
-        self.truth = self._on_grid(values, "solution")
+        self.truth = None if values is None else self._on_grid(values, "solution")
 
     def _begin(self) -> None:
         self._prediction()  # refuses at once what does not fit
@@ -107,7 +108,7 @@ class SolutionImages(EventWriter):
             trained = self.model.network if isinstance(self.model, PINNModel) else self.model
             predicted = self.model(*arguments([points], trained))
         prediction = self._on_grid(predicted, "network")
-        if prediction.shape != self.truth.shape:
+        if self.truth is not None and prediction.shape != self.truth.shape:
             raise ValueError(
                 f"The network has {prediction.shape[-1]} outputs and the solution "
                 f"{self.truth.shape[-1]}. Give `network` a function of the outputs to compare."
@@ -118,12 +119,12 @@ class SolutionImages(EventWriter):
         if self.figure is not None:
             return [self.figure(prediction, self.truth)]
         shape = [self.grid[k] for k in self._axes]
-        lines, count = self.box.lines(*self.grid), self.truth.shape[-1]
+        lines, count = self.box.lines(*self.grid), prediction.shape[-1]
         return [
             plots.solution(
                 [lines[k] for k in self._axes],
                 prediction[..., output].reshape(shape),
-                self.truth[..., output].reshape(shape),
+                None if self.truth is None else self.truth[..., output].reshape(shape),
                 [self.box.axes[k] for k in self._axes],
                 [f"u{output + 1}"] if count > 1 else (),
             )

@@ -134,6 +134,8 @@ def _by_optimizer(variants: Sequence[Settings]) -> list[list[Settings]]:
 def table(results: Sequence[Sequence[Result]]) -> str:
     """Returns errors by variant and seed as a Markdown table with a heading.
 
+    The sum of all losses, without weights, stands for the error if the solution is not known.
+
     Args:
         results: results by variant and seed; gains are relative to the first variant.
     """
@@ -144,7 +146,7 @@ def table(results: Sequence[Sequence[Result]]) -> str:
     rows = [
         [
             label(of_variant[0].settings, variants),
-            *(f"{result.relative_l2:.3g}" for result in of_variant),
+            *(f"{result.error:.3g}" for result in of_variant),
             f"{_median_error(of_variant):.3g}",
             _short(base / _median_error(of_variant)),
             f"{statistics.median(r.milliseconds_per_step for r in of_variant):.1f}",
@@ -152,8 +154,9 @@ def table(results: Sequence[Sequence[Result]]) -> str:
         ]
         for of_variant in results
     ]
-    heading = f"Relative L2 error at the end of training, {variants[0].problem}"
-    words = "gain: median error of the first row divided by that of the row (larger is better)"
+    measure = "Sum of losses" if results[0][0].relative_l2 is None else "Relative L2 error"
+    heading = f"{measure} at the end of training, {variants[0].problem}"
+    words = "gain: median of the first row divided by that of the row (larger is better)"
     return f"{heading}\n\n{tables.markdown(heads, rows)}\n\n{words}"
 
 
@@ -169,4 +172,4 @@ def _short(gain: float) -> str:
 
 
 def _median_error(results: Sequence[Result]) -> float:
-    return statistics.median(result.relative_l2 for result in results)
+    return statistics.median(result.error for result in results)

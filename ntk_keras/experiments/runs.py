@@ -46,6 +46,7 @@ __all__ = [
 
 CHECKPOINT = "checkpoint.weights.h5"
 KERNELS_IN_A_RUN = 5
+ERROR = "relative L2 error"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Result:
     Attributes:
         settings: settings of the run.
         folder: folder with history, figures, events and network.
-        relative_l2: error of the final network on the problem's grid.
+        relative_l2: error of the final network on the problem's grid; None if the solution is not
+            known.
         losses: losses ``1/2 ||R_b||^2`` by term, averaged over the last epoch.
         weights: final loss weights by group.
         seconds: seconds spent in training steps, including compilation, over all parts of the run.
@@ -64,11 +66,16 @@ class Result:
 
     settings: Settings
     folder: Path
-    relative_l2: float
+    relative_l2: float | None
     losses: dict[str, float]
     weights: dict[str, float]
     seconds: float
     milliseconds_per_step: float
+
+    @property
+    def error(self) -> float:
+        """The relative L2 error, or the sum of all losses if the solution is not known."""
+        return sum(self.losses.values()) if self.relative_l2 is None else self.relative_l2
 
 
 def run(
@@ -182,7 +189,7 @@ def load_settings(path: str | os.PathLike[str]) -> Settings:
 def result_table(result: Result) -> str:
     """Returns a result as a readable table."""
     rows = [
-        ("relative L2 error", f"{result.relative_l2:.3e}"),
+        ("sum of losses" if result.relative_l2 is None else ERROR, f"{result.error:.3e}"),
         *((f"loss, {term}", f"{loss:.3e}") for term, loss in result.losses.items()),
         *((f"weight, {group}", f"{weight:.4g}") for group, weight in result.weights.items()),
         ("seconds in training", f"{result.seconds:.1f}"),
@@ -242,7 +249,7 @@ def _result(settings: Settings, folder: Path, rows: Sequence[Mapping[str, float]
     return Result(
         settings=settings,
         folder=folder,
-        relative_l2=rows[-1]["val_relative_l2"],
+        relative_l2=rows[-1].get("val_relative_l2"),
         losses=last("loss/"),
         weights=last("weights/"),
         seconds=sum(seconds),
@@ -266,7 +273,7 @@ def _write_results(
     solution_figure(problem, prediction, truth).savefig(folder / "solution.png", dpi=120)
 
 
-def on_grid(problem: Problem, network: keras.Model) -> tuple[np.ndarray, np.ndarray]:
+def on_grid(problem: Problem, network: keras.Model) -> tuple[np.ndarray, Any]:
     """Returns the prediction of a network on the grid of a problem, and the solution there.
 
     Args:
@@ -274,20 +281,21 @@ def on_grid(problem: Problem, network: keras.Model) -> tuple[np.ndarray, np.ndar
         network: network that was trained on the problem.
 
     Returns:
-        Prediction and solution, each ``[*grid, outputs]``.
+        Prediction and solution, each ``[*grid, outputs]``, or None for an unknown solution.
     """
     points, shape = problem.shown.grid(*problem.grid), (*problem.grid, problem.outputs)
     prediction = keras.ops.convert_to_numpy(network(points)).reshape(shape)
-    return prediction, problem.solution(points).reshape(shape)
+    truth = None if problem.solution is None else problem.solution(points).reshape(shape)
+    return prediction, truth
 
 
-def solution_figure(problem: Problem, prediction: np.ndarray, truth: np.ndarray) -> Figure:
+def solution_figure(problem: Problem, prediction: np.ndarray, truth: np.ndarray | None) -> Figure:
     """Draws prediction, truth and error, in the problem's own figure if it has one.
 
     Args:
         problem: problem that was solved.
         prediction: prediction on the problem's grid, ``[*grid, outputs]``.
-        truth: solution on the grid, of the same shape.
+        truth: solution on the grid, of the same shape, or None if it is unknown.
     """
     if problem.figure is not None:
         return problem.figure(prediction, truth)
@@ -297,6 +305,6 @@ def solution_figure(problem: Problem, prediction: np.ndarray, truth: np.ndarray)
     return plots.solution(
         [lines[k] for k in drawn],
         prediction.reshape(shape),
-        truth.reshape(shape),
+        None if truth is None else truth.reshape(shape),
         [shown.axes[k] for k in drawn],
     )

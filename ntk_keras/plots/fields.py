@@ -18,7 +18,7 @@ __all__ = ["curves", "directors", "kernel", "points", "solution", "to_array"]
 def solution(
     lines: Sequence[np.ndarray],
     prediction: np.ndarray,
-    truth: np.ndarray,
+    truth: np.ndarray | None,
     labels: Sequence[str],
     outputs: Sequence[str] = (),
 ) -> Figure:
@@ -32,7 +32,8 @@ def solution(
         lines: coordinates along each axis.
         prediction: values on the grid, one axis for each line, or at its points in order, ``[m]``.
             Several outputs are a further axis, as in ``[m, outputs]``.
-        truth: values of the exact solution, of the same shape.
+        truth: values of the exact solution, of the same shape; None if it is unknown, which leaves
+            the prediction alone, with a panel for each output.
         labels: names of the axes.
         outputs: names of the outputs; by default none for one, and ``u1``, ``u2``, ... for several.
 
@@ -48,12 +49,14 @@ def solution(
         )
     if len(labels) != len(lines):
         raise ValueError(f"{len(lines)} axes need as many labels. Received {labels!r}.")
-    pairs = list(
-        zip(_on_grid("prediction", prediction, lines), _on_grid("truth", truth, lines), strict=True)
-    )
-    names = list(outputs) or ([""] if len(pairs) == 1 else [f"u{k + 1}" for k in range(len(pairs))])
-    if len(names) != len(pairs):
-        raise ValueError(f"{len(pairs)} outputs need as many names. Received {names!r}.")
+    values = _on_grid("prediction", prediction, lines)
+    count = len(values)
+    names = list(outputs) or ([""] if count == 1 else [f"u{k + 1}" for k in range(count)])
+    if len(names) != count:
+        raise ValueError(f"{count} outputs need as many names. Received {names!r}.")
+    if truth is None:
+        return _prediction_alone(lines, values, labels, names)
+    pairs = list(zip(values, _on_grid("truth", truth, lines), strict=True))
     draw = _rows_in_the_plane if len(lines) == 2 else _rows_on_a_line
     return draw(lines, pairs, labels, names)
 
@@ -179,6 +182,27 @@ def to_array(figure: Figure) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.array(canvas.buffer_rgba())
+
+
+def _prediction_alone(
+    lines: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    labels: Sequence[str],
+    names: Sequence[str],
+) -> Figure:
+    """Draws a panel for each output."""
+    figure, axes = style.panels(1, len(names), 1 + 4 * len(names), 3.2)
+    for ax, values, name in zip(axes[0], predictions, names, strict=True):
+        if len(lines) == 1:
+            ax.plot(lines[0], values)
+        else:
+            limit = _largest(values)
+            limits = {"vmin": -limit, "vmax": limit, "cmap": style.VALUES}
+            image = ax.pcolormesh(*lines, values.T, shading="nearest", **limits)
+            style.color_bar(image, ax)
+            ax.set_ylabel(labels[1])
+        ax.set(title=f"prediction of {name}" if name else "prediction", xlabel=labels[0])
+    return figure
 
 
 def _rows_in_the_plane(

@@ -49,13 +49,15 @@ def history(rows: History) -> Figure:
     shown = {title: members for title, members in shown.items() if members}
     # Terms come first, as groups may combine several of them.
     looks = style.by_name([*shown.get("losses", ()), *itertools.chain(*shown.values())])
-    figure, axes = style.panels(1, len(shown) + 1, style.WIDTH, 3.2)
+    known = _ERROR in names or not shown
+    figure, axes = style.panels(1, len(shown) + known, style.WIDTH, 3.2)
     for ax, (title, members) in zip(axes[0], shown.items(), strict=False):
         for label, name in members.items():
             ax.plot(*_series(rows, name), **looks[label], label=label)
         ax.set(title=title, xlabel=_label(rows))
         style.log_axis(ax)
-    _plot_error(axes[0, -1], rows)
+    if known:
+        _plot_error(axes[0, -1], rows)
     if looks:
         handles = [Line2D([], [], **look, label=label) for label, look in looks.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=7, frameon=False)
@@ -66,7 +68,8 @@ def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
     """Draws the relative L2 error over steps: the median of the runs of a label, and their range.
 
     Labels and final errors are written at the ends of the curves. The first label is grey: the
-    others are compared with it. Of more than six labels, only the first and the one with the
+    others are compared with it. If no run has an error, the sum of its losses, without weights,
+    is drawn in its place. Of more than six labels, only the first and the one with the
     smallest final error are drawn thick, and labels that agree up to a comma, such as
     ``"ntk, exact"`` and ``"ntk, diagonal"``, share a colour.
 
@@ -76,6 +79,9 @@ def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
             drawn.
     """
     runs_by_label = {label: list(map(_rows, runs)) for label, runs in histories.items()}
+    known = any(_ERROR in row for runs in runs_by_label.values() for rows in runs for row in rows)
+    if not known:
+        runs_by_label = {n: list(map(_with_losses, runs)) for n, runs in runs_by_label.items()}
     curves = {label: _median(runs) for label, runs in runs_by_label.items()}
     figure, axes = style.panels(1, 1, 8, 3.8 if len(curves) <= _FEW else 5)
     ax = axes[0, 0]
@@ -85,7 +91,7 @@ def comparison(histories: Mapping[str, Sequence[History]]) -> Figure:
         if len(runs_by_label[label]) > 1 and looks[label]["linewidth"] > 1:
             ax.fill_between(places, low, high, color=looks[label]["color"], alpha=0.2, linewidth=0)
     rows = next((rows for runs in runs_by_label.values() for rows in runs), [])
-    ax.set(xlabel=_label(rows), ylabel="relative L2 error")
+    ax.set(xlabel=_label(rows), ylabel="relative L2 error" if known else "sum of losses")
     style.log_axis(ax)
     ends = {label: _end(curve) for label, curve in curves.items() if np.isfinite(_end(curve)[1])}
     texts = [f"{label}  {error:.3g}" for label, (_, error) in ends.items()]
@@ -143,6 +149,14 @@ def _end(curve: Sequence[np.ndarray]) -> tuple[float, float]:
     places, _, median, _ = curve
     finite = np.flatnonzero(np.isfinite(median))
     return (places[finite[-1]], median[finite[-1]]) if len(finite) else (np.inf, np.inf)
+
+
+def _with_losses(rows: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Returns rows with the sum of the losses of all terms in place of the error."""
+    return [
+        {**row, _ERROR: sum(value for name, value in row.items() if name.startswith("loss/"))}
+        for row in rows
+    ]
 
 
 def _plot_error(ax: Axes, rows: Sequence[Mapping[str, float]]) -> None:

@@ -156,7 +156,7 @@ def without_effect(settings: Settings) -> set[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A problem with a known solution, or a reference computed by other means.
+    """An equation with its conditions, and how to train on it and to measure errors.
 
     Attributes:
         name: name on the command line.
@@ -164,7 +164,7 @@ class Problem:
         box: domain, a box or another shape.
         terms: function from settings to the loss terms.
         solution: exact solution, or the reference, from points ``[m, d]`` to values
-            ``[m, outputs]``.
+            ``[m, outputs]``; None if it is unknown, so that no error is measured.
         presets: settings by name.
         grid: number of points along each axis in figures, and where errors are measured. A box of
             more than three axes is shown along the first two, in the middle of all others, and its
@@ -174,7 +174,8 @@ class Problem:
         network: function from settings to the network; by default a feedforward network on the box,
             of the settings' width and depth.
         figure: function from a prediction and the solution on the grid, each ``[*grid, outputs]``,
-            to a figure; by default :func:`ntk_keras.plots.solution`.
+            to a figure, the solution being None if it is unknown; by default
+            :func:`ntk_keras.plots.solution`.
         parameters: parameters that a run may change, with their current values.
         variant: function from parameters by name to the same problem with them; None if it has
             none.
@@ -186,13 +187,13 @@ class Problem:
     title: str
     box: Shape
     terms: Callable[[Settings], list[Term]]
-    solution: Callable[[np.ndarray], np.ndarray]
+    solution: Callable[[np.ndarray], np.ndarray] | Any  # or None
     presets: Mapping[str, Settings]
     grid: tuple[int, ...]
     reference: str
     outputs: int = 1
     network: Callable[[Settings], keras.Model] | None = None
-    figure: Callable[[np.ndarray, np.ndarray], Figure] | None = None
+    figure: Callable[[np.ndarray, Any], Figure] | None = None
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     variant: Callable[..., "Problem"] | None = None
     periods: Sequence[float | None] = ()
@@ -229,8 +230,10 @@ class Problem:
             return self
         return self.variant(**{**self.parameters, **changes})
 
-    def validation_data(self, dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
-        """Returns points ``[m, d]`` of the domain and the solution there ``[m, outputs]``."""
+    def validation_data(self, dtype: str = "float32") -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns points ``[m, d]`` and the solution there ``[m, outputs]``, or None."""
+        if self.solution is None:
+            return None
         points = self.shown.grid(*self.grid)
         if self.shown is not self.box:
             points = self.box.interior(len(points)).fixed(0)

@@ -48,7 +48,7 @@ def terms(settings: Settings) -> list[nk.Term]:
     ]
 
 
-# What errors are measured against. Use `solution=None` below if the solution is not known.
+# What errors are measured against. Write `solution=None` below if it is unknown.
 def solution(points: np.ndarray) -> np.ndarray:
     """Returns the solution at points ``[m, 2]``, ``[m, 1]``."""
     t, x = points[:, :1], points[:, 1:]

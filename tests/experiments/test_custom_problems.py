@@ -95,3 +95,20 @@ def test_the_template_is_compared(rod, monkeypatch):
         for preset in ("quick", "natural-gradient")
         for weighting in ("constant", "ntk")
     ]
+
+
+def test_a_problem_without_a_solution_is_trained_and_compared(rod, tmp_path, capsys):
+    """With events and figures; losses stand for the errors."""
+    text = (tmp_path / "rod.py").read_text()
+    (tmp_path / "rod.py").write_text(text.replace("solution=solution,", "solution=None,"))
+    arguments = ["rod.py", *SHORT, "--depth", "1", "--seeds", "5"]
+    assert cli.main(["compare", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "Sum of losses at the end of training, rod" in printed
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("logs/*/result.json")]
+    assert [result["relative_l2"] for result in results] == [None, None]
+    assert all(f"{sum(result['losses'].values()):.3g}" in printed for result in results)
+    for name in ("history.png", "solution.png", "history.csv"):
+        assert len(list(tmp_path.glob(f"logs/*/{name}"))) == 2
+    assert cli.main(["run", *arguments[:-2], "--seed", "5", "--resume"]) == 0
+    assert "sum of losses" in capsys.readouterr().out
