@@ -292,6 +292,8 @@ def on_grid(problem: Problem, network: keras.Model) -> tuple[np.ndarray, Any]:
 def solution_figure(problem: Problem, prediction: np.ndarray, truth: np.ndarray | None) -> Figure:
     """Draws prediction, truth and error, in the problem's own figure if it has one.
 
+    Of a grid with more than two axes, the last two are drawn, at the end of the others.
+
     Args:
         problem: problem that was solved.
         prediction: prediction on the problem's grid, ``[*grid, outputs]``.
@@ -301,10 +303,11 @@ def solution_figure(problem: Problem, prediction: np.ndarray, truth: np.ndarray 
         return problem.figure(prediction, truth)
     shown, drawn = problem.shown, [k for k, count in enumerate(problem.grid) if count > 1]
     lines = shown.lines(*problem.grid)
-    shape = (*(problem.grid[k] for k in drawn), problem.outputs)
+    drawn = drawn[-2:]
+    shape = (-1, *(problem.grid[k] for k in drawn), problem.outputs)
     return plots.solution(
         [lines[k] for k in drawn],
-        prediction.reshape(shape),
-        None if truth is None else truth.reshape(shape),
+        prediction.reshape(shape)[-1],
+        None if truth is None else truth.reshape(shape)[-1],
         [shown.axes[k] for k in drawn],
     )

@@ -1,5 +1,6 @@
 """Custom problems from the command line: the template, its runs and comparisons."""
 
+import dataclasses
 import json
 import re
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import ntk_keras as nk
 import ntk_keras_cli
 from ntk_keras import cli, problems
 from ntk_keras.experiments import comparison, runs
@@ -112,3 +114,12 @@ def test_a_problem_without_a_solution_is_trained_and_compared(rod, tmp_path, cap
         assert len(list(tmp_path.glob(f"logs/*/{name}"))) == 2
     assert cli.main(["run", *arguments[:-2], "--seed", "5", "--resume"]) == 0
     assert "sum of losses" in capsys.readouterr().out
+
+
+def test_of_three_axes_the_last_two_are_drawn_at_the_end_of_the_first(rod):
+    box = nk.domains.Box(t=(0, 1), x=(0, 1), y=(0, 1))
+    problem = dataclasses.replace(rod, box=box, grid=(2, 3, 4))
+    values = np.arange(24.0).reshape(2, 3, 4, 1)
+    ax = runs.solution_figure(problem, values, None).axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("x", "y")
+    np.testing.assert_array_equal(ax.collections[0].get_array(), values[1, ..., 0].T)
