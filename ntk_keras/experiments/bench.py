@@ -154,7 +154,8 @@ def bench(
         The runs, finished.
 
     Raises:
-        ValueError: if a name is unknown, nothing is chosen, or seconds are not positive.
+        ValueError: if a name is unknown, a problem has no solution, nothing is chosen, or seconds
+            are not positive.
     """
     _check(names, ways, seeds, seconds)
     folder = Path(logdir)
@@ -194,6 +195,11 @@ def _runs(
     for seed in seeds:
         for name in names:
             problem = problems.get(name)
+            if problem.solution is None:
+                raise ValueError(
+                    f"bench compares errors, but {name} has no solution. Give it one, or leave it "
+                    "out."
+                )
             for way in ways:
                 yield Run(problem, way, seed, folder / f"{problem.name}-{way}-seed{seed}")
 

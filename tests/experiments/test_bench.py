@@ -111,6 +111,13 @@ def test_mistakes_are_refused(change, words, tmp_path):
         bench.bench(**{**given, **change}, logdir=tmp_path)
 
 
+def test_a_problem_without_a_solution_is_refused(monkeypatch, tmp_path):
+    unknown = dataclasses.replace(problems.get("wave"), solution=None)
+    monkeypatch.setattr(bench.problems, "get", lambda name: unknown)
+    with pytest.raises(ValueError, match="compares errors, but wave has no solution"):
+        bench.bench(["wave"], ["adam-ntk"], [0], 1.0, tmp_path)
+
+
 def test_progress_names_seconds_and_error():
     shown = []
     limit = TimeLimit(10, 3, shown.append)
