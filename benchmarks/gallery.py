@@ -52,7 +52,7 @@ def sentence(row: Row) -> str:
 
 def entry(row: Row) -> str:
     """Returns the last cells of a result in the table of the index."""
-    return f"| {row['quantity']} {row['error']} | {row['seconds']} s |"
+    return f"| {row['quantity']} {row['error']} | {row['seconds']}&nbsp;s |"
 
 
 def run(page: str) -> dict[str, str]:
