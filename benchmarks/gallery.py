@@ -47,7 +47,8 @@ def digest(page: str) -> str:
 
 def sentence(row: Row) -> str:
     """Returns the text of a result on its page."""
-    return f"**{row['quantity'].capitalize()}: {row['error']}. Time: {row['seconds']} s.**"
+    quantity = row["quantity"][0].upper() + row["quantity"][1:]
+    return f"**{quantity}: {row['error']}. Time: {row['seconds']} s.**"
 
 
 def entry(row: Row) -> str:
