@@ -111,6 +111,7 @@ class NTKTensorBoard(EventWriter):
         self.num_kernel_points = check_count("num_kernel_points", num_kernel_points)
         self.settings = settings
         self._names: set[str] = set()  # in the latest logs
+        self._validated: dict[str, float] = {}  # in the last validation
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._validated |= _validation(logs or {})
@@ -129,7 +130,7 @@ class NTKTensorBoard(EventWriter):
     def _begin(self) -> None:
         self._compiled_kernel = compiled_with(self.model, self._kernel)
         self._charts: set[str] = set()  # that are laid out
-        self._validated: dict[str, float] = {}
+        self._validated = {}
         if self.settings:
             text = json.dumps(self.settings, indent=2, default=str)
             tf.summary.text("settings", f"```json\n{text}\n```")

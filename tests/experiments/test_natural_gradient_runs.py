@@ -62,13 +62,21 @@ def history_of(folder):
 
 
 @pytest.mark.parametrize("name", problems.PROBLEMS)
-def test_every_problem_has_sizes_for_natural_gradients(name):
+def test_every_problem_has_settings_for_natural_gradients(name):
+    settings = problems.get(name).presets[NATURAL]
+    assert settings.optimizer == NATURAL
+    assert settings.dtype == "float64"
+    assert settings.epochs > 1
+
+
+# The paper's problems, and one of those that share their settings.
+@pytest.mark.parametrize("name", ["helmholtz", "liquid_crystal", "poisson", "quadratic", "wave"])
+def test_models_of_these_settings_are_trained_by_natural_gradients(name):
     settings = problems.get(name).presets[NATURAL]
     model = problems.build_model(problems.of(settings), settings)
     assert isinstance(model.optimizer, NaturalGradient)
     assert model.optimizer.learning_rate.numpy() == 1  # whatever the rate of gradients
     assert model.parameter_dtype == "float64"
-    assert settings.epochs > 1
 
 
 def test_the_wave_is_trained_by_a_narrow_sine_network():

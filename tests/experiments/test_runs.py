@@ -187,7 +187,7 @@ REFUSED = {
         ["compare", "wave", "--weighting", "estimators", "--estimator", "exact"],
         "Leave --estimator out",
     ),
-    "no problem": (["compare"], "Which problem? Name one of ['liquid_crystal', 'poisson', "),
+    "no problem": (["compare"], "Which problem? Name one of ['advection_diffusion', "),
     "the width of a model without": (
         ["run", "quadratic", "--width", "8"],
         "'quadratic' does not use width",

@@ -178,7 +178,7 @@ def test_the_reference_of_van_der_pol_has_converged():
 
 def test_all_have_the_same_configuration():
     def shared(settings):
-        return dataclasses.replace(settings, problem="", points={"equation": 0})
+        return dataclasses.replace(settings, problem="", points={"equation": 1})
 
     for preset in ("quick", "natural-gradient"):
         of_all = {repr(shared(problems.get(name).presets[preset])) for name in STANDARD}
