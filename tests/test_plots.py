@@ -256,6 +256,12 @@ def test_a_comparison_may_be_drawn_over_seconds():
     assert ax.get_xlabel() == label
 
 
+def test_the_values_of_a_single_epoch_are_dots():
+    figure = plots.history(ROWS[-1:])
+    assert {line.get_marker() for ax in figure.axes for line in ax.lines} == {"o"}
+    assert "o" not in {line.get_marker() for ax in plots.history(ROWS).axes for line in ax.lines}
+
+
 @pytest.mark.parametrize(
     ("places", "gap", "expected"),
     [

@@ -53,7 +53,7 @@ def history(rows: History) -> Figure:
     figure, axes = style.panels(1, len(shown) + known, style.WIDTH, 3.2)
     for ax, (title, members) in zip(axes[0], shown.items(), strict=False):
         for label, name in members.items():
-            ax.plot(*_series(rows, name), **looks[label], label=label)
+            _plot_series(ax, rows, name, **looks[label], label=label)
         ax.set(title=title, xlabel=_label(rows))
         style.log_axis(ax)
     if known:
@@ -162,11 +162,17 @@ def _with_losses(rows: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
 def _plot_error(ax: Axes, rows: Sequence[Mapping[str, float]]) -> None:
     """Draws the error, with its last value at the end of the curve."""
     places, errors = _series(rows, _ERROR)
-    ax.plot(places, errors, color="black")
+    _plot_series(ax, rows, _ERROR, color="black")
     ax.set(title="relative L2 error", xlabel=_label(rows))
     style.log_axis(ax)
     if errors:
         style.edge_labels(ax, [(places[-1], errors[-1])], [f"{errors[-1]:.3g}"], ["black"])
+
+
+def _plot_series(ax: Axes, rows: Sequence[Mapping[str, float]], name: str, **look: Any) -> None:
+    """Draws the values of a name as a curve, or as a dot if there is only one."""
+    places, values = _series(rows, name)
+    ax.plot(places, values, marker="o" if len(values) == 1 else "", **look)
 
 
 def _members(names: Iterable[str], prefix: str) -> dict[str, str]:
