@@ -28,7 +28,8 @@ def without_start_up_lines() -> Iterator[None]:
     file descriptor 2 is redirected. Everything else that was written, such as a warning, follows
     at the end; after an error, everything does. ``TF_CPP_MIN_LOG_LEVEL=0`` shows all lines.
     """
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1") == "0" or sys.stderr is None:
+    # Level 2 leaves errors: every graph in double precision causes warnings otherwise.
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0" or sys.stderr is None:
         yield
         return
     kept: re.Pattern[str] | None = None
