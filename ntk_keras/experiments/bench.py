@@ -8,6 +8,7 @@ more seconds than before.
 import csv
 import dataclasses
 import gc
+import math
 import os
 import statistics
 import sys
@@ -91,6 +92,11 @@ class Run:
             seconds.append(total)
             errors.append(row["val_relative_l2"])
         return seconds, errors
+
+    def error_within(self, seconds: float) -> float:
+        """Returns the error of the last epoch that ended within some seconds; NaN if none did."""
+        errors = [error for spent, error in zip(*self.curve, strict=True) if spent <= seconds]
+        return errors[-1] if errors else math.nan
 
     def settings(self) -> Settings:
         """Returns the settings of the run, whose number of steps is without limit."""
@@ -237,7 +243,10 @@ def _write(finished: Sequence[Run], folder: Path, seconds: float) -> None:
 
 
 def table(finished: Sequence[Run], seconds: float) -> str:
-    """Returns the errors at the end of training as a Markdown table with a heading.
+    """Returns the errors within the budget as a Markdown table with a heading.
+
+    The last epoch of a run usually ends later and does not count. A cell is empty if a run has not
+    ended an epoch by then.
 
     Args:
         finished: runs whose budget is spent.
@@ -247,7 +256,9 @@ def table(finished: Sequence[Run], seconds: float) -> str:
     rows = []
     for name in dict.fromkeys(run.problem.name for run in finished):
         errors = {
-            way: [r.curve[1][-1] for r in finished if (r.problem.name, r.way) == (name, way)]
+            way: [
+                r.error_within(seconds) for r in finished if (r.problem.name, r.way) == (name, way)
+            ]
             for way in ways
         }
         rows.append([name, *(_cell(values) for values in errors.values())])
@@ -259,7 +270,7 @@ def table(finished: Sequence[Run], seconds: float) -> str:
 
 
 def _cell(errors: Sequence[float]) -> str:
-    if not errors:
+    if not errors or any(math.isnan(error) for error in errors):
         return ""
     middle = f"{statistics.median(errors):.1e}"
     return middle if len(errors) == 1 else f"{middle} ({min(errors):.1e} to {max(errors):.1e})"

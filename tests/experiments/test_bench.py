@@ -86,6 +86,14 @@ def test_a_real_run_stops_after_its_seconds(tmp_path, monkeypatch):
     assert (run.folder / "result.json").exists()
 
 
+def test_only_epochs_that_end_within_the_budget_count(tmp_path):
+    run = Run(problems.get("poisson"), "adam-ntk", 0, tmp_path)
+    rows = "step,seconds,val_relative_l2\n10,4.0,0.5\n20,4.0,0.25\n30,4.0,0.125\n"
+    (tmp_path / "history.csv").write_text(rows)
+    cells = [bench.table([run], seconds).split("|")[-2].strip() for seconds in (3, 8, 11, 12)]
+    assert cells == ["", "2.5e-01", "2.5e-01", "1.2e-01"]
+
+
 def test_ways_differ_in_weights_and_optimizer(tmp_path):
     settings = {way: Run(problems.get("wave"), way, 2, tmp_path).settings() for way in WAYS}
     found = {way: (s.optimizer, s.weighting, s.seed) for way, s in settings.items()}
