@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -196,13 +198,17 @@ def _prediction_alone(
         if len(lines) == 1:
             ax.plot(lines[0], values)
         else:
-            limit = _largest(values)
-            limits = {"vmin": -limit, "vmax": limit, "cmap": style.VALUES}
-            image = ax.pcolormesh(*lines, values.T, shading="nearest", **limits)
-            style.color_bar(image, ax)
+            style.color_bar(_image(ax, lines, values, _largest(values), style.VALUES), ax)
             ax.set_ylabel(labels[1])
         ax.set(title=f"prediction of {name}" if name else "prediction", xlabel=labels[0])
     return figure
+
+
+def _image(
+    ax: Axes, lines: Sequence[np.ndarray], values: np.ndarray, limit: float, colors: str
+) -> QuadMesh:
+    """Draws values ``[n, m]`` in colours from ``-limit`` to ``limit``."""
+    return ax.pcolormesh(*lines, values.T, vmin=-limit, vmax=limit, cmap=colors, shading="nearest")
 
 
 def _rows_in_the_plane(
@@ -220,11 +226,7 @@ def _rows_in_the_plane(
         for ax, (title, values) in zip(axes, shown.items(), strict=True):
             error = ax is axes[2]
             limit = _largest(values) if error else largest
-            image = ax.pcolormesh(
-                *(*lines, values.T),
-                **{"vmin": -limit, "vmax": limit, "shading": "nearest"},
-                cmap=style.ERRORS if error else style.VALUES,
-            )
+            image = _image(ax, lines, values, limit, style.ERRORS if error else style.VALUES)
             ax.set_title(f"{title} of {name}" if name and not error else title)
             if ax is not axes[0]:
                 beyond = "both" if _largest(prediction) > 1.001 * limit and not error else "neither"
