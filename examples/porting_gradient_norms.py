@@ -1,4 +1,4 @@
-"""Port a loop that weighs its boundary by gradient norms: NTK weights in their place.
+"""Port a loop that weights its boundary by gradient norms: NTK weights in their place.
 
     python examples/porting_gradient_norms.py
 

@@ -1,9 +1,9 @@
-"""Port a loop of one's own, Adam in a tf.function and then L-BFGS by SciPy: weigh, then freeze.
+"""Port a custom loop of Adam in a tf.function and then L-BFGS by SciPy: weight, then freeze.
 
     python examples/porting_own_loop.py
 
 ``Before`` trains with equal weights. ``After`` differs in the lines marked ``# <-``: a balancer
-weighs the losses in Adam's step; L-BFGS, whose line search needs a loss that stays what it is,
+weights the losses in Adam's step; L-BFGS, whose line search needs a loss that stays what it is,
 keeps the weights that the last step of Adam had. Both solve the heat equation u_t = u_xx / 10 on
 0 < t, x < 1 with u = sin(3 pi x) at first and u = 0 at the ends. With 1000 steps of Adam and 300 of
 L-BFGS, seed 0, the relative L2 error is 1.1e-1 before and 8.5e-2 after. With sin(pi x) at first,

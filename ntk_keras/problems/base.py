@@ -113,7 +113,7 @@ class Settings:
             raise ValueError(f"learning_rate must be positive. Received {self.learning_rate!r}.")
         if issubclass(weighting.kind_of(self.weighting), weighting.PointWeighting) and self.redrawn:
             raise ValueError(
-                f"{self.weighting!r} weighs every point, so points must stay the same. Set "
+                f"{self.weighting!r} weights every point, so points must stay the same. Set "
                 "redrawn=False, on the command line --no-redrawn."
             )
         if self.dtype not in ("float32", "float64"):

@@ -64,7 +64,7 @@ def check_points(name: str, points: Any) -> None:
             row = int(np.argwhere(~np.isfinite(x))[0][0])
             raise ValueError(
                 f"Term {name!r}: points must be finite. Row {row} holds {x[row]}. "
-                "Remove such rows, or mend what made them."
+                "Remove such rows, or fix what made them."
             )
 
 

@@ -150,7 +150,7 @@ def _rows_of(model: Any, name: str, block: Block) -> Rows:
     if not np.all(np.isfinite(rows.jacobian)):
         raise ValueError(
             f"The gradient of term {name!r} with respect to the parameters is NaN or infinite at "
-            "some points, as that of a square root is at 0. Remove them, or mend the residual."
+            "some points, as that of a square root is at 0. Remove them, or fix the residual."
         )
     return rows
 

@@ -11,7 +11,7 @@ from ntk_keras.weighting.base import by_name
 
 __all__ = ["warn_in_step", "warn_of_bounds", "warn_of_held_weights", "warn_of_zero_traces"]
 
-_INTERVAL = 1000  # steps of a loop of one's own from one look at the weights to the next
+_INTERVAL = 1000  # steps of a custom loop from one look at the weights to the next
 
 # Reasons for a zero trace, by whether the residuals are zero: True, False, or None if unknown.
 _REASONS = {

@@ -1,6 +1,6 @@
 """JAX alone, as its users write Gauss-Newton steps: rows of J by ``jacrev``, ``vmap`` over points.
 
-The step weighs the terms by the traces of the kernel, as ours does, from the rows that it has;
+The step weights the terms by the traces of the kernel, as ours does, from the rows that it has;
 solves the normal equations of the fewer of residuals and parameters by Cholesky's method; and takes
 the best of as many lengths as ours evaluates candidates, all at once by ``vmap``. The damping is
 halved after long steps and doubled after short ones.
