@@ -21,6 +21,7 @@ PROBLEMS = (
     "cavity",
     "convection",
     "heat_1d",
+    "heat_inverse",
     "helmholtz",
     "kdv",
     "kuramoto_sivashinsky",

@@ -157,7 +157,21 @@ def table(results: Sequence[Sequence[Result]]) -> str:
     measure = "Sum of losses" if results[0][0].relative_l2 is None else "Relative L2 error"
     heading = f"{measure} at the end of training, {variants[0].problem}"
     words = "gain: median of the first row divided by that of the row (larger is better)"
-    return f"{heading}\n\n{tables.markdown(heads, rows)}\n\n{words}"
+    unknowns = [_estimates(results, name) for name in results[0][0].unknowns]
+    return "\n\n".join([heading, tables.markdown(heads, rows), words, *unknowns])
+
+
+def _estimates(results: Sequence[Sequence[Result]], name: str) -> str:
+    """Returns the estimates of an unknown by variant and seed as a table with a heading."""
+    variants = [of_variant[0].settings for of_variant in results]
+    rows = [
+        [label(of_variant[0].settings, variants), *(str(r.unknowns[name]) for r in of_variant)]
+        for of_variant in results
+    ]
+    truth = results[0][0].unknowns[name].truth
+    known = "" if truth is None else f", truth {truth:g}"
+    heads = ["weights", *(f"seed {result.settings.seed}" for result in results[0])]
+    return f"Estimates of {name} with standard errors{known}\n\n{tables.markdown(heads, rows)}"
 
 
 def _timed(rows: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:

@@ -26,6 +26,7 @@ from ntk_keras.callbacks import (
     read_history,
 )
 from ntk_keras.experiments import labels, progress, tables
+from ntk_keras.experiments.estimates import Estimate, check, estimates, table_rows
 from ntk_keras.experiments.run_names import run_name, size_name
 from ntk_keras.problems import Problem, Settings
 from ntk_keras.problems.base import without_effect
@@ -62,6 +63,7 @@ class Result:
         weights: final loss weights by group.
         seconds: seconds spent in training steps, including compilation, over all parts of the run.
         milliseconds_per_step: median time over all epochs but the first, which compiles.
+        unknowns: estimates of the problem's unknown coefficients by name.
     """
 
     settings: Settings
@@ -71,6 +73,7 @@ class Result:
     weights: dict[str, float]
     seconds: float
     milliseconds_per_step: float
+    unknowns: dict[str, Estimate] = dataclasses.field(default_factory=dict)
 
     @property
     def error(self) -> float:
@@ -114,6 +117,7 @@ def run(
     problem = problems.of(settings)
     validation_data = problem.validation_data(settings.dtype)
     model = problems.build_model(problem, settings)  # refuses what it cannot use
+    check(problem, model)
     _prepare(folder, settings, resume, overwrite)
     checkpoint, path = Checkpoint(folder / CHECKPOINT), folder / "history.csv"
     done = checkpoint.restore(model)
@@ -143,7 +147,7 @@ def run(
                 **watching,
             )
     rows = read_history(path)
-    result = _result(settings, folder, rows)
+    result = _result(settings, folder, rows, estimates(problem, model))
     _write_results(folder, problem, model, rows, result)
     return result
 
@@ -190,6 +194,7 @@ def result_table(result: Result) -> str:
     """Returns a result as a readable table."""
     rows = [
         ("sum of losses" if result.relative_l2 is None else ERROR, f"{result.error:.3e}"),
+        *table_rows(result.unknowns),
         *((f"loss, {term}", f"{loss:.3e}") for term, loss in result.losses.items()),
         *((f"weight, {group}", f"{weight:.4g}") for group, weight in result.weights.items()),
         ("seconds in training", f"{result.seconds:.1f}"),
@@ -235,7 +240,12 @@ def _check_same(folder: Path, found: Settings, settings: Settings) -> None:
         )
 
 
-def _result(settings: Settings, folder: Path, rows: Sequence[Mapping[str, float]]) -> Result:
+def _result(
+    settings: Settings,
+    folder: Path,
+    rows: Sequence[Mapping[str, float]],
+    unknowns: dict[str, Estimate],
+) -> Result:
     def last(prefix: str) -> dict[str, float]:
         return {
             name.removeprefix(prefix): value
@@ -254,6 +264,7 @@ def _result(settings: Settings, folder: Path, rows: Sequence[Mapping[str, float]
         weights=last("weights/"),
         seconds=sum(seconds),
         milliseconds_per_step=1000 * typical / settings.steps_per_epoch,
+        unknowns=unknowns,
     )
 
 

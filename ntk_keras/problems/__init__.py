@@ -38,6 +38,7 @@ PROBLEMS: Mapping[str, Problem] = _Problems(
     "cavity",
     "convection",
     "heat_1d",
+    "heat_inverse",
     "helmholtz",
     "kdv",
     "kuramoto_sivashinsky",

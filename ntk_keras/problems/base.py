@@ -181,6 +181,11 @@ class Problem:
             none.
         periods: period of each input in which the default network is periodic, and None for the
             others; empty if there is none.
+        unknowns: unknown coefficients of an inverse problem by name, as
+            :class:`~ntk_keras.PINNModel` takes them.
+        truth: true values of the unknowns by name, as far as they are known.
+        measured: names of the terms whose residual contains measured values, as
+            :meth:`ntk_keras.PINNModel.uncertainty` takes them; if empty, all terms may have noise.
     """
 
     name: str
@@ -197,6 +202,9 @@ class Problem:
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     variant: Callable[..., "Problem"] | None = None
     periods: Sequence[float | None] = ()
+    unknowns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    truth: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    measured: Sequence[str] = ()
 
     @property
     def shown(self) -> Shape:
@@ -261,6 +269,7 @@ def build_model(problem: Problem, settings: Settings) -> PINNModel:
         build_weighting(settings),
         reduction=settings.reduction,
         seed=settings.seed,
+        unknowns=problem.unknowns,
     )
     # Many steps per execution keep the interpreter out of the loop; the number divides the epoch.
     model.compile(
