@@ -139,6 +139,7 @@ def _bench(options: argparse.Namespace) -> None:
         options.seeds,
         options.seconds,
         options.logdir,
+        scales=options.scale,
         verbose=options.verbose,
     )
     folder = Path(options.logdir)

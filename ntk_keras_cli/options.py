@@ -42,6 +42,15 @@ def add_bench(command: argparse.ArgumentParser) -> None:
         "--seeds", type=int, nargs="+", default=[0], metavar="N", help="seeds (default: 0)"
     )
     command.add_argument(
+        "--scale",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="FACTOR",
+        help="factors of the residual of each equation, to see whether results depend on its unit; "
+        "each makes runs of its own (default: 1)",
+    )
+    command.add_argument(
         "--logdir",
         default="logs/bench",
         metavar="FOLDER",

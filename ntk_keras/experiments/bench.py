@@ -8,6 +8,7 @@ more seconds than before.
 import csv
 import dataclasses
 import gc
+import itertools
 import math
 import os
 import statistics
@@ -61,17 +62,24 @@ class Run:
         way: name in :data:`WAYS`.
         seed: seed of network and points.
         folder: folder of the run.
+        scale: factor of the equation's residual.
     """
 
     problem: Problem
     way: str
     seed: int
     folder: Path
+    scale: float = 1.0
+
+    @property
+    def label(self) -> str:
+        """The way, and the scale if the equation is scaled."""
+        return self.way if self.scale == 1 else f"{self.way}-scale{self.scale:.12g}"
 
     @property
     def title(self) -> str:
         """Problem, way and seed."""
-        return f"{self.problem.name}, {self.way}, seed {self.seed}"
+        return f"{self.problem.name}, {self.label}, seed {self.seed}"
 
     @property
     def rows(self) -> list[dict[str, float]]:
@@ -100,9 +108,13 @@ class Run:
 
     def settings(self) -> Settings:
         """Returns the settings of the run, whose number of steps is without limit."""
-        settings = dataclasses.replace(WAYS[self.way](self.problem), seed=self.seed)
-        every = settings.steps_per_epoch
-        return dataclasses.replace(settings, steps=every * ENDLESS)
+        usual = WAYS[self.way](self.problem)
+        return dataclasses.replace(
+            usual,
+            seed=self.seed,
+            steps=usual.steps_per_epoch * ENDLESS,
+            equation_scale=self.scale,
+        )
 
 
 class TimeLimit(keras.callbacks.Callback):
@@ -140,6 +152,7 @@ def bench(
     seconds: float,
     logdir: str | os.PathLike[str],
     *,
+    scales: Sequence[float] = (1.0,),
     verbose: int | str = "auto",
 ) -> list[Run]:
     """Trains on every problem in every way with every seed, and writes table, CSV and figure.
@@ -153,6 +166,8 @@ def bench(
         seeds: seeds.
         seconds: seconds of training for each run, including compilation.
         logdir: folder of the results.
+        scales: factors of the equation's residual, each of which is a way of its own. Results that
+            depend on them depend on the unit of the equation.
         verbose: 0 for no progress, 1 for a line that is updated in place, 2 for a line per run;
             ``"auto"`` means 1 on a terminal and 2 elsewhere.
 
@@ -161,11 +176,11 @@ def bench(
 
     Raises:
         ValueError: if a name is unknown, a problem has no solution, nothing is chosen, or seconds
-            are not positive.
+            or scales are not positive.
     """
-    _check(names, ways, seeds, seconds)
+    _check(names, ways, seeds, seconds, scales)
     folder = Path(logdir)
-    planned = list(_runs(names, ways, seeds, folder))
+    planned = list(_runs(names, list(itertools.product(ways, scales)), seeds, folder))
     left = [run for run in planned if run.spent < seconds]
     kept = len(planned) - len(left)
     if verbose != 0:
@@ -183,7 +198,13 @@ def bench(
     return planned
 
 
-def _check(names: Sequence[str], ways: Sequence[str], seeds: Sequence[int], seconds: float) -> None:
+def _check(
+    names: Sequence[str],
+    ways: Sequence[str],
+    seeds: Sequence[int],
+    seconds: float,
+    scales: Sequence[float],
+) -> None:
     unknown = sorted(set(ways) - set(WAYS))
     if unknown:
         raise ValueError(f"Unknown ways {unknown}. Known: {list(WAYS)}.")
@@ -192,10 +213,12 @@ def _check(names: Sequence[str], ways: Sequence[str], seeds: Sequence[int], seco
             "bench needs problems, ways and seeds, and a positive number of seconds. Received "
             f"{list(names)}, {list(ways)}, {list(seeds)}, {seconds}."
         )
+    if not scales or any(not 0 < scale < math.inf for scale in scales):
+        raise ValueError(f"scales must be positive numbers. Received {list(scales)}.")
 
 
 def _runs(
-    names: Sequence[str], ways: Sequence[str], seeds: Sequence[int], folder: Path
+    names: Sequence[str], ways: Sequence[tuple[str, float]], seeds: Sequence[int], folder: Path
 ) -> Iterator[Run]:
     """All runs, with one seed before the next, so a bench that is stopped has results for all."""
     for seed in seeds:
@@ -206,8 +229,10 @@ def _runs(
                     f"bench compares errors, but {name} has no solution. Give it one, or leave it "
                     "out."
                 )
-            for way in ways:
-                yield Run(problem, way, seed, folder / f"{problem.name}-{way}-seed{seed}")
+            for way, scale in ways:
+                run = Run(problem, way, seed, folder, scale)
+                name = f"{problem.name}-{run.label}-seed{seed}"
+                yield dataclasses.replace(run, folder=folder / name)
 
 
 def _train(run: Run, seconds: float, place: str, verbose: int | str) -> None:
@@ -235,10 +260,12 @@ def _write(finished: Sequence[Run], folder: Path, seconds: float) -> None:
         for run in finished:
             for (spent, error), row in zip(zip(*run.curve, strict=True), run.rows, strict=True):
                 step = int(row["step"])
-                writer.writerow([run.problem.name, run.way, run.seed, f"{spent:.2f}", step, error])
+                writer.writerow(
+                    [run.problem.name, run.label, run.seed, f"{spent:.2f}", step, error]
+                )
     curves: dict[str, dict[str, list[tuple[list[float], list[float]]]]] = {}
     for run in finished:
-        curves.setdefault(run.problem.name, {}).setdefault(run.way, []).append(run.curve)
+        curves.setdefault(run.problem.name, {}).setdefault(run.label, []).append(run.curve)
     plots.error_panels(curves).savefig(folder / "bench.png", dpi=120)
 
 
@@ -252,12 +279,14 @@ def table(finished: Sequence[Run], seconds: float) -> str:
         finished: runs whose budget is spent.
         seconds: the budget.
     """
-    ways = list(dict.fromkeys(run.way for run in finished))
+    ways = list(dict.fromkeys(run.label for run in finished))
     rows = []
     for name in dict.fromkeys(run.problem.name for run in finished):
         errors = {
             way: [
-                r.error_within(seconds) for r in finished if (r.problem.name, r.way) == (name, way)
+                r.error_within(seconds)
+                for r in finished
+                if (r.problem.name, r.label) == (name, way)
             ]
             for way in ways
         }

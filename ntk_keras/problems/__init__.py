@@ -4,7 +4,8 @@ import importlib
 from collections.abc import Iterator, Mapping
 
 from ntk_keras.problems import sources
-from ntk_keras.problems.base import Problem, Settings, build_model, build_weighting
+from ntk_keras.problems.base import Problem, Settings
+from ntk_keras.problems.models import build_model, build_weighting
 
 __all__ = ["PROBLEMS", "Problem", "Settings", "build_model", "get", "of", "preset_of"]
 

@@ -10,14 +10,13 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from ntk_keras import networks, weighting
+from ntk_keras import weighting
 from ntk_keras.backend.checks import check_count
 from ntk_keras.domains import Box, Shape
 from ntk_keras.optimizers import NaturalGradient
-from ntk_keras.training.model import PINNModel
 from ntk_keras.training.terms import Reduction, Term
 
-__all__ = ["OPTIMIZERS", "Problem", "Settings", "build_model", "without_effect"]
+__all__ = ["OPTIMIZERS", "Problem", "Settings", "without_effect"]
 
 OPTIMIZERS: Mapping[str, Callable[..., keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,
@@ -26,9 +25,6 @@ OPTIMIZERS: Mapping[str, Callable[..., keras.optimizers.Optimizer]] = {
 }
 
 MOST_AXES_OF_A_GRID = 3
-
-# Keras has no sine among its named activations.
-_ACTIVATIONS = {"sin": keras.ops.sin}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +63,8 @@ class Settings:
         lbfgs_steps: number of L-BFGS iterations after the training steps, at fixed points and loss
             weights; see :func:`ntk_keras.training.lbfgs.polish`.
         jit_compile: whether XLA compiles the training step; None for what suits the device.
+        equation_scale: factor of the residual named ``"equation"``, or else of the first term, to
+            see whether results depend on its unit.
         source: file or module that defines the problem, and the name in it, such as
             ``"/home/me/heat.py:PROBLEM"``; None for a built-in problem.
 
@@ -101,6 +99,7 @@ class Settings:
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     lbfgs_steps: int = 0
     jit_compile: bool | None = None
+    equation_scale: float = 1.0
     source: str | None = None
 
     def __post_init__(self) -> None:
@@ -109,8 +108,9 @@ class Settings:
         check_count("lbfgs_steps", self.lbfgs_steps, smallest=0)
         for name, count in self.points.items():
             check_count(f"points of {name!r}", count)
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be positive. Received {self.learning_rate!r}.")
+        for name in ("learning_rate", "equation_scale"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive. Received {getattr(self, name)!r}.")
         if issubclass(weighting.kind_of(self.weighting), weighting.PointWeighting) and self.redrawn:
             raise ValueError(
                 f"{self.weighting!r} weights every point, so points must stay the same. Set "
@@ -254,92 +254,3 @@ def _of_kind(value: Any, usual: Any) -> bool:
     if isinstance(usual, float):
         return isinstance(value, numbers.Real) and not isinstance(value, bool)
     return type(value) is type(usual)
-
-
-def build_model(problem: Problem, settings: Settings) -> PINNModel:
-    """Returns the compiled model of a problem; equal settings give equal models.
-
-    Args:
-        problem: problem to solve.
-        settings: settings of the run.
-    """
-    model = PINNModel(
-        _network(problem, settings),
-        [_fixed(term, settings) for term in problem.terms(settings)],
-        build_weighting(settings),
-        reduction=settings.reduction,
-        seed=settings.seed,
-        unknowns=problem.unknowns,
-    )
-    # Many steps per execution keep the interpreter out of the loop; the number divides the epoch.
-    model.compile(
-        _optimizer(settings),
-        steps_per_execution=_divisor(settings.steps_per_epoch, 100),
-        jit_compile="auto" if settings.jit_compile is None else settings.jit_compile,
-    )
-    return model
-
-
-def _network(problem: Problem, settings: Settings) -> keras.Model:
-    if problem.network is not None:
-        return problem.network(settings)
-    box, embedding = problem.box, None
-    if problem.periods:
-        embedding = networks.PeriodicEmbedding(problem.periods, dtype=settings.dtype)
-        box = embedding.embed(box)
-    network = networks.feedforward(
-        box,
-        problem.outputs,
-        width=settings.width,
-        depth=settings.depth,
-        activation=_ACTIVATIONS.get(settings.activation, settings.activation),
-        input_scale=settings.input_scale,
-        dtype=settings.dtype,
-        seed=settings.seed,
-    )
-    if embedding is None:
-        return network
-    points = keras.Input((len(problem.box.axes),), dtype=settings.dtype)
-    return keras.Model(points, network(embedding(points)), name="periodic_network")
-
-
-def _fixed(term: Term, settings: Settings) -> Term:
-    """Returns the term itself, or the term with points drawn once."""
-    if settings.redrawn or term.points is None or not term.redrawn:
-        return term
-    return Term(term.name, term.residual, term.points.fixed(settings.seed), group=term.group)
-
-
-def build_weighting(settings: Settings) -> weighting.Weighting:
-    """Returns the weighting that settings name.
-
-    Raises:
-        ValueError: if a name is unknown, or an argument out of its range.
-    """
-    kind: Any = weighting.kind_of(settings.weighting)
-    arguments: dict[str, Any] = {}
-    if settings.weighting == "ntk":
-        arguments = {
-            "estimator": settings.estimator,
-            "averaging_rate": settings.averaging_rate,
-            "num_initial_probes": settings.num_initial_probes,
-            "average": settings.average,
-        }
-    if settings.update_every is not None and issubclass(kind, weighting.Adaptive):
-        arguments["update_every"] = settings.update_every
-    return kind(**arguments)
-
-
-def _optimizer(settings: Settings) -> keras.optimizers.Optimizer:
-    if settings.optimizer == "natural-gradient":
-        return NaturalGradient()
-    rate: Any = settings.learning_rate
-    if settings.decay_rate != 1:
-        rate = keras.optimizers.schedules.ExponentialDecay(
-            rate, settings.decay_steps, settings.decay_rate
-        )
-    return OPTIMIZERS[settings.optimizer](rate)
-
-
-def _divisor(number: int, at_most: int) -> int:
-    return max(d for d in range(1, min(number, at_most) + 1) if number % d == 0)

@@ -81,9 +81,30 @@ def test_a_real_run_stops_after_its_seconds(tmp_path, monkeypatch):
     size = {"steps_per_epoch": 2, "width": 4, "depth": 1, "points": {"equation": 8}}
     monkeypatch.setitem(presets, "quick", dataclasses.replace(presets["quick"], **size))
     monkeypatch.setattr(bench.runs, "writers", lambda *arguments: [])  # TensorBoard takes seconds
-    (run,) = bench.bench(["poisson"], ["adam-constant"], [3], 1e-3, tmp_path, verbose=0)
-    assert len(run.rows) == 1
-    assert (run.folder / "result.json").exists()
+    given = (["poisson"], ["adam-constant"], [3], 1e-3, tmp_path)
+    one, hundred = bench.bench(*given, scales=[1.0, 100.0], verbose=0)
+    for run in (one, hundred):
+        assert len(run.rows) == 1
+        assert (run.folder / "result.json").exists()
+    # After few small steps, both networks are nearly those of the same seed.
+    ratio = hundred.rows[0]["loss/equation"] / one.rows[0]["loss/equation"]
+    assert ratio == pytest.approx(1e4, rel=0.1)
+
+
+def test_every_scale_is_a_way_of_its_own(started, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "error_panels", lambda curves: drawn.append(curves) or Figure())
+    given = (["poisson"], ["adam-ntk"], [0], 10.0, tmp_path)
+    bench.bench(*given, verbose=0)
+    made = bench.bench(*given, scales=[1.0, 1e-3], verbose=0)
+    assert started == ["poisson-adam-ntk-seed0", "poisson-adam-ntk-scale0.001-seed0"]
+    assert [run.settings().equation_scale for run in made] == [1, 1e-3]
+    heads = (tmp_path / "bench.md").read_text().splitlines()[2].split("|")
+    assert [head.strip() for head in heads[2:-1]] == ["adam-ntk", "adam-ntk-scale0.001"]
+    assert list(drawn[-1]["poisson"]) == ["adam-ntk", "adam-ntk-scale0.001"]
+    with open(tmp_path / "bench.csv", newline="") as file:
+        ways = [row["way"] for row in csv.DictReader(file)]
+    assert ways == 3 * ["adam-ntk"] + 3 * ["adam-ntk-scale0.001"]
 
 
 def test_only_epochs_that_end_within_the_budget_count(tmp_path):
@@ -111,6 +132,7 @@ def test_ways_differ_in_weights_and_optimizer(tmp_path):
         ({"ways": ["adam"]}, r"Unknown ways \['adam'\]. Known: \['adam-constant'"),
         ({"seconds": 0.0}, "positive number of seconds"),
         ({"seeds": []}, "needs problems, ways and seeds"),
+        ({"scales": [1.0, 0.0]}, r"scales must be positive numbers. Received \[1.0, 0.0\]"),
     ],
 )
 def test_mistakes_are_refused(change, words, tmp_path):
