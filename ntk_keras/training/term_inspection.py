@@ -1,7 +1,9 @@
 """Inspection of a term with a network before anything is trained."""
 
+import contextlib
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -101,29 +103,42 @@ def _looked_at(
     unknowns: Sequence[keras.Variable],
 ) -> tuple[Any, list[Any], bool]:
     """Returns a residual, the variables it reads, and whether a trained one is among them."""
+    found: list[tuple[Any, list[Any], bool]] = []
 
-    def look() -> tuple[Any, list[Any], bool]:
+    def look() -> None:
         if not network.built:
             term.evaluate(view(False), points)
         trained = [*network.trainable_variables, *unknowns]
-        # Values in place of variables: those of several replicas have no gradient out here.
-        values = [tf.identity(v.value) for v in trained]
-        with tf.GradientTape() as tape, parameters_at(trained, values):
+        with _unassigned(trained), tf.GradientTape() as tape:
             watched = watchable(trained)
             tape.watch(watched)
             residual = term.evaluate(view(False), points)
-        if not tf.is_tensor(residual):
-            return residual, [], False
-        return residual, tape.watched_variables(), is_connected(tape, residual, watched)
+        if tf.is_tensor(residual):
+            read = tape.watched_variables()
+            found.append((residual, read, is_connected(tape, residual, watched)))
+        else:
+            found.append((residual, [], False))
 
+    _eagerly(look)
+    return found[-1]
+
+
+def _eagerly(function: Callable[[], Any]) -> Any:
+    """Returns the tensors that a function computes, in a graph if it uses ``tf.gradients``."""
     try:
-        return look()
+        return function()
     except RuntimeError as error:
         if "eager execution" not in str(error):  # as tf.gradients says
             raise
-    found: list[Any] = []
-    tf.function(lambda: found.extend([look()]), autograph=False).get_concrete_function()
-    return found[0]
+    return tf.function(function, autograph=False)()
+
+
+@contextlib.contextmanager
+def _unassigned(trained: Variables) -> Iterator[keras.StatelessScope]:
+    """Opens a scope, which alone keeps what layers assign, at the current parameters."""
+    # Values in place of variables: those of several replicas have no gradient out here.
+    with parameters_at(trained, [tf.identity(v.value) for v in trained]) as scope:
+        yield scope
 
 
 def num_rows(points: Any) -> int:
@@ -200,87 +215,87 @@ def inspect_in_training(
         ValueError: if the residual fails in a graph, its components are points, or, under a kernel,
             if it differs at every evaluation.
     """
-    reasons: list[str | None] = []
-    assigned: list[keras.Variable] = []
     trained = [*network.trainable_variables, *unknowns]
 
-    def at_all_points(at: Any, scope: keras.StatelessScope) -> tuple[tf.Tensor, ...]:
-        shown = [scope.get_current_value(v) for v in network.variables]
-        reason, residual, coupled = _examined(term, at, trained, view)
-        reasons.append(reason)
-        known = zip(network.variables, shown, strict=True)
-        assigned.extend(v for v, value in known if scope.get_current_value(v) is not value)
-        again = term.evaluate(view(True), at)
-        operations = tf.compat.v1.get_default_graph().get_operations()
-        term.calls_python = any(operation.type in _PYTHON for operation in operations)
-        return again, residual, coupled
-
-    def at_one_point(at: Any, scope: keras.StatelessScope) -> tuple[tf.Tensor, ...]:
-        return (term.evaluate(view(True), at),)
-
-    def row(index: int) -> Any:
-        return tf.nest.map_structure(lambda x: x[index : index + 1], points)
+    def alone(index: int) -> tf.Tensor:
+        with _unassigned(trained):
+            row = tf.nest.map_structure(lambda x: x[index : index + 1], points)
+            return term.evaluate(view(True), row)
 
     with named_failure(term, points, network):
-        evaluated = _graph(at_all_points, points, trained)
-        whole, again, coupled = evaluated(points)
-        alone = _graph(at_one_point, row(0), trained)
+        graph, reason = _traced(term, points, trained, view)
+        traced = graph(points)
+        whole, again, coupled, assigned = _evaluated_twice(
+            term, points, network, trained, view, reason is None
+        )
         rows = sorted({0, len(whole) // 2, len(whole) - 1})
-        single = [alone(row(index))[0] for index in rows]
+        single = [_eagerly(functools.partial(alone, index)) for index in rows]
     check_components(term, whole, single[0])
     if uses_kernel and not are_close(whole, again):
         refuse_change(term, assigned)
-    by_cotangents = reasons[0] is None and single[0].shape[0] == 1
+    by_cotangents = reason is None and single[0].shape[0] == 1
     # If it factors, a false alarm is costly: a residual that is nearly zero has few digits.
     relative = 0.5 if by_cotangents else None
     by_values = not are_close(tf.gather(whole, rows), tf.concat(single, axis=0), whole, relative)
-    by_values = by_values or moved_by_others(_first(evaluated, points), points, whole)
-    cannot_factor = bool(coupled) if by_cotangents else by_values
-    return (COUPLED if cannot_factor else reasons[0]), cannot_factor or by_values
+    by_values = by_values or moved_by_others(graph, points, traced)
+    cannot_factor = coupled if by_cotangents else by_values
+    return (COUPLED if cannot_factor else reason), cannot_factor or by_values
 
 
-def _graph(
-    evaluate: Callable[[Any, keras.StatelessScope], tuple[tf.Tensor, ...]],
-    points: Any,
-    trained: Variables,
-) -> Callable[[Any], tuple[tf.Tensor, ...]]:
-    """Returns a function of points as a graph; only the scope keeps what layers assign in it."""
-
-    def evaluated(*flat: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        values = [tf.identity(v.value) for v in trained]
-        with parameters_at(trained, values) as scope:
-            return evaluate(tf.nest.pack_sequence_as(points, flat), scope)
-
-    flat = tf.nest.flatten(points)
-    graph = tf.function(evaluated, autograph=False).get_concrete_function(*flat)
-    return lambda at: graph(*tf.nest.flatten(at))
-
-
-def _first(
-    evaluate: Callable[[Any], tuple[tf.Tensor, ...]], points: Any
-) -> Callable[[Any], tf.Tensor]:
-    """Returns the first output of a graph, without the work for the rest."""
-    # Called by another graph it is pruned: reverse passes cost ten times as much.
-    graph = tf.function(lambda at: evaluate(at)[0], autograph=False)
-    return graph.get_concrete_function(points)
-
-
-def _examined(
+def _traced(
     term: Term, points: Any, trained: Variables, view: MakeView
-) -> tuple[str | None, tf.Tensor, tf.Tensor]:
-    """Returns why the Jacobian cannot be factored, the residual, and whether points are coupled."""
+) -> tuple[Callable[[Any], tf.Tensor], str | None]:
+    """Returns a residual as a graph of points, and why its Jacobian cannot be factored."""
     views: list[Any] = []
-    residuals: list[tf.Tensor] = []
+    reasons: list[str | None] = []
 
-    def evaluate(hook: LayerHook) -> tf.Tensor:
-        views.append(view(True, hook))
-        residuals.append(term.evaluate(views[-1], points))
-        return residuals[-1]
+    def evaluated(*flat: tf.Tensor) -> tf.Tensor:
+        def evaluate(hook: LayerHook) -> tf.Tensor:
+            views.append(view(True, hook))
+            return term.evaluate(views[-1], tf.nest.pack_sequence_as(points, flat))
 
-    count = tf.nest.flatten(points)[0].shape[0]
-    reason, coupled = factorable.examine(evaluate, count, trained)
+        with _unassigned(trained):
+            reason, residual = factorable.why_not(evaluate, num_rows(points), trained)
+        reasons.append(reason)
+        operations = tf.compat.v1.get_default_graph().get_operations()
+        term.calls_python = any(operation.type in _PYTHON for operation in operations)
+        return residual
+
+    graph = tf.function(evaluated, autograph=False)
+    graph = graph.get_concrete_function(*tf.nest.flatten(points))
     left = views[0].fallbacks
-    return f"nested tapes serve it: {left[0]}" if left else reason, residuals[0], coupled
+    reason = f"nested tapes serve it: {left[0]}" if left else reasons[0]
+    return lambda at: graph(*tf.nest.flatten(at)), reason
+
+
+def _evaluated_twice(
+    term: Term,
+    points: Any,
+    network: keras.layers.Layer,
+    trained: Variables,
+    view: MakeView,
+    factors: bool,
+) -> tuple[tf.Tensor, tf.Tensor, bool, list[keras.Variable]]:
+    """Returns two evaluations of a residual, whether cotangents couple, and what is assigned."""
+    assigned: list[keras.Variable] = []
+
+    def twice() -> tuple[tf.Tensor, ...]:
+        with _unassigned(trained) as scope:
+            shown = [scope.get_current_value(v) for v in network.variables]
+
+            def evaluate(hook: LayerHook | None = None) -> tf.Tensor:
+                return term.evaluate(view(True, hook), points)
+
+            if factors:
+                coupled, residual = factorable.points_are_coupled(evaluate, num_rows(points))
+            else:
+                coupled, residual = tf.constant(False), evaluate()
+            known = zip(network.variables, shown, strict=True)
+            assigned.extend(v for v, value in known if scope.get_current_value(v) is not value)
+            return evaluate(), residual, coupled
+
+    whole, again, coupled = _eagerly(twice)
+    return whole, again, bool(coupled), assigned
 
 
 def _check_layer_losses(

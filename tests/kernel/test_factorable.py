@@ -26,19 +26,19 @@ COUPLINGS = {
 
 
 def is_coupled(residual, count, dtype):
-    """Whether `examine` says so, of a residual that it says nothing else against."""
+    """Whether gradients say so, of a residual against which the graph says nothing."""
     network = models.network(dtype=dtype)
     points = tf.reshape(tf.linspace(tf.constant(0, dtype), 1, count), [-1, 1])
 
-    def examine():
-        def evaluate(hook):
-            return residual(NetworkView(network, training=True, reuse=True, hook=hook), points)
+    def evaluate(hook):
+        return residual(NetworkView(network, training=True, reuse=True, hook=hook), points)
 
-        reason, coupled = factorable.examine(evaluate, count, network.trainable_variables)
+    def check():
+        reason, _ = factorable.why_not(evaluate, count, network.trainable_variables)
         assert reason is None
-        return coupled
 
-    return bool(tf.function(examine, autograph=False)())
+    tf.function(check, autograph=False).get_concrete_function()
+    return bool(factorable.points_are_coupled(evaluate, count)[0])
 
 
 @pytest.mark.parametrize(
