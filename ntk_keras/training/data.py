@@ -82,7 +82,7 @@ def step_points(
         elif term.name in moving:
             points[term.name] = moving[term.name]
         elif term.points is not None:
-            own = term.points_at(seeds.fold_in(seed, 1 + index), dtype)
+            own = term.points_at(seeds.fold_in(seed, 1 + index) if term.redrawn else seed, dtype)
             points[term.name] = own if term.redrawn else replicas.replica_shard(own)
     return points
 
