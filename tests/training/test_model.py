@@ -32,6 +32,8 @@ from tests.support.models import (
 BOX = nk.domains.Box(x=(0, 1))
 PLANE = nk.domains.Box(t=(0, 1), x=(-1, 1))
 STEPS = 5  # in an epoch of the runs that are compared bit for bit
+# Where numbers are what matters: to trace a step takes longer than to run a few of them.
+EAGER = {"run_eagerly": True}
 
 # With few samples a sketched trace may well be negative, of which the model warns; that warning has
 # tests of its own, which see it all the same.
@@ -164,7 +166,7 @@ def test_regularisers_of_the_network_count():
         penalty = 0.25 * sum(tf.reduce_sum(layer.kernel**2) for layer in net.layers)
         return explicit_loss(net, terms, weights, "sum") + penalty
 
-    assert_step_is(build(terms, net=net), *gradient_step(net, loss))
+    assert_step_is(build(terms, net=net, compiled=EAGER), *gradient_step(net, loss))
 
 
 def test_frozen_layers_stay():
@@ -172,7 +174,7 @@ def test_frozen_layers_stay():
     net.layers[0].trainable = False
     before = [numbers(layer.variables) for layer in net.layers]
 
-    fit(build(net=net), steps=2)
+    fit(build(net=net, compiled=EAGER), steps=2)
 
     moved = [
         not np.array_equal(old, new)
@@ -190,7 +192,11 @@ def test_the_logged_loss_is_half_the_weighted_sum_of_squares(reduction):
         nk.Term("other", value, START, group="shared"),
     ]
     model = build(
-        terms, nk.weighting.Constant({"left": 3, "shared": 5}), net=network(2), reduction=reduction
+        terms,
+        nk.weighting.Constant({"left": 3, "shared": 5}),
+        net=network(2),
+        reduction=reduction,
+        compiled=EAGER,
     )
     on_x, on_start = (model.predict(points, verbose=0).astype(float) for points in (X, START))
     squares = {
@@ -210,7 +216,7 @@ def test_the_logged_loss_is_half_the_weighted_sum_of_squares(reduction):
 
 def test_logs_hold_the_loss_each_term_and_each_weight():
     terms = [*two_terms(), nk.Term("end", value, START, group="start")]
-    history = fit(build(terms))
+    history = fit(build(terms, compiled=EAGER))
     assert set(history) == {
         "loss",
         "loss/equation",
@@ -223,7 +229,7 @@ def test_logs_hold_the_loss_each_term_and_each_weight():
 
 def test_logged_losses_are_means_over_the_epoch():
     terms = [nk.Term("drawn", value, BOX.interior(4))]
-    model = build(terms, optimizer=still())
+    model = build(terms, optimizer=still(), compiled=EAGER)
     single = [fit(model)["loss"][0] for _ in range(3)]
 
     again = fit(build(terms, optimizer=still()), steps=3)
@@ -235,7 +241,8 @@ def test_logged_losses_are_means_over_the_epoch():
 @reductions
 def test_exact_weights_are_ratios_of_the_traces_by_group(reduction):
     terms = [*two_terms(), nk.Term("end", value, X[-1:], group="start")]
-    model = build(terms, "exact-ntk", optimizer=still(), reduction=reduction)
+    compiled = {"run_eagerly": reduction == "mean"}
+    model = build(terms, "exact-ntk", optimizer=still(), reduction=reduction, compiled=compiled)
     history = fit(model)
 
     by_term = {
@@ -271,7 +278,7 @@ def jacobian_norm(term, net):
 
 
 def test_blocks_are_the_residuals_of_the_next_step():
-    model = build([nk.Term("drawn", slope, BOX.interior(4))])
+    model = build([nk.Term("drawn", slope, BOX.interior(4))], compiled=EAGER)
     first = float(tf.reduce_sum(model.blocks()["drawn"]() ** 2) / 2)
     losses = [fit(model)["loss"][0] for _ in range(2)]
 
@@ -301,8 +308,10 @@ def half_squares(points):
 
 
 def test_a_dict_of_points_trains_as_points_in_the_terms_do():
-    inside = build([nk.Term("main", slope, X), nk.Term("start", value, START)])
-    outside = build([nk.Term("main", slope), nk.Term("start", value, START)])
+    inside, outside = (
+        build([nk.Term("main", slope, points), nk.Term("start", value, START)], compiled=EAGER)
+        for points in (X, None)
+    )
     fit(inside, steps=3)
     fit(outside, by_name(X), steps=3)
     for part in ("network", "optimizer"):
@@ -320,7 +329,7 @@ def batches(points, size):
 
 
 def test_a_single_step_takes_points_by_term():
-    logs = awaiting_data().train_on_batch(by_name(X), return_dict=True)
+    logs = awaiting_data(compiled=EAGER).train_on_batch(by_name(X), return_dict=True)
     assert logs["loss/main"] == pytest.approx(half_squares(X), rel=SINGLE)
 
 
@@ -336,7 +345,7 @@ def test_a_finite_dataset_makes_a_step_of_each_batch():
 
 def test_an_endless_dataset_goes_on_from_epoch_to_epoch():
     points = np.linspace(0, 1, 6, dtype="float32")[:, None]
-    model = awaiting_data()
+    model = awaiting_data(compiled=EAGER)
     history = fit(model, batches(points, 2).repeat(), epochs=2, steps=2)
 
     first, second, third = (half_squares(points[k : k + 2]) for k in (0, 2, 4))
@@ -379,7 +388,7 @@ def test_sketched_weights_take_batches_of_changing_size():
 def test_a_dataset_of_numpy_points_suits_a_network_in_single_precision():
     points = BOX.interior(4).fixed(seed=0)
     assert points.dtype == "float64"
-    history = fit(awaiting_data(), batches(points, 4), steps=None)
+    history = fit(awaiting_data(compiled=EAGER), batches(points, 4), steps=None)
     assert history["loss/main"][0] == pytest.approx(half_squares(points), rel=SINGLE)
 
 
@@ -389,7 +398,8 @@ def test_points_of_integers_stay_integers():
         return u(points["x"])[:, 0] * tf.cast(points["which"], "float32")
 
     points = {"which": np.arange(6), "x": X}
-    model = build([nk.Term("main", residual, points)], optimizer=still(), reduction="mean")
+    terms = [nk.Term("main", residual, points)]
+    model = build(terms, optimizer=still(), reduction="mean", compiled=EAGER)
     expected = np.mean((network().predict(X, verbose=0)[:, 0] * np.arange(6)) ** 2) / 2
     assert fit(model)["loss"][0] == pytest.approx(expected, rel=SINGLE)
 
@@ -654,7 +664,8 @@ def test_a_network_in_double_precision_needs_no_global_switch():
     terms = [nk.Term("equation", slope, BOX.interior(5)), nk.Term("start", value, START)]
     optimizer = RecordingSGD(1e-3, momentum=0.9)
     net = network(dtype="float64", regularizer="l2")
-    model = build(terms, nk.weighting.NTK(num_initial_probes=2), net=net, optimizer=optimizer)
+    weighting = nk.weighting.NTK(num_initial_probes=2)
+    model = build(terms, weighting, net=net, optimizer=optimizer, compiled=EAGER)
     fit(model, steps=2)
 
     assert keras.config.floatx() == "float32"
@@ -671,7 +682,7 @@ def test_a_network_in_double_precision_needs_no_global_switch():
 def test_double_precision_is_rounded_nowhere():
     net = network(dtype="float64")
     points = np.linspace(0, 1, 50)[:, None] + 1e-9
-    model = build([nk.Term("start", value, points)], net=net, optimizer=still())
+    model = build([nk.Term("start", value, points)], net=net, optimizer=still(), compiled=EAGER)
     truth = net(points)
     for prediction in (model(points), model.predict(points, verbose=0)):
         np.testing.assert_allclose(prediction, truth, rtol=DOUBLE)
@@ -683,9 +694,7 @@ def test_double_precision_is_rounded_nowhere():
         assert logs["val_relative_l2"][0] < DOUBLE
 
 
-# Evaluation and prediction; eagerly where the numbers are what matters.
-
-EAGER = {"run_eagerly": True}
+# Evaluation and prediction.
 
 
 def test_predictions_are_those_of_the_network():
@@ -724,15 +733,15 @@ def test_evaluate_refuses_points_without_values():
         build().evaluate(X, verbose=0)
 
 
-@pytest.mark.parametrize("batch_size", [6, 4])
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_evaluate_against_values_gives_the_relative_l2_error(outputs, batch_size):
+def test_evaluate_against_values_gives_the_relative_l2_error(outputs):
     truth = np.cos(X * np.arange(1, outputs + 1))
     model = build(net=network(outputs), compiled=EAGER)
-    logs = model.evaluate(X, truth, batch_size=batch_size, return_dict=True, verbose=0)
     error = relative_l2(model.predict(X, verbose=0), truth)
-    # The error of all points together, not a mean of the batches' errors.
-    assert logs == {"relative_l2": pytest.approx(error, rel=SINGLE)}
+    for batch_size in (6, 4):
+        logs = model.evaluate(X, truth, batch_size=batch_size, return_dict=True, verbose=0)
+        # The error of all points together, not a mean of the batches' errors.
+        assert logs == {"relative_l2": pytest.approx(error, rel=SINGLE)}
 
 
 def test_values_of_a_single_output_need_no_second_axis():
@@ -781,7 +790,7 @@ def test_compiled_metrics_are_reported_beside_the_error():
 
 
 def test_compiled_metrics_are_reported_of_validation_only():
-    model = build(optimizer=still(), compiled={"metrics": ["mean_absolute_error"]})
+    model = build(optimizer=still(), compiled=EAGER | {"metrics": ["mean_absolute_error"]})
     assert "mean_absolute_error" not in fit(model)
     history = fit(model, validation_data=(X, np.sin(X)))
     expected = np.mean(np.abs(model.predict(X, verbose=0) - np.sin(X)))
@@ -802,7 +811,8 @@ def test_values_of_another_size_are_refused():
 
 
 def test_evaluation_leaves_network_optimizer_and_weights():
-    model = build([nk.Term("drawn", value, BOX.interior(3))], nk.weighting.NTK())
+    terms = [nk.Term("drawn", value, BOX.interior(3))]
+    model = build(terms, nk.weighting.NTK(), compiled=EAGER)
     before = state(model)
     model.evaluate(verbose=0)
     model.evaluate(X, np.sin(X), verbose=0)
@@ -951,13 +961,13 @@ def test_means_take_no_more_steps_of_batch_normalization_than_sums():
     np.testing.assert_array_equal(*averages)
 
 
-@pytest.mark.parametrize("name", ["network", "terms", "weighting", "reduction", "derivatives"])
-def test_what_a_model_is_made_of_cannot_be_replaced(name):
+def test_what_a_model_is_made_of_cannot_be_replaced():
     model = build()
-    before = getattr(model, name)
-    with pytest.raises(AttributeError, match=f"built with its {name}.*PINNModel.model.network"):
-        setattr(model, name, None)
-    assert getattr(model, name) is before
+    for name in ("network", "terms", "weighting", "reduction", "derivatives"):
+        before = getattr(model, name)
+        with pytest.raises(AttributeError, match=f"built with its {name}.*PINNModel.model.network"):
+            setattr(model, name, None)
+        assert getattr(model, name) is before
 
 
 @pytest.mark.parametrize("case", refused_terms().values(), ids=refused_terms())
@@ -1069,11 +1079,17 @@ REFUSED_DATA = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED_DATA.values(), ids=REFUSED_DATA)
-def test_data_is_refused_before_training(case):
-    arguments, message = case
+@pytest.fixture(scope="module")
+def untrained():
+    """A model that refuses all it is given, and its state, which stays."""
     model = awaiting_data()
-    before = state(model)
+    return model, state(model)
+
+
+@pytest.mark.parametrize("case", REFUSED_DATA.values(), ids=REFUSED_DATA)
+def test_data_is_refused_before_training(case, untrained):
+    arguments, message = case
+    model, before = untrained
     with pytest.raises(ValueError, match=f"(?s){message}"):
         fit(model, callbacks=[NoTraining()], **arguments)
     assert_same(state(model), before)
@@ -1205,10 +1221,10 @@ def test_a_backup_from_between_the_failure_and_its_discovery_can_be_resumed(tmp_
     terms = [nk.Term("faulty", fault.residual, X)]
     backup = functools.partial(keras.callbacks.BackupAndRestore, tmp_path / "backup", save_freq=1)
     with pytest.raises(nk.TrainingDivergedError):
-        fit(build(terms), steps=3, callbacks=[backup(), fault])
+        fit(build(terms, compiled=EAGER), steps=3, callbacks=[backup(), fault])
 
     fault.values.assign([0.0, 1.0])  # mended
-    model = build(terms)
+    model = build(terms, compiled=EAGER)
     fit(model, steps=3, callbacks=[backup()])
     assert model.optimizer.iterations.numpy() == 1 + 3  # one was good, and the epoch begins anew
 
@@ -1228,7 +1244,7 @@ def test_a_long_epoch_is_watched_as_it_goes(monkeypatch):
     seconds = iter(range(0, 1000, 2))
     monkeypatch.setattr(nan_check, "time", types.SimpleNamespace(monotonic=lambda: next(seconds)))
     fault = Disturbance(2, residual=np.nan, lasting=True)
-    model = build([nk.Term("faulty", fault.residual, X)])
+    model = build([nk.Term("faulty", fault.residual, X)], compiled=EAGER)
     with pytest.raises(nk.TrainingDivergedError, match="Step 2"):
         fit(model, steps=100, callbacks=[fault])
     assert fault.steps == 3
@@ -1245,7 +1261,7 @@ def dead(u, points):
 @pytest.mark.parametrize("weighting", DETERMINISTIC.values(), ids=DETERMINISTIC)
 def test_a_dead_group_gets_a_finite_weight_and_a_warning(weighting):
     terms = [nk.Term("alive", slope, X), nk.Term("nothing", dead, X, group="ghost")]
-    model = build(terms, weighting())
+    model = build(terms, weighting(), compiled=EAGER)
     with pytest.warns(UserWarning, match="'ghost'.*zero or less") as caught:
         fit(model, epochs=3)
     assert len(caught) == 1  # not one an epoch
@@ -1256,7 +1272,9 @@ def test_a_dead_group_gets_a_finite_weight_and_a_warning(weighting):
 
 def test_a_model_of_dead_groups_keeps_equal_weights():
     model = build(
-        [nk.Term("first", dead, X), nk.Term("second", dead, X)], nk.weighting.NTK(FixedProbe())
+        [nk.Term("first", dead, X), nk.Term("second", dead, X)],
+        nk.weighting.NTK(FixedProbe()),
+        compiled=EAGER,
     )
     with pytest.warns(UserWarning, match="'first', 'second'.*zero or less"):
         fit(model)
