@@ -1,5 +1,6 @@
 """A floor holds the weights of noisy traces, not of exact ones; and no bound does so in silence."""
 
+import functools
 import warnings
 
 import keras
@@ -9,10 +10,14 @@ import tensorflow as tf
 
 import ntk_keras as nk
 from ntk_keras.weighting import NTK, weights_from_traces
-from tests.support.models import START, X, build, fit, network, slope, still, value
+from tests.support import models
+from tests.support.models import START, X, fit, network, slope, still, value
 from tests.support.steps import stepper
 
 SINGLE = 1e-5
+
+# Where a few steps show it: to trace one takes longer than to run them.
+build = functools.partial(models.build, compiled={"run_eagerly": True})
 
 BOX = nk.domains.Box(x=(0, 1))
 
@@ -85,7 +90,7 @@ def test_exact_traces_need_no_floor(weighting, silent):
 
 
 def test_a_moving_average_of_exact_traces_needs_none_either():
-    model = build(terms(), NTK(averaging_rate=0.5))
+    model = models.build(terms(), NTK(averaging_rate=0.5))
     history = fit(model, epochs=4)
     moved = np.diff(np.log(history["weights/equation"]))
     assert np.all(moved != 0)
@@ -134,7 +139,7 @@ def test_an_equation_of_tiny_coefficients_is_solved(silent):
     points = np.linspace(0, 1, 60)[:, None]
     problem = [nk.Term("darcy", darcy, points), nk.Term("ends", value, np.array([[0.0], [1.0]]))]
     net = nk.networks.feedforward(BOX, width=16, depth=2, seed=0)
-    model = build(problem, "ntk", net=net, optimizer=keras.optimizers.Adam(1e-2))
+    model = models.build(problem, "ntk", net=net, optimizer=keras.optimizers.Adam(1e-2))
     fit(model, epochs=2, steps=300)
     assert model.loss_weights["darcy"] > 1e20
     assert model.evaluate(points, np.sin(np.pi * points), verbose=0) < 2e-3
@@ -154,7 +159,7 @@ def test_two_materials_have_exact_weights_and_are_solved(silent):
     ]
     net = nk.networks.feedforward(BOX, outputs=2, width=16, depth=2, seed=0)
     rate = keras.optimizers.schedules.CosineDecay(1e-2, 1500)
-    model = build(problem, "ntk", net=net, optimizer=keras.optimizers.Adam(rate))
+    model = models.build(problem, "ntk", net=net, optimizer=keras.optimizers.Adam(rate))
     fit(model, epochs=2, steps=750)
     assert max(model.loss_weights.values()) > 5e5
     assert model.loss_weights == pytest.approx(exact_weights(model), rel=0.01)
@@ -171,7 +176,7 @@ def test_two_materials_have_exact_weights_and_are_solved(silent):
 
 @pytest.mark.parametrize("estimator", ["reverse", {"name": "diagonal", "num_points": 2}], ids=str)
 def test_the_floor_of_sampled_traces_is_said_once_and_logged(estimator):
-    model = build(terms(), NTK(estimator, num_initial_probes=3))
+    model = models.build(terms(), NTK(estimator, num_initial_probes=3))
     with pytest.warns(UserWarning, match="'equation' is held.*`trace_floor`") as caught:
         history = fit(model, epochs=3) and fit(model, epochs=3)
     assert len(caught) == 1
@@ -200,7 +205,7 @@ def test_a_floor_that_is_given_holds_for_all_and_says_so():
     ("held", "bounds"), [("start", (0.0, 2.0)), ("equation", (2.0, float("inf")))]
 )
 def test_bounds_are_said_once_and_logged(held, bounds):
-    model = build(weighting=NTK(bounds=bounds))
+    model = models.build(weighting=NTK(bounds=bounds))
     expected = exact_weights(model)
     assert expected["start"] > 2 > expected["equation"]
     with pytest.warns(UserWarning, match=f"'{held}' is held: .*bounds") as caught:
@@ -232,9 +237,8 @@ def test_an_inequality_that_holds_is_not_called_dead():
 def test_an_inequality_gets_its_own_weight_once_it_is_violated():
     """Not that of an average which still holds the zeros: a hundred times as much."""
     THRESHOLD.assign(100.0)
-    model = build(
-        [nk.Term("equation", slope, X), nk.Term("limit", gap, X)], "ntk", optimizer=still()
-    )
+    terms = [nk.Term("equation", slope, X), nk.Term("limit", gap, X)]
+    model = models.build(terms, "ntk", optimizer=still())
     with pytest.warns(UserWarning, match="an inequality that holds"):
         fit(model, steps=2)
     THRESHOLD.assign(-100.0)
