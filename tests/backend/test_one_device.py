@@ -45,7 +45,8 @@ def test_one_device_trains_as_no_strategy_does(name, strategy):
     points = X if options.get("jit_compile") else SAMPLER  # XLA draws other numbers
     with strategy.scope():
         shared = built(weighting, options, points)
-    alone = built(weighting, {}, points)
+    # Eagerly, as tracing takes longer, but for differences, which magnify rounding.
+    alone = built(weighting, {"run_eagerly": name not in ("eager", "predictor")}, points)
     one, two = (fit(model, steps=4) for model in (alone, shared))
     for key, expected in one.items():
         np.testing.assert_allclose(two[key], expected, rtol=1e-4, err_msg=key)
