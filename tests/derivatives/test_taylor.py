@@ -698,7 +698,7 @@ def model(network, mode="auto", weighting="constant", **kwargs):
 
 def trained(mode, jit_compile, weighting):
     keras.utils.set_random_seed(0)
-    network = networks.feedforward(BOX, 1, width=6, depth=2, dtype="float64", seed=3)
+    network = networks.feedforward(BOX, 1, width=6, depth=1, dtype="float64", seed=3)
     pinn = model(network, mode, weighting)
     pinn.compile(keras.optimizers.Adam(1e-2), jit_compile=jit_compile)
     history = pinn.fit(epochs=2, steps_per_epoch=10, verbose=0)
