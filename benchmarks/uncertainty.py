@@ -1,7 +1,12 @@
-"""Coverage of intervals for an unknown coefficient: u' = -k u with noisy values."""
+"""Coverage of intervals for an unknown coefficient, with noisy values.
+
+``--study decay`` is u' = -k u, by several methods; ``--study heat`` the problem ``heat_inverse``.
+"""
 
 import argparse
-from collections.abc import Sequence
+import dataclasses
+import statistics
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +16,17 @@ import tensorflow as tf
 
 import ntk_keras as nk
 from benchmarks.tables import RESULTS, write_table
+from ntk_keras import problems
+from ntk_keras.problems import Problem, Settings, heat_inverse
 
 TRUTH, NOISE, NUM_VALUES = 2.0, 0.05, 30
 # Numbers of neurons and of points of the equation, and whether u(0) = 1 is given.
 CASES = ((6, 30, True), (6, 30, False), (12, 100, False))
 NORMAL = 1.96  # half width of a 95 % interval in standard errors
+FIRST_STEPS, STEPS = (
+    100,
+    20,
+)  # of natural gradients on heat_inverse, with the first noise and others
 
 
 def rows(cases: Sequence[tuple[int, int, bool]], num_draws: int) -> list[dict[str, Any]]:
@@ -111,12 +122,78 @@ def _error_of_known_solution(times: np.ndarray, values: np.ndarray, given: bool)
     return float(np.sqrt(covariance[0, 0]))
 
 
+def heat_row(problem: Problem, settings: Settings, num_seeds: int) -> dict[str, Any]:
+    """Returns how many intervals of heat_inverse cover its diffusivity.
+
+    Args:
+        problem: heat_inverse, whose noise and measured points are those of each seed.
+        settings: settings of natural gradients.
+        num_seeds: number of seeds of the noise, from 0 upwards; the network's stays the same.
+    """
+    truth = problem.truth["diffusivity"]
+    found = []
+    for seed, (value, error, relative_l2) in enumerate(_heat(problem, settings, num_seeds)):
+        found.append((value, error, relative_l2))
+        print(f"seed {seed}: {value:.5f} ± {error:.5f}, L2 error {relative_l2:.1e}", flush=True)
+    values, errors, relative_l2s = zip(*found, strict=True)
+    covered = sum(abs(v - truth) <= NORMAL * e for v, e in zip(values, errors, strict=True))
+    return {
+        "noise": problem.parameters["noise"],
+        "values": settings.points["measured"],
+        "seeds": num_seeds,
+        "covered": covered,
+        "mean": f"{statistics.mean(values):.5f}",
+        "scatter": f"{statistics.stdev(values):.1e}",
+        "mean standard error": f"{statistics.mean(errors):.1e}",
+        "median relative L2 error of u": f"{statistics.median(relative_l2s):.1e}",
+    }
+
+
+def _heat(
+    problem: Problem, settings: Settings, num_seeds: int
+) -> Iterator[tuple[float, float, float]]:
+    """Yields diffusivity, standard error and error of u, for each seed of the noise."""
+    count, noise = settings.points["measured"], problem.parameters["noise"]
+    drawn = [tf.Variable(part) for part in heat_inverse.measured(count, noise, 0)]
+    term = nk.Term("measured", heat_inverse.misfit, tuple(drawn))
+    known = [other for other in problem.terms(settings) if other.name != term.name]
+    changed = dataclasses.replace(problem, terms=lambda _: [*known, term])
+    model = problems.build_model(changed, settings)
+    model.fit(epochs=1, steps_per_epoch=FIRST_STEPS, verbose=0)
+    start, damping = model.get_weights(), model.optimizer.damping.numpy()
+    points, solution = problem.validation_data(settings.dtype)
+    for seed in range(num_seeds):
+        for variable, part in zip(drawn, heat_inverse.measured(count, noise, seed), strict=True):
+            variable.assign(part)
+        model.set_weights(start)
+        model.optimizer.damping.assign(damping)
+        model.fit(epochs=1, steps_per_epoch=STEPS, verbose=0)
+        error = model.uncertainty("measured").standard_errors["diffusivity"]
+        difference = model.predict(points, verbose=0) - solution
+        relative_l2 = np.linalg.norm(difference) / np.linalg.norm(solution)
+        yield model.unknowns["diffusivity"], error, float(relative_l2)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", choices=("decay", "heat"), default="decay")
     parser.add_argument("--draws", type=int, default=40, help="of the noise")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
+    if given.study == "heat":
+        problem = problems.get("heat_inverse")
+        settings = problem.presets["natural-gradient"]
+        points = ", ".join(f"{count} {name}" for name, count in settings.points.items())
+        heat_notes = (
+            f"heat_inverse, D = 1/4, {settings.depth} x {settings.width} {settings.activation} "
+            f"network in {settings.dtype}, points: {points}. Natural gradients with NTK weights: "
+            f"{FIRST_STEPS} steps with the noise of seed 0, then {STEPS} from there with that of "
+            'each seed. Covered: intervals D ± 1.96 errors of `uncertainty("measured")` with 1/4.'
+        )
+        row = heat_row(problem, settings, given.draws)
+        write_table(given.out, "uncertainty-heat", [row], heat_notes)
+        return
     notes = (
         "u' = -k u on [0, 1], k = 2, 30 values with noise 0.05, NTK weights, natural gradients to "
         "convergence. Mean standard errors of k, and how many intervals k ± 1.96 errors cover 2: "
