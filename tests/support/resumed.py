@@ -104,7 +104,9 @@ WEIGHTINGS = {
 }
 
 # Ways to compile, each with a weighting; all others are compiled as usual.
+EAGER = {"run_eagerly": True}
 COMPILED = {
+    **dict.fromkeys(["exact-ntk", "predictor", "product", "own estimator"], EAGER),
     "diagonal": {"steps_per_execution": STEPS},
     "relobralo": {
         "optimizer": keras.optimizers.Adam(

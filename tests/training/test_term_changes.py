@@ -38,8 +38,9 @@ class Change(keras.callbacks.Callback):
         self.steps += 1
 
 
-@pytest.mark.parametrize("weighting", ["constant", "ntk"])
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    ("weighting", "jit_compile"), [("constant", False), ("ntk", False), ("ntk", True)]
+)
 def test_points_set_between_fits_are_trained_on(weighting, jit_compile):
     model = built(weighting, compiled={"jit_compile": jit_compile})
     models.fit(model)
