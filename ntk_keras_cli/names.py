@@ -67,7 +67,7 @@ OVERRIDES: dict[str, tuple[type, str, str]] = {
     "steps": (int, "N", "number of training steps"),
     "width": (int, "N", "number of neurons in each hidden layer"),
     "depth": (int, "N", "number of hidden layers"),
-    "activation": (str, "NAME", "activation of the hidden layers: sin, or a name that Keras knows"),
+    "activation": (str, "NAME", "activation of hidden layers: sin, sin_tanh, or a name of Keras"),
     "dtype": (str, "NAME", "precision of the network: float32 or float64"),
     "learning_rate": (float, "RATE", "learning rate at the start"),
     "lbfgs_steps": (int, "N", "number of L-BFGS iterations after training, best in float64"),

@@ -3,6 +3,7 @@
 All of them are differentiated forward (see :mod:`ntk_keras.derivatives`), except custom functions.
 """
 
+from ntk_keras.networks.activations import sin_tanh
 from ntk_keras.networks.architectures import feedforward, gated, residual
 from ntk_keras.networks.callable_network import CallableNetwork
 from ntk_keras.networks.constraints import box_distance, hard_constraint
@@ -30,5 +31,6 @@ __all__ = [
     "hard_constraint",
     "piratenet",
     "residual",
+    "sin_tanh",
     "siren",
 ]

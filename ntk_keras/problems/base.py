@@ -38,7 +38,8 @@ class Settings:
         seed: integer for network, points and probes.
         width: number of neurons in each hidden layer.
         depth: number of hidden layers.
-        activation: activation of the hidden layers, ``"sin"`` or a name that Keras knows.
+        activation: activation of the hidden layers: ``"sin"``, ``"sin_tanh"``, see
+            :func:`ntk_keras.networks.sin_tanh`, or a name that Keras knows.
         input_scale: standard deviation of the inputs that the first hidden layer receives.
         points: number of points by term.
         steps: number of training steps.

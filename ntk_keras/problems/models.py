@@ -16,8 +16,8 @@ from ntk_keras.training.terms import Term
 
 __all__ = ["ScaledResidual", "build_model", "build_weighting"]
 
-# Keras has no sine among its named activations.
-_ACTIVATIONS = {"sin": keras.ops.sin}
+# Activations that Keras does not know by name.
+_ACTIVATIONS = {"sin": keras.ops.sin, "sin_tanh": networks.sin_tanh}
 
 
 @keras.saving.register_keras_serializable("ntk_keras.problems")

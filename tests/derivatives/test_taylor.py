@@ -94,6 +94,7 @@ ACTIVATIONS = {
     "keras.ops.gelu": keras.ops.gelu,
     "softplus": "softplus",
     "exp": "exponential",
+    "sin_tanh": networks.sin_tanh,
 }
 
 

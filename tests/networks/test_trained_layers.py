@@ -36,7 +36,11 @@ def siren(**kwargs):
     return networks.siren(BOX, width=6, depth=2, frequency=3, hidden_frequency=2, **kwargs)
 
 
-NETWORKS = [factorized, one_slope, slope_by_neuron, piratenet, siren]
+def of_two_activations(**kwargs):
+    return networks.feedforward(BOX, width=5, depth=2, activation=networks.sin_tanh, **kwargs)
+
+
+NETWORKS = [factorized, one_slope, slope_by_neuron, piratenet, siren, of_two_activations]
 every_network = pytest.mark.parametrize("make", NETWORKS)
 
 
