@@ -161,7 +161,9 @@ def _heat(
     model = problems.build_model(changed, settings)
     model.fit(epochs=1, steps_per_epoch=FIRST_STEPS, verbose=0)
     start, damping = model.get_weights(), model.optimizer.damping.numpy()
-    points, solution = problem.validation_data(settings.dtype)
+    validation_data = problem.validation_data(settings.dtype)
+    assert validation_data is not None
+    points, solution = validation_data
     for seed in range(num_seeds):
         for variable, part in zip(drawn, heat_inverse.measured(count, noise, seed), strict=True):
             variable.assign(part)
