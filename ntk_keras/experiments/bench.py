@@ -27,7 +27,7 @@ from ntk_keras.experiments import runs, tables
 from ntk_keras.experiments.progress import duration
 from ntk_keras.problems import Problem, Settings
 
-__all__ = ["WAYS", "Run", "TimeLimit", "bench", "table"]
+__all__ = ["WAYS", "Run", "TimeLimit", "bench", "table", "write"]
 
 Way = Callable[[Problem], Settings]
 ENDLESS = 10**6  # epochs; a run ends by its seconds
@@ -189,12 +189,12 @@ def bench(
     for number, run in enumerate(left):
         place = f"[{kept + number + 1} of {len(planned)}] {run.title}"
         _train(run, seconds, place, verbose)
-        _write([r for r in planned if r.spent >= seconds], folder, seconds)
+        write([r for r in planned if r.spent >= seconds], folder, seconds)
         if verbose != 0 and number + 1 < len(left):
             each = (time.monotonic() - began) / (number + 1)
             remaining = duration(each * (len(left) - number - 1))
             print(f"next: {left[number + 1].title}; about {remaining} left", flush=True)
-    _write(planned, folder, seconds)
+    write(planned, folder, seconds)
     return planned
 
 
@@ -250,8 +250,14 @@ def _train(run: Run, seconds: float, place: str, verbose: int | str) -> None:
     gc.collect()  # otherwise graphs of many runs are freed during a later, timed one
 
 
-def _write(finished: Sequence[Run], folder: Path, seconds: float) -> None:
-    """Writes the table, the CSV file and the figure."""
+def write(finished: Sequence[Run], folder: Path, seconds: float) -> None:
+    """Writes ``bench.md``, ``bench.csv`` and ``bench.png``.
+
+    Args:
+        finished: runs whose budget is spent.
+        folder: folder of the files.
+        seconds: the budget.
+    """
     with replaced(folder / "bench.md") as temporary:
         temporary.write_text(table(finished, seconds) + "\n")
     with replaced(folder / "bench.csv") as temporary, open(temporary, "w", newline="") as file:
