@@ -295,6 +295,7 @@ def test_names_tell_every_setting_apart():
         "activation": "sin",
         "jit_compile": False,
         "input_scale": 2.0,
+        "equation_scale": 2.0,
     }
     for name in ("steps", "width", "depth", "seed", "decay_rate", "decay_steps"):
         changes[name] = 1000 * (getattr(usual, name) + 1)
