@@ -5,7 +5,7 @@ are the same for all of them, so errors can be compared from one problem to the 
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,7 +17,15 @@ from ntk_keras.domains import Shape
 from ntk_keras.problems.base import Problem, Settings
 from ntk_keras.training.terms import Term
 
-__all__ = ["Condition", "ParameterResidual", "exact_solution", "presets", "problem", "zero"]
+__all__ = [
+    "Condition",
+    "ParameterResidual",
+    "exact_solution",
+    "natural_gradient",
+    "presets",
+    "problem",
+    "zero",
+]
 
 Residual = Callable[[Network, Any], tf.Tensor]
 Condition = tuple[Callable[[int], Any], Residual]
@@ -71,7 +79,7 @@ def problem(
     )
 
 
-def presets(name: str, conditions: list[str]) -> dict[str, Settings]:
+def presets(name: str, conditions: Sequence[str]) -> dict[str, Settings]:
     """Returns the settings of Adam, ``"quick"``, and of natural gradients.
 
     Args:
@@ -86,19 +94,29 @@ def presets(name: str, conditions: list[str]) -> dict[str, Settings]:
             steps=10_000,
             width=100,
         ),
-        "natural-gradient": Settings(
-            name,
-            "natural-gradient",
-            {"equation": 2400, **dict.fromkeys(conditions, 480)},
-            steps=150,
-            steps_per_epoch=10,
-            width=30,
-            activation="sin",
-            input_scale=1.75,
-            optimizer="natural-gradient",
-            dtype="float64",
-        ),
+        "natural-gradient": natural_gradient(name, conditions),
     }
+
+
+def natural_gradient(name: str, conditions: Sequence[str]) -> Settings:
+    """Returns the settings of natural gradients, which are the same for all problems.
+
+    Args:
+        name: name of the problem.
+        conditions: names of its conditions.
+    """
+    return Settings(
+        name,
+        "natural-gradient",
+        {"equation": 4800, **dict.fromkeys(conditions, 480)},
+        steps=150,
+        steps_per_epoch=10,
+        width=30,
+        activation="sin_tanh",
+        input_scale=1.75,
+        optimizer="natural-gradient",
+        dtype="float64",
+    )
 
 
 @keras.saving.register_keras_serializable("ntk_keras.problems")
