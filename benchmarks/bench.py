@@ -22,7 +22,7 @@ from ntk_keras.experiments import bench
 PROBLEMS = (
     *("wave", "burgers", "allen_cahn", "kdv", "helmholtz", "convection", "reaction"),
     *("poisson_2d", "heat_1d", "poisson_5d", "poisson_10d", "cavity", "advection_diffusion"),
-    *("kuramoto_sivashinsky", "van_der_pol"),
+    *("kuramoto_sivashinsky", "van_der_pol", "robertson"),
 )
 
 

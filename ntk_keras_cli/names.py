@@ -32,6 +32,7 @@ PROBLEMS = (
     "poisson_5d",
     "quadratic",
     "reaction",
+    "robertson",
     "van_der_pol",
     "wave",
 )

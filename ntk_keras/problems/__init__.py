@@ -47,6 +47,7 @@ PROBLEMS: Mapping[str, Problem] = _Problems(
     "poisson_2d",
     "poisson_5d",
     "reaction",
+    "robertson",
     "van_der_pol",
 )
 

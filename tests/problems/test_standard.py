@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 
 import numpy as np
 import pytest
@@ -174,6 +175,32 @@ def test_the_reference_of_van_der_pol_has_converged():
 
     np.testing.assert_allclose(rate(x), y[2:-2], atol=1e-6)
     np.testing.assert_allclose(rate(y), ((1 - x**2) * y - x)[2:-2], atol=1e-5)
+
+
+def test_the_reference_of_robertson_has_converged():
+    reference, s = MODULES["robertson"].reference, np.linspace(-5, 5, 1001)
+    values = reference()(s)
+    np.testing.assert_allclose(reference(1e-10)(s), values, atol=1e-8)
+    a, z, c = values
+    np.testing.assert_allclose(a + 1e-4 * z + c, 1, atol=1e-12)
+    h = s[1] - s[0]
+    found = (8 * (values[:, 3:-1] - values[:, 1:-3]) - (values[:, 4:] - values[:, :-4])) / (12 * h)
+    slow, fast = -0.04 * a + c * z, 3e7 * (1e-4 * z) ** 2
+    expected = math.log(10) * 10**s * np.array([slow, 1e4 * (-slow - fast), fast])
+    np.testing.assert_allclose(found, expected[:, 2:-2], atol=1e-5)  # z is steep at t = 1e-4
+
+
+def test_robertson_has_the_rates_of_its_text():
+    """At polynomials (s, s^2, 1), with derivatives by hand."""
+    problem, settings = small("robertson")
+    term = problem.terms(settings)[0]
+    points = points_of(term)
+    s = points.numpy()[:, 0]
+    t, fast = math.log(10) * 10**s, 0.3 * s**4
+    slow = -0.04 * s + s**2
+    expected = np.stack([1 - t * slow, 2e-4 * s + t * (slow + fast), -t * fast], axis=1)
+    found = residual(term, lambda p: tf.concat([p, p**2, 1 + 0 * p], axis=1), points)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_all_have_the_same_configuration():
