@@ -4,6 +4,7 @@ It is ``u_tt - 4 u_xx = 0`` on (0, 1)^2 with ``u = 0`` at both ends, and ``u_t =
 ``u = sin(pi x) + 1/2 sin(4 pi x)`` at t = 0. Columns of points are (t, x).
 """
 
+import dataclasses
 import math
 
 import keras
@@ -13,6 +14,7 @@ import tensorflow as tf
 from ntk_keras import derivatives
 from ntk_keras.derivatives import Network
 from ntk_keras.domains import Box
+from ntk_keras.problems import standard
 from ntk_keras.problems.base import Problem, Settings
 from ntk_keras.training.terms import Term
 
@@ -75,6 +77,8 @@ def solution(points: np.ndarray) -> np.ndarray:
 # standardised inputs.
 POINTS = {"equation": 300, "velocity": 300, "initial": 100, "left": 100, "right": 100}
 
+CONDITIONS = [name for name in POINTS if name != "equation"]
+
 PROBLEM = Problem(
     name="wave",
     title="Wave equation with two frequencies in time",
@@ -94,17 +98,11 @@ PROBLEM = Problem(
             width=500,
             estimator="predictor",
         ),
-        "natural-gradient": Settings(
-            "wave",
-            "natural-gradient",
-            {"equation": 2400, "velocity": 480, "initial": 480, "left": 480, "right": 480},
-            steps=150,
-            steps_per_epoch=10,
-            width=30,
+        # Fewer points than in the standard configuration, and sines, which learn waves faster.
+        "natural-gradient": dataclasses.replace(
+            standard.natural_gradient("wave", CONDITIONS),
+            points={"equation": 2400, **dict.fromkeys(CONDITIONS, 480)},
             activation="sin",
-            input_scale=1.75,
-            optimizer="natural-gradient",
-            dtype="float64",
         ),
     },
 )
