@@ -23,10 +23,8 @@ TRUTH, NOISE, NUM_VALUES = 2.0, 0.05, 30
 # Numbers of neurons and of points of the equation, and whether u(0) = 1 is given.
 CASES = ((6, 30, True), (6, 30, False), (12, 100, False))
 NORMAL = 1.96  # half width of a 95 % interval in standard errors
-FIRST_STEPS, STEPS = (
-    100,
-    20,
-)  # of natural gradients on heat_inverse, with the first noise and others
+# Steps of natural gradients on heat_inverse, with the first noise and with each of the others.
+FIRST_STEPS, STEPS = 100, 20
 
 
 def rows(cases: Sequence[tuple[int, int, bool]], num_draws: int) -> list[dict[str, Any]]:
