@@ -1206,7 +1206,7 @@ def test_the_backup_of_the_last_good_epoch_survives_divergence(tmp_path):
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     with pytest.raises(nk.TrainingDivergedError, match="Step 9"):
         fit(build(terms), epochs=4, steps=4, callbacks=[backup, fault, last_good])
-    assert fault.steps == 12  # The third epoch failed.
+    assert 9 < fault.steps <= 12  # in the third epoch, whenever the check looked
 
     fault.values.assign([0.0, 1.0])  # mended
     restored = build(terms)
