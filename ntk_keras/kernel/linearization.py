@@ -146,7 +146,8 @@ class Linearization:
             ``[m, p]``, point by point.
         """
         if name in self._jacobians:
-            return rows_of(self._jacobians[name], self._places, subset)
+            of_block = self._jacobians[name]
+            return self._compute(lambda: rows_of(of_block, self._places, subset))
         return self._taped_rows(flat_rows, name, None, subset)
 
     def num_units(self, name: str) -> int | None:

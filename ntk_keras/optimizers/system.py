@@ -1,5 +1,6 @@
 """Damped equations for a direction in parameter space, and what their solvers share."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import tensorflow as tf
@@ -120,15 +121,14 @@ def fold_rows(
         total: initial total.
         by_row: tensors with an entry for each row.
     """
-    linearization = system.linearization
-    num_rows = _ROWS_BYTES // (8 * system.num_parameters)
-    data = [_by_block(linearization, tensor) for tensor in (system.scale, *by_row)]
-    for name, *own in zip(linearization.residuals, *data, strict=True):
-        for subset, entries in _pieces(linearization, name, num_rows):
-            scale, *others = (tensor[entries] for tensor in own)
-            with tf.control_dependencies([total]):
-                rows = tf.cast(linearization.rows(name, subset), tf.float64)
-                total = combine(total, scale[:, tf.newaxis] * rows, *others)
+    linearization, start = system.linearization, 0
+    for pieces in _taken_together(linearization, _ROWS_BYTES // (8 * system.num_parameters)):
+        with tf.control_dependencies([total]):
+            rows = stacked(linearization.rows(name, subset) for name, subset in pieces)
+        stop = start + (rows.shape[0] or tf.shape(rows)[0])
+        scale, *own = (tensor[start:stop] for tensor in (system.scale, *by_row))
+        total = combine(total, scale[:, tf.newaxis] * rows, *own)
+        start = stop
     return total
 
 
@@ -136,19 +136,38 @@ def _by_block(linearization: Linearization, tensor: tf.Tensor) -> list[tf.Tensor
     return tf.split(tensor, [tf.size(r) for r in linearization.residuals.values()])
 
 
+def _taken_together(
+    linearization: Linearization, num_rows: int
+) -> list[list[tuple[str, tf.Tensor | None]]]:
+    """Returns the rows to take at a time, as names of blocks and indices of points."""
+    groups: list[list[tuple[str, tf.Tensor | None]]] = []
+    room = 0.0
+    for name in linearization.residuals:
+        for subset, count in _pieces(linearization, name, num_rows):
+            if count > room:
+                groups.append([])
+                room = num_rows
+            groups[-1].append((name, subset))
+            room -= count
+    return groups
+
+
 def _pieces(
     linearization: Linearization, name: str, num_rows: int
-) -> Iterator[tuple[tf.Tensor | None, slice]]:
-    """Yields the rows to take at a time: their indices, and their place in the block.
+) -> Iterator[tuple[tf.Tensor | None, float]]:
+    """Yields pieces of a block that fit: the indices of points, or None for all, and the size.
 
-    All are taken at once if the number of points is not known before the step runs.
+    All rows are taken at once if the number of points is not known before the step runs.
     """
     units, entries = linearization.num_units(name), linearization.residuals[name].shape[0]
-    if units is None or entries is None or entries <= num_rows:
-        yield None, slice(None)
+    if units is None or entries is None:
+        yield None, math.inf
+        return
+    if entries <= num_rows:
+        yield None, entries
         return
     each = entries // units
     size = max(1, num_rows // each)
     for start in range(0, units, size):
         stop = min(start + size, units)
-        yield tf.range(start, stop), slice(start * each, stop * each)
+        yield tf.range(start, stop), (stop - start) * each
