@@ -18,6 +18,7 @@ __all__ = [
     "add_present",
     "as_graph",
     "map_one_by_one",
+    "on_one_cpu",
     "run_each_sequentially",
     "run_sequentially",
     "run_with_xla",
@@ -62,9 +63,8 @@ def run_with_xla(function: Callable[[], Result], enabled: bool = True) -> Result
             captures.
         enabled: whether XLA may be used.
     """
-    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
     enabled = enabled and _XLA_ALLOWED.get()
-    if not enabled or tf.executing_eagerly() or not alone or not _only_cpus():
+    if not enabled or tf.executing_eagerly() or not on_one_cpu():
         return function()
     compiled = tf.function(function, jit_compile=True, autograph=False)
     inputs = compiled.get_concrete_function().inputs
@@ -87,6 +87,13 @@ def xla_allowed(allowed: bool) -> Iterator[None]:
         yield
     finally:
         _XLA_ALLOWED.reset(before)
+
+
+def on_one_cpu() -> bool:
+    """Whether there is a single replica, on a machine that has only CPUs."""
+    devices: list[Any] = tf.config.list_physical_devices()
+    only_cpus = all(device.device_type == "CPU" for device in devices)
+    return only_cpus and tf.distribute.get_strategy().num_replicas_in_sync == 1
 
 
 def run_sequentially(functions: Iterable[Callable[[], tf.Tensor]]) -> list[tf.Tensor]:
@@ -161,8 +168,3 @@ def add_one_by_one(functions: Iterable[Callable[[], tf.Tensor]]) -> Any:
         with tf.control_dependencies([] if total is None else [total]):
             total = function() if total is None else total + function()
     return total
-
-
-def _only_cpus() -> bool:
-    devices: list[Any] = tf.config.list_physical_devices()
-    return all(device.device_type == "CPU" for device in devices)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from ntk_keras.backend import lapack
 from ntk_keras.backend.graphs import add_one_by_one, add_present
 from ntk_keras.kernel.factored import FactoredJacobian, LayerFactors, at_points
 
@@ -141,6 +142,8 @@ def symmetric_product(factor: tf.Tensor, axis: int) -> tf.Tensor:
         axis: 0 for products of its rows, 1 for those of its columns.
     """
     size = factor.shape[axis]
+    if lapack.serves(factor, size):
+        return lapack.symmetric_product(factor, axis)
     along = {"transpose_b": True} if axis == 0 else {"transpose_a": True}
     if size is None or size < _PARTS * _LEAST:
         return tf.matmul(factor, factor, **along)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from ntk_keras.backend import lapack
 from ntk_keras.kernel import Linearization
 from ntk_keras.kernel.gram import symmetric_product
 from ntk_keras.optimizers.system import Solve, System, fold_rows, pulled, stacked
@@ -120,7 +121,9 @@ def cholesky_with_damping(matrix: tf.Tensor, damping: tf.Tensor) -> tuple[tf.Ten
 
     def factorize(damping: tf.Tensor) -> tf.Tensor:
         diagonal = tf.linalg.diag_part(matrix) + damping * mean
-        return tf.linalg.cholesky(tf.linalg.set_diag(matrix, diagonal))
+        damped = tf.linalg.set_diag(matrix, diagonal)
+        serves = lapack.serves(damped, damped.shape[0])
+        return lapack.cholesky(damped) if serves else tf.linalg.cholesky(damped)
 
     def failed(factor: tf.Tensor, damping: tf.Tensor) -> tf.Tensor:
         # A matrix that is not finite has no factor however much it is damped.

@@ -10,6 +10,7 @@ import tensorflow as tf
 from ntk_keras.backend.checks import check_count
 from ntk_keras.backend.precision import half_precision
 from ntk_keras.optimizers import NaturalGradient
+from ntk_keras.training.step import is_compiled_by_xla
 
 __all__ = [
     "check_assigned",
@@ -190,7 +191,7 @@ def check_compilable(model: Any) -> None:
     Raises:
         ValueError: if a residual calls Python; the message names the term.
     """
-    if model.run_eagerly or not getattr(model, "jit_compile", False):
+    if not is_compiled_by_xla(model):
         return
     for term in model.terms:
         if term.calls_python:

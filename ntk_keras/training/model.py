@@ -153,7 +153,7 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
         """
         self.follow_terms()
         draw: Callable[[tf.Tensor], dict[str, Any]] = functools.partial(self._points, data)
-        if self.jit_compile and not self.run_eagerly:  # XLA draws other numbers
+        if step.is_compiled_by_xla(self):  # XLA draws other numbers
             draw = tf.function(draw, autograph=False, jit_compile=True)
         training = self.weighting.uses_kernel if training is None else training
         return self._residuals.blocks(draw(self.random_state.value), training)
@@ -295,21 +295,18 @@ class PINNModel(WeightReadings, FollowsTerms, EvaluatesFunctions, SavedWhole):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Performs one step of Algorithm 3: predictor, moving average, corrector."""
         before = checked_step.state_of(self)
-        jit_compile = self.given_jit_compile is not False
         seed = seeds.advance(self.random_state)
         points = points_by_term(self.terms, self._points(data, seed))
         linearization = Linearization(
             self._residuals.blocks(points, training=True, assigns=True),
             self.trainable_variables,
             factored=step.wants_jacobian(self),
-            jit_compile=jit_compile,
+            jit_compile=self.given_jit_compile is not False,
         )
         in_kernel = linearization.without(*self.coefficients.outside_kernel)
         self.weighting.follow(in_kernel, seeds.fold_in(seed, 0))
         losses, loss = self.loss_values(linearization.residuals, points)
-        gradients = step.loss_gradients(
-            linearization, self.weighting, self.trainable_variables, self.optimizer, jit_compile
-        )
+        gradients = step.loss_gradients(self, linearization)
         self._move_points(linearization, data, seed)
         checked_step.apply_if_finite(self, gradients, losses, before)
         return replicas.as_logs({**self._loss_logs(losses, loss), **self.current_logs()})

@@ -6,12 +6,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ntk_keras.backend import replicas
+from ntk_keras.backend import lapack, replicas
 from ntk_keras.kernel import Linearization
 from ntk_keras.optimizers import NaturalGradient
-from ntk_keras.weighting import Weighting
 
-__all__ = ["is_untrained", "loss_gradients", "loss_values", "mean_logs", "wants_jacobian"]
+__all__ = [
+    "is_compiled_by_xla",
+    "is_untrained",
+    "loss_gradients",
+    "loss_values",
+    "mean_logs",
+    "wants_jacobian",
+]
 
 
 def loss_values(
@@ -36,33 +42,26 @@ def loss_values(
     return losses, tf.add_n(weighted + _penalties(model.trainable_variables))
 
 
-def loss_gradients(
-    linearization: Linearization,
-    weighting: Weighting,
-    variables: Sequence[keras.Variable],
-    optimizer: keras.optimizers.Optimizer,
-    jit_compile: bool,
-) -> list[tf.Tensor]:
+def loss_gradients(model: Any, linearization: Linearization) -> list[tf.Tensor]:
     """Returns ``J^T Lambda R`` plus the gradient of the regularisers, or a natural gradient.
 
     Args:
+        model: compiled :class:`~ntk_keras.PINNModel`. Its optimizer gives the scale of the loss,
+            since half precision would lose small gradients in the backward pass; a natural gradient
+            computes the change of the variables itself.
         linearization: residuals, recorded at the current parameters.
-        weighting: weighting that gives every term its weight ``Lambda_b``.
-        variables: variables that are trained.
-        optimizer: optimizer that gives the scale of the loss, since half precision would lose small
-            gradients in the backward pass. A natural gradient computes the change of the variables
-            itself.
-        jit_compile: whether the natural gradient may use XLA.
 
     Returns:
         One tensor for each variable.
     """
+    optimizer, variables = model.optimizer, model.trainable_variables
     weights = {
-        name: weighting.weights_at(name, r, linearization.blocks[name].points)
+        name: model.weighting.weights_at(name, r, linearization.blocks[name].points)
         for name, r in linearization.residuals.items()
     }
     if isinstance(optimizer, NaturalGradient):
-        return optimizer.change(linearization, weights, jit_compile)
+        with lapack.lapack_allowed(not is_compiled_by_xla(model)):
+            return optimizer.change(linearization, weights, model.given_jit_compile is not False)
     scale = optimizer.scale_loss(tf.ones([], variables[0].dtype))
     gradients = linearization.vjp(
         {
@@ -91,6 +90,15 @@ def mean_logs(
     for mean, value in zip(means, values, strict=True):
         mean.update_state(value)
     return {mean.name: mean.result() for mean in means}
+
+
+def is_compiled_by_xla(model: keras.Model) -> bool:
+    """Whether XLA compiles the whole step of a compiled model.
+
+    Args:
+        model: compiled or uncompiled model.
+    """
+    return bool(getattr(model, "jit_compile", False)) and not model.run_eagerly
 
 
 def is_untrained(model: keras.Model) -> bool:

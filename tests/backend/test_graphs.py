@@ -116,7 +116,7 @@ def test_the_diagonal_is_that_of_the_graph(monkeypatch):
         return Linearization(blocks, variables, factored=True).diagonal()
 
     compiled = tf.function(diagonal, autograph=False)()
-    monkeypatch.setattr(graphs, "_only_cpus", lambda: False)
+    monkeypatch.setattr(graphs, "on_one_cpu", lambda: False)
     plain = tf.function(diagonal, autograph=False)()
     assert compiled.keys() == plain.keys() == blocks.keys()
     for name, values in plain.items():

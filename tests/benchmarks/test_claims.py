@@ -198,12 +198,12 @@ CLAIMS = [
     *(
         (
             NATURAL,
-            f"| {residuals} | {width} | {parameters} | {{}} | {{}} | {{}} |",
+            f"| {residuals} | {width} | {parameters} | {{}} | {{}} | {{}} | {{}} |",
             "natural-gradient-parts",
             each(
                 *(
                     cells(column, residuals=residuals, parameters=parameters)
-                    for column in ("matrix", "factor", "step")
+                    for column in ("matrix", "factor", "step", "step, TensorFlow alone")
                 )
             ),
         )

@@ -1,11 +1,14 @@
 """Natural gradient steps, against a literal transcription of damped least squares."""
 
+import unittest.mock
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import ntk_keras as nk
+from ntk_keras.backend import lapack
 from ntk_keras.optimizers import NaturalGradient, methods, normal_equations, step_lengths
 from ntk_keras.optimizers import system as systems
 
@@ -188,7 +191,10 @@ def trained():
 
 
 @pytest.mark.parametrize("kind", ["eager", "xla", "steps_per_execution", "tapes"])
-def test_ways_to_run_agree(kind, trained):
+def test_ways_to_run_agree(kind, trained, monkeypatch):
+    monkeypatch.setattr(lapack, "LEAST", 1)
+    product = unittest.mock.Mock(wraps=lapack.symmetric_product)
+    monkeypatch.setattr(lapack, "symmetric_product", product)
     options = {
         "eager": {"run_eagerly": True},
         "xla": {"jit_compile": True},
@@ -198,6 +204,7 @@ def test_ways_to_run_agree(kind, trained):
     made = without_rules(depth=1) if kind == "tapes" else network(depth=1)
     other = model(made, "exact-ntk", **options[kind])
     other.fit(steps_per_epoch=4, verbose=0)
+    assert product.called == (kind != "xla")  # which cannot compile it
     for ours, theirs in zip(other.trainable_variables, trained, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
@@ -317,9 +324,13 @@ def test_the_damping_follows_the_length(length, factor):
     np.testing.assert_allclose(step_lengths.next_damping(*reversed(lengths), 0.0), factor * 1e-3)
 
 
-def test_an_indefinite_matrix_gets_more_damping():
+@pytest.mark.parametrize("allowed", [False, True])
+def test_an_indefinite_matrix_gets_more_damping(allowed, monkeypatch):
+    monkeypatch.setattr(lapack, "LEAST", 1)
     matrix = tf.constant([[1.0, 1.001], [1.001, 1.0]], tf.float64)
-    factor, damping = normal_equations.cholesky_with_damping(matrix, tf.constant(1e-6, "double"))
+    with lapack.lapack_allowed(allowed):
+        least = tf.constant(1e-6, tf.float64)
+        factor, damping = normal_equations.cholesky_with_damping(matrix, least)
     np.testing.assert_allclose(damping, 1e-2)
     damped = matrix + damping * tf.eye(2, dtype="double")
     np.testing.assert_allclose(factor @ tf.transpose(factor), damped)
