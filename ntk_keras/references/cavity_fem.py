@@ -1,7 +1,8 @@
 """The flow in a square whose lid moves, by finite elements.
 
 The Navier-Stokes equations ``(v . grad) v = -grad p + Lap v / Re``, ``div v = 0`` hold on the unit
-square. The lid, y = 1, moves with speed one, and the other sides are at rest. Velocities are
+square. The lid, y = 1, moves with speed one. With a finite sharpness s its speed is continuous at
+the corners, ``1 - cosh(s (x - 1/2)) / cosh(s / 2)``. The other sides are at rest. Velocities are
 quadratic and pressures linear along each axis (Taylor-Hood elements), on rectangles that are small
 near the sides. Newton's method starts from the Stokes flow. The stream function, with
 ``v = (psi_y, -psi_x)``, is found from the curl of the velocity.
@@ -14,6 +15,7 @@ Reference:
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -62,18 +64,19 @@ class Solution:
         return 2 * cell[:, np.newaxis] + np.arange(3), weights
 
 
-def solve(reynolds: float = 100.0, cells: int = 36) -> Solution:
+def solve(reynolds: float = 100.0, cells: int = 36, sharpness: float = math.inf) -> Solution:
     """Computes the flow.
 
     Args:
         reynolds: Reynolds number Re.
         cells: number of elements along a side.
+        sharpness: sharpness s of the lid's speed.
 
     Raises:
         ImportError: if scikit-fem is missing.
         RuntimeError: if Newton's method does not converge.
     """
-    scheme = _Scheme(reynolds, cells)
+    scheme = _Scheme(reynolds, cells, sharpness)
     flow = scheme.stokes()
     for _ in range(ITERATIONS):
         change = scheme.newton(flow)
@@ -83,7 +86,7 @@ def solve(reynolds: float = 100.0, cells: int = 36) -> Solution:
     raise RuntimeError(f"Newton's method did not converge for reynolds={reynolds}, cells={cells}.")
 
 
-def solve_cached(reynolds: float = 100.0, cells: int = 36) -> Solution:
+def solve_cached(reynolds: float = 100.0, cells: int = 36, sharpness: float = math.inf) -> Solution:
     """Returns the result of :func:`solve`, from disk if there (:mod:`ntk_keras.references.cache`).
 
     A result on disk does not need scikit-fem.
@@ -91,15 +94,17 @@ def solve_cached(reynolds: float = 100.0, cells: int = 36) -> Solution:
     Args:
         reynolds: Reynolds number Re.
         cells: number of elements along a side.
+        sharpness: sharpness s of the lid's speed.
     """
-    key = cache.key({"reynolds": reynolds, "cells": cells, "version": VERSION}, {})
-    return Solution(**cache.cached(f"cavity_fem-{key}", lambda: vars(solve(reynolds, cells))))
+    arguments = {"reynolds": reynolds, "cells": cells, "sharpness": sharpness, "version": VERSION}
+    name = f"cavity_fem-{cache.key(arguments, {})}"
+    return Solution(**cache.cached(name, lambda: vars(solve(reynolds, cells, sharpness))))
 
 
 class _Scheme:
     """The discrete equations for vectors of all velocities, then all pressures but one."""
 
-    def __init__(self, reynolds: float, cells: int):
+    def __init__(self, reynolds: float, cells: int, sharpness: float):
         try:
             import skfem
         except ImportError as error:
@@ -107,7 +112,7 @@ class _Scheme:
                 "The reference of the cavity needs scikit-fem, which is not installed. "
                 'Install it with: pip install "ntk_keras[fem]".'
             ) from error
-        self.fem, self.reynolds = skfem, reynolds
+        self.fem, self.reynolds, self.sharpness = skfem, reynolds, sharpness
         self.line = (1 - np.cos(np.pi * np.arange(cells + 1) / cells)) / 2
         mesh = skfem.MeshQuad.init_tensor(self.line, self.line)
         self.velocity = skfem.Basis(mesh, skfem.ElementVector(skfem.ElementQuad2()), intorder=5)
@@ -126,7 +131,7 @@ class _Scheme:
         flow = np.zeros(self.linear.shape[0])
         x, y = self.velocity.doflocs[:, : self.count : 2]
         # At rest in the corners, where the lid would otherwise push the fluid through the sides.
-        flow[: self.count : 2] = (y == 1) & (x > 0) & (x < 1)
+        flow[: self.count : 2] = (y == 1) * _lid_speed(x, self.sharpness)
         return flow + self._solved(self.linear, -self.linear @ flow)
 
     def newton(self, flow: np.ndarray) -> np.ndarray:
@@ -162,6 +167,13 @@ class _Scheme:
         inner = matrix[self.free][:, self.free].tocsc()
         change[self.free] = scipy.sparse.linalg.spsolve(inner, right[self.free])
         return change
+
+
+def _lid_speed(x: np.ndarray, sharpness: float) -> np.ndarray:
+    """Returns the speed between the corners, and zero in them."""
+    if math.isinf(sharpness):
+        return np.where((x > 0) & (x < 1), 1.0, 0.0)
+    return 1 - np.cosh(sharpness * (x - 0.5)) / np.cosh(sharpness / 2)
 
 
 def _vector_laplace(fem: Any) -> Any:

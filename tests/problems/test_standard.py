@@ -138,6 +138,15 @@ def test_the_cavity_has_the_equation_of_its_stream_function():
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+def test_the_lid_of_the_cavity_is_at_rest_in_the_corners():
+    problem, settings = small("cavity")
+    lid = next(term for term in problem.terms(settings) if term.name == "lid")
+    points = tf.constant([[0.0, 1.0], [0.5, 1.0], [0.98, 1.0]], tf.float64)
+    speed = [0.0, 1.0, 1 - np.cosh(24) / np.cosh(25)]
+    found = residual(lid, lambda p: 3 * p[:, 1:], points)
+    np.testing.assert_allclose(found, 3 - np.array(speed), atol=1e-9)
+
+
 def test_in_many_dimensions_errors_are_measured_at_random_points():
     problem = problems.get("poisson_5d")
     points, _ = problem.validation_data("float64")
