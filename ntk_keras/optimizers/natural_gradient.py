@@ -12,8 +12,9 @@ from ntk_keras.backend.variables import Variables
 from ntk_keras.kernel import Linearization
 from ntk_keras.kernel.block import Blocks, check_block_names, checked_blocks
 from ntk_keras.kernel.tape_linearization import TapeLinearization
-from ntk_keras.optimizers import step_lengths
+from ntk_keras.optimizers import batch_average, step_lengths
 from ntk_keras.optimizers.methods import Method, check_method, system_of
+from ntk_keras.optimizers.normal_equations import Primal
 from ntk_keras.optimizers.paths import Path
 from ntk_keras.optimizers.weighted_residuals import WeightedResiduals
 
@@ -37,6 +38,9 @@ class NaturalGradient(keras.optimizers.Optimizer):
     The damping ``mu``, in units of the mean eigenvalue of ``S K S``, falls after long steps and
     grows after short ones.
 
+    Where new points show that a step fitted its own batch of them and little else, the matrix of p
+    equations is averaged over up to six batches (:mod:`ntk_keras.optimizers.batch_average`).
+
     Example::
 
         model.compile(optimizer=nk.optimizers.NaturalGradient())
@@ -54,6 +58,8 @@ class NaturalGradient(keras.optimizers.Optimizer):
     Attributes:
         damping: variable, adapted by the steps.
         step_length: variable, the last length taken; zero if the last step was rejected.
+        average: moving average of the matrix; None with more than 3000 parameters, for which it
+            would be too large, and with methods that have no such matrix.
 
     Raises:
         ValueError: if an argument is not positive, the method is unknown, or an argument only has a
@@ -91,6 +97,9 @@ class NaturalGradient(keras.optimizers.Optimizer):
         with keras.name_scope(self.name):
             self.damping = self._add_scalar("damping", self.initial_damping)
             self.step_length = self._add_scalar("step_length", 1.0)
+            size = sum(v.shape.num_elements() for v in map(tf.convert_to_tensor, variables))
+            averages = self.method in ("auto", "primal") and size <= batch_average.MOST_PARAMETERS
+            self.average = batch_average.BatchAverage(self, size) if averages else None
 
     def change(
         self,
@@ -111,6 +120,10 @@ class NaturalGradient(keras.optimizers.Optimizer):
         residuals = WeightedResiduals(linearization, weights, jit_compile)
         seed = tf.stack([tf.constant(0, tf.int64), tf.cast(self.iterations.value, tf.int64)])
         system = system_of(linearization, residuals.scale, self.method, seed)
+        average = None
+        if isinstance(system, Primal) and self.average is not None:
+            average = self.average
+            system.matrix = average.add(system.matrix, residuals.loss, residuals.size)
         solve, damping = system.solver(self.damping.value)
         path = Path(linearization.parameters, residuals, system, solve, self.step_length.value)
         longest = tf.cast(self.learning_rate, tf.float64)
@@ -121,12 +134,11 @@ class NaturalGradient(keras.optimizers.Optimizer):
             longest,
             self.step_length.value / longest,
         )
-        # Below it there is rounding: of the factorization, and of the residuals and their rows.
-        rounding = [np.finfo(r.dtype.name).eps for r in linearization.residuals.values()]
-        least = max(np.finfo("float64").eps * system.num_parameters, *rounding)
-        part = choice.length / longest
-        self.damping.assign(step_lengths.next_damping(damping, part, least))
+        least = _least_damping(linearization, system.num_parameters)
+        self.damping.assign(step_lengths.next_damping(damping, choice.length / longest, least))
         self.step_length.assign(choice.length)
+        if average is not None:
+            average.leave(tf.minimum(choice.loss, residuals.loss), residuals.size)
         taken = path.at(choice.length, choice.curved)
         return [
             tf.where(choice.length > 0, p - new, tf.zeros_like(p))
@@ -238,6 +250,12 @@ def natural_gradient(
     solve, _ = system.solver(tf.constant(damping, tf.float64))
     direction = system.direction(solve(weighted.value))
     return [tf.cast(d, p.dtype) for d, p in zip(direction, linearization.parameters, strict=True)]
+
+
+def _least_damping(linearization: Linearization, num_parameters: int) -> float:
+    """Below it there is rounding: of the factorization, and of the residuals and their rows."""
+    rounding = [np.finfo(r.dtype.name).eps for r in linearization.residuals.values()]
+    return max(np.finfo("float64").eps * num_parameters, *rounding)
 
 
 def _check_arguments(method: Any, damping: Any) -> None:

@@ -62,6 +62,11 @@ class WeightedResiduals:
         """The loss (1) at the current parameters."""
         return tf.reduce_sum(self.value**2) / 2
 
+    @property
+    def size(self) -> tf.Tensor:
+        """Their number n, double."""
+        return tf.cast(tf.size(self.value), tf.float64)
+
     def _stacked(self, residuals: Mapping[str, tf.Tensor]) -> tf.Tensor:
         parts = [tf.cast(part, tf.float64) for part in residuals.values()]
         return self.scale * tf.concat(parts, axis=0)
