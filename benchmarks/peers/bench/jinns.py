@@ -14,12 +14,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jinns
-import jinns.validation
 import numpy as np
-from jax import random, vmap
-from jax.experimental import io_callback
+from jax import random
 
 from benchmarks.peers.bench.curve import Curve, Task, main
+from benchmarks.peers.natural.jinns import Follower
 
 PI = np.pi
 BATCHES = 50  # of new points, before they are shuffled
@@ -229,21 +228,6 @@ class Conditions(jinns.loss.BoundaryConditionAbstract):
         self, inputs: jax.Array, params: Any, gridify: bool = False
     ) -> tuple[jax.Array, ...]:
         return tuple(jnp.zeros(1) for _ in self.case.conditions)
-
-
-class Follower(jinns.validation.AbstractValidationModule):
-    """Adds errors to the curve, and ends the training when time is over."""
-
-    call_every: int = eqx.field(kw_only=True)
-    u: Any = eqx.field(kw_only=True)
-    points: jax.Array = eqx.field(kw_only=True)
-    add: Any = eqx.field(kw_only=True, static=True)
-
-    def __call__(self, params: Any) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
-        values = vmap(lambda x: self.u(x, params)[0])(self.points)
-        kind = jax.ShapeDtypeStruct((), jnp.bool_)
-        over = io_callback(self.add, kind, values, ordered=True)
-        return self, over, jnp.zeros([]), jnp.array(False)
 
 
 def network(case: Case, task: Task) -> tuple[Any, Any]:
